@@ -1,0 +1,80 @@
+# `make serve` and `make test` are all a newcomer needs: Debian's python3, python3-venv, make and git suffice.
+PYTHON ?= python3
+ARGS ?=
+PYTEST_ARGS ?= -q -ra
+ROUNDS ?= 100
+LOCK_ARGS ?=
+
+# Only what the locks name is installed: wheels with known hashes, then the project itself.
+INSTALL = -m pip install --quiet --disable-pip-version-check
+LOCKED = $(INSTALL) --require-hashes --only-binary=:all: -r
+PROJECT = $(INSTALL) --no-deps --no-build-isolation --editable .
+COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' .venv-lock/bin/uv --no-config --quiet pip compile $(LOCK_ARGS) \
+	--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links
+
+.PHONY: help setup serve test check demo bench crash lock clean
+.NOTPARALLEL:
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.dev .venv-fal-client/.ready  ## Prepare everything that the tests need
+
+serve: .venv/.server  ## Run the server on ./.entrepot (ARGS='--port 9000')
+	@exec .venv/bin/entrepot serve --home ./.entrepot $(ARGS)
+
+test: setup  ## Run all tests (PYTEST_ARGS='-n 2 -k ranges')
+	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+check: .venv/.dev  ## Format, lint, types, layers
+	@.venv/bin/ruff format --check
+	@.venv/bin/ruff check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+demo: .venv/.dev  ## Start a server and show what it does
+	@exec .venv/bin/python scripts/demo.py $(ARGS)
+
+bench: .venv/.dev  ## Measure side by side with peers
+	@exec .venv/bin/python benchmarks/run.py $(ARGS)
+
+crash: setup  ## Kill a real server over and over and look for losses (ROUNDS=100)
+	@ENTREPOT_CRASH_ROUNDS=$(ROUNDS) .venv/bin/python -m pytest -q -ra --timeout 0 tests/e2e/test_crash.py
+
+lock: .venv-lock/.ready  ## Make the locks again (LOCK_ARGS=--upgrade for newer versions)
+	$(COMPILE) pyproject.toml --extra server --extra dev --group build -o requirements/dev.lock
+	$(COMPILE) pyproject.toml --extra server --group build -c requirements/dev.lock -o requirements/server.lock
+	$(COMPILE) requirements/compat-fal-client.in -o requirements/compat-fal-client.lock
+
+clean:  ## Remove environments and caches, never the data in .entrepot
+	rm -rf .venv .venv-fal-client .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+
+# A stamp is touched when its environment is complete, and is stale when a lock or pyproject.toml is newer.
+.venv/.server: requirements/server.lock pyproject.toml | .venv/.made
+	@echo 'Installing the server into .venv'
+	@.venv/bin/python $(LOCKED) requirements/server.lock
+	@.venv/bin/python $(PROJECT)
+	@touch $@
+
+.venv/.dev: requirements/dev.lock requirements/server.lock pyproject.toml | .venv/.made
+	@echo 'Installing the server and the tools into .venv'
+	@.venv/bin/python $(LOCKED) requirements/dev.lock
+	@.venv/bin/python $(PROJECT)
+	@touch .venv/.server $@
+
+.venv-fal-client/.ready: requirements/compat-fal-client.lock | .venv-fal-client/.made
+	@echo 'Installing the stock client into .venv-fal-client'
+	@.venv-fal-client/bin/python $(LOCKED) requirements/compat-fal-client.lock
+	@touch $@
+
+.venv-lock/.ready: | .venv-lock/.made
+	@.venv-lock/bin/python $(INSTALL) uv==0.13.9
+	@touch $@
+
+%/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Entrepot needs Python 3.11 or newer. Name one with: make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'This Python has no venv. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	@$(PYTHON) -m venv --clear $*
+	@touch $@
