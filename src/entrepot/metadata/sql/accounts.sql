@@ -1,0 +1,38 @@
+-- name: add_account
+INSERT INTO accounts (id, nickname, created_at, defaults, state) VALUES (?, ?, ?, ?, ?);
+
+-- name: account
+SELECT id, nickname, created_at, defaults, state FROM accounts WHERE id = ?;
+
+-- name: list_accounts
+SELECT id, nickname, created_at, defaults, state FROM accounts ORDER BY created_at, id;
+
+-- name: account_ids
+-- Ids after nicknames, so that nobody takes another's id as a nickname to stand in for them.
+SELECT nickname, id FROM accounts WHERE nickname IN (SELECT value FROM json_each(?1))
+UNION ALL
+SELECT id, id FROM accounts WHERE id IN (SELECT value FROM json_each(?1));
+
+-- name: add_key
+INSERT INTO keys (id, account_id, name, secret_hash, created_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: key
+SELECT k.id, k.account_id, k.name, k.secret_hash, k.created_at, k.revoked_at, a.state
+FROM keys AS k JOIN accounts AS a ON a.id = k.account_id
+WHERE k.id = ?;
+
+-- name: list_keys
+SELECT k.id, k.account_id, k.name, k.secret_hash, k.created_at, k.revoked_at, a.state
+FROM keys AS k JOIN accounts AS a ON a.id = k.account_id
+ORDER BY k.created_at, k.id;
+
+-- name: revoke_key
+UPDATE keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1;
+
+-- name: take_lease
+INSERT INTO leases (name, holder, until) VALUES (?1, ?2, ?3 + ?4)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE leases.holder = excluded.holder OR leases.until <= ?3;
+
+-- name: check
+SELECT count(*) FROM (SELECT id FROM accounts LIMIT 1);

@@ -1,0 +1,133 @@
+-- The whole first schema. Times are epoch seconds (UTC), sizes bytes, digests raw bytes, ids and states text.
+-- Sized for ten million objects: an object is one row here, one in blobs, one in segments. Blobs have a number that
+-- stays in this file, because it is written four times per object and is a fifth of the length of an id.
+
+CREATE TABLE accounts (
+    id TEXT PRIMARY KEY NOT NULL,
+    nickname TEXT NOT NULL UNIQUE,
+    created_at REAL NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('active', 'suspended')),
+    defaults TEXT  -- JSON of a lifecycle; NULL: says nothing
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE keys (
+    id TEXT PRIMARY KEY NOT NULL,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    name TEXT NOT NULL,
+    secret_hash BLOB NOT NULL,
+    created_at REAL NOT NULL,
+    revoked_at REAL,
+    scope TEXT,
+    expires_at REAL
+) STRICT, WITHOUT ROWID;
+
+-- 'live': may be read and linked. 'loose': so too, but somebody let go of it, so the sweep must look whether anybody
+-- is left. 'dying': no reader and no link reaches it any more.
+CREATE TABLE blobs (
+    nr INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    sha256 BLOB,
+    state TEXT NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'loose', 'dying'))
+) STRICT;
+
+-- The sweep reads only what is on its way out, however many blobs live.
+CREATE INDEX blobs_leaving ON blobs (state) WHERE state <> 'live';
+
+CREATE TABLE segments (
+    blob_nr INTEGER NOT NULL REFERENCES blobs (nr) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    key TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    blocks BLOB NOT NULL,
+    PRIMARY KEY (blob_nr, position)
+) STRICT, WITHOUT ROWID;
+
+-- A rowid table: rows of 200 to 300 bytes under random ids would make a deep tree and scattered inserts.
+-- `blob_nr` is NULL once the object has let go of its bytes; `sha256` is kept here only from then on.
+CREATE TABLE objects (
+    id TEXT PRIMARY KEY NOT NULL,
+    path TEXT NOT NULL,
+    name TEXT NOT NULL,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    blob_nr INTEGER REFERENCES blobs (nr),
+    size INTEGER NOT NULL,
+    sha256 BLOB,
+    content_type TEXT NOT NULL,
+    sniffed_type TEXT,
+    inline INTEGER NOT NULL,
+    acl TEXT,  -- JSON; NULL: public
+    published_at REAL NOT NULL,
+    expires_at REAL,
+    state TEXT NOT NULL CHECK (state IN ('live', 'expired', 'deleted')),
+    request_id TEXT,  -- of the source
+    deleted_at REAL,
+    pinned_until REAL,
+    ended_at REAL
+) STRICT;
+
+CREATE INDEX objects_blob ON objects (blob_nr) WHERE blob_nr IS NOT NULL;
+CREATE INDEX objects_due ON objects (expires_at) WHERE state = 'live' AND expires_at IS NOT NULL;
+CREATE INDEX objects_ended ON objects (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE TABLE uploads (
+    id TEXT PRIMARY KEY NOT NULL,
+    object_id TEXT NOT NULL UNIQUE,
+    path TEXT NOT NULL,
+    name TEXT NOT NULL,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    key_id TEXT NOT NULL,
+    declared_type TEXT,
+    lifetime INTEGER,
+    acl TEXT,
+    request_id TEXT,
+    kind TEXT NOT NULL CHECK (kind IN ('single', 'multipart')),
+    created_at REAL NOT NULL,
+    expires_at REAL NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'published', 'aborted')),
+    storage_id TEXT,
+    idempotency_key TEXT,
+    fingerprint BLOB,
+    ended_at REAL
+) STRICT;
+
+CREATE UNIQUE INDEX uploads_idempotency ON uploads (account_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL AND state <> 'aborted';
+CREATE INDEX uploads_due ON uploads (expires_at) WHERE state = 'open';
+CREATE INDEX uploads_ended ON uploads (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE TABLE parts (
+    upload_id TEXT NOT NULL REFERENCES uploads (id),
+    number INTEGER NOT NULL,
+    etag TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
+    blob_nr INTEGER NOT NULL UNIQUE REFERENCES blobs (nr),
+    received_at REAL NOT NULL
+) STRICT;
+
+CREATE INDEX parts_upload ON parts (upload_id, number, received_at);
+
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY NOT NULL,
+    holder TEXT NOT NULL,
+    until REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Whoever lets go of a blob marks it, whatever statement it was: no write can forget to, so no blob is ever lost.
+-- A mark is only a hint to look: what condemns a blob counts its holders in the same transaction.
+CREATE TRIGGER object_lets_go AFTER UPDATE OF blob_nr ON objects
+    WHEN OLD.blob_nr IS NOT NULL AND NEW.blob_nr IS NOT OLD.blob_nr
+BEGIN
+    UPDATE blobs SET state = 'loose' WHERE nr = OLD.blob_nr AND state = 'live';
+END;
+
+CREATE TRIGGER object_goes AFTER DELETE ON objects WHEN OLD.blob_nr IS NOT NULL
+BEGIN
+    UPDATE blobs SET state = 'loose' WHERE nr = OLD.blob_nr AND state = 'live';
+END;
+
+CREATE TRIGGER part_goes AFTER DELETE ON parts
+BEGIN
+    UPDATE blobs SET state = 'loose' WHERE nr = OLD.blob_nr AND state = 'live';
+END;

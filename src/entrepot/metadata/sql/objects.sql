@@ -1,0 +1,71 @@
+-- name: add_object
+INSERT INTO objects (
+    id, path, name, account_id, blob_nr, size, content_type, sniffed_type, inline, acl,
+    published_at, expires_at, state, request_id
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: object
+SELECT o.id, o.path, o.name, o.account_id, coalesce(b.id, ''), o.size, coalesce(b.sha256, o.sha256),
+    o.content_type, o.sniffed_type, o.inline, o.acl, o.published_at, o.expires_at, o.state, o.request_id
+FROM objects AS o LEFT JOIN blobs AS b ON b.nr = o.blob_nr
+WHERE o.id = ?;
+
+-- name: expire_objects
+-- An object lets go by losing its blob_nr; a trigger marks the blob.
+UPDATE objects SET state = 'expired', ended_at = expires_at, blob_nr = NULL,
+    sha256 = (SELECT b.sha256 FROM blobs AS b WHERE b.nr = objects.blob_nr)
+WHERE rowid IN (
+    SELECT rowid FROM objects WHERE state = 'live' AND expires_at IS NOT NULL AND expires_at <= ?
+    ORDER BY expires_at LIMIT ?
+);
+
+-- name: forget_objects
+DELETE FROM objects WHERE rowid IN (
+    SELECT rowid FROM objects WHERE ended_at < ? AND blob_nr IS NULL ORDER BY ended_at LIMIT ?
+);
+
+-- name: add_blob
+INSERT INTO blobs (id, size, sha256) VALUES (?, ?, ?) RETURNING nr;
+
+-- name: blob
+SELECT nr, state FROM blobs WHERE id = ?;
+
+-- name: hold_segment
+-- A new segment, or one that a part of this upload (?6) held alone: any other would be taken from a living object.
+INSERT INTO segments (blob_nr, position, key, size, blocks) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (key) DO UPDATE SET blob_nr = excluded.blob_nr, position = excluded.position
+WHERE segments.blob_nr IN (SELECT blob_nr FROM parts WHERE upload_id = ?6)
+    AND NOT EXISTS (SELECT 1 FROM objects AS o WHERE o.blob_nr = segments.blob_nr);
+
+-- name: forget_empty_blobs
+DELETE FROM blobs WHERE nr IN (SELECT value FROM json_each(?))
+    AND NOT EXISTS (SELECT 1 FROM segments AS s WHERE s.blob_nr = blobs.nr)
+    AND NOT EXISTS (SELECT 1 FROM objects AS o WHERE o.blob_nr = blobs.nr);
+
+-- name: segments
+SELECT s.key, s.size, s.blocks
+FROM blobs AS b JOIN segments AS s ON s.blob_nr = b.nr
+WHERE b.id = ? AND b.state <> 'dying'
+ORDER BY s.position;
+
+-- name: settle_blobs
+-- Every loose blob is looked at once: still held makes it live again, held by nobody makes it dying.
+-- (state <> 'live' is there so that the partial index is used.)
+UPDATE blobs SET state = CASE
+    WHEN EXISTS (SELECT 1 FROM objects AS o WHERE o.blob_nr = blobs.nr) THEN 'live'
+    WHEN EXISTS (SELECT 1 FROM parts AS p WHERE p.blob_nr = blobs.nr) THEN 'live'
+    ELSE 'dying' END
+WHERE nr IN (SELECT nr FROM blobs WHERE state <> 'live' AND state = 'loose' LIMIT ?)
+RETURNING state;
+
+-- name: dying_blobs
+SELECT b.id, s.key
+FROM blobs AS b LEFT JOIN segments AS s ON s.blob_nr = b.nr
+WHERE b.state <> 'live' AND b.state = 'dying'
+ORDER BY b.nr, s.position;
+
+-- name: forget_blob
+DELETE FROM blobs WHERE id = ? AND state = 'dying';
+
+-- name: known_keys
+SELECT key FROM segments WHERE key IN (SELECT value FROM json_each(?));

@@ -1,0 +1,51 @@
+-- name: add_upload
+INSERT INTO uploads (
+    id, object_id, path, name, account_id, key_id, declared_type, lifetime, acl, request_id,
+    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: upload
+SELECT id, object_id, path, name, account_id, key_id, declared_type, lifetime, acl, request_id,
+    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
+FROM uploads WHERE id = ?;
+
+-- name: upload_of
+SELECT id, object_id, path, name, account_id, key_id, declared_type, lifetime, acl, request_id,
+    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
+FROM uploads WHERE object_id = ?;
+
+-- name: same_upload
+SELECT id, object_id, path, name, account_id, key_id, declared_type, lifetime, acl, request_id,
+    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
+FROM uploads WHERE account_id = ? AND idempotency_key = ? AND state <> 'aborted';
+
+-- name: upload_state
+SELECT state, object_id FROM uploads WHERE id = ?;
+
+-- name: end_upload
+UPDATE uploads SET state = 'published', ended_at = ?2 WHERE id = ?1 AND state = 'open';
+
+-- name: abort_upload
+-- The caller's clock is not here: an aborted upload counts as ended when its time would have been over.
+UPDATE uploads SET state = 'aborted', ended_at = expires_at WHERE id = ? AND state = 'open';
+
+-- name: expire_uploads
+UPDATE uploads SET state = 'aborted', ended_at = expires_at
+WHERE id IN (SELECT id FROM uploads WHERE state = 'open' AND expires_at <= ? ORDER BY expires_at LIMIT ?)
+RETURNING id;
+
+-- name: forget_uploads
+DELETE FROM uploads
+WHERE id IN (SELECT id FROM uploads WHERE ended_at < ? ORDER BY ended_at LIMIT ?);
+
+-- name: add_part
+INSERT INTO parts (upload_id, number, etag, size, sha256, blob_nr, received_at) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: list_parts
+SELECT p.upload_id, p.number, p.etag, p.size, p.sha256, b.id, p.received_at
+FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr
+WHERE p.upload_id = ?
+ORDER BY p.number, p.received_at, p.rowid;
+
+-- name: forget_parts
+DELETE FROM parts WHERE upload_id IN (SELECT value FROM json_each(?)) RETURNING blob_nr;
