@@ -1,0 +1,171 @@
+"""The writes, each a function of the connection: they run in the writer thread, each in a savepoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+
+from entrepot.domain.accounts import Account, KeyRecord
+from entrepot.domain.objects import Blob, Object
+from entrepot.domain.uploads import Part, Upload, UploadState
+from entrepot.metadata import queries, rows
+from entrepot.metadata.base import Condemned, Conflict
+
+SQL = queries.load()
+
+_TAKEN = {apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY}
+
+
+def add_account(db: apsw.Connection, account: Account) -> None:
+    with _unique(f"The account id {account.id} or nickname {account.nickname!r} is taken."):
+        db.execute(SQL["add_account"], rows.account_row(account))
+
+
+def add_key(db: apsw.Connection, key: KeyRecord) -> None:
+    with _unique(f"The key id {key.id} is taken."):
+        db.execute(SQL["add_key"], rows.key_row(key))
+
+
+def revoke_key(db: apsw.Connection, key_id: str, at: float) -> bool:
+    return _changed(db, "revoke_key", key_id, at) == 1
+
+
+def take_lease(db: apsw.Connection, name: str, holder: str, now: float, seconds: float) -> bool:
+    return _changed(db, "take_lease", name, holder, now, seconds) == 1
+
+
+def begin_upload(db: apsw.Connection, upload: Upload) -> Upload:
+    # A key that is NULL equals nothing.
+    if found := _fetch(db, "same_upload", upload.draft.account_id, upload.idempotency_key):
+        return rows.upload_of(found[0])
+    with _unique(f"The upload id {upload.id} or its object id is taken."):
+        db.execute(SQL["add_upload"], rows.upload_row(upload))
+    return upload
+
+
+def abort_upload(db: apsw.Connection, upload_id: str) -> bool:
+    if not _changed(db, "abort_upload", upload_id):
+        return False
+    _forget_parts(db, [upload_id])
+    return True
+
+
+def expire_uploads(db: apsw.Connection, now: float, limit: int) -> int:
+    ended = [upload_id for (upload_id,) in _fetch(db, "expire_uploads", now, limit)]
+    _forget_parts(db, ended)
+    return len(ended)
+
+
+def add_part(db: apsw.Connection, part: Part, blob: Blob) -> bool:
+    if _state_of(db, part.upload_id)[0] is not UploadState.OPEN:
+        return False
+    nr = _add_blob(db, blob, None)
+    db.execute(SQL["add_part"], rows.part_row(part, nr))
+    return True
+
+
+def publish(db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None) -> Object | None:
+    if upload_id is None:
+        _add_object(db, obj, blob, None)
+        return obj
+    state, object_id = _state_of(db, upload_id)
+    if state is UploadState.PUBLISHED:
+        found = _fetch(db, "object", object_id)
+        return rows.object_of(found[0]) if found else None
+    if state is not UploadState.OPEN:
+        return None
+    if object_id != obj.id:
+        raise Conflict(f"The upload {upload_id} is to become the object {object_id}, not {obj.id}.")
+    _add_object(db, obj, blob, upload_id)
+    _changed(db, "end_upload", upload_id, obj.published_at)
+    _changed(db, "forget_empty_blobs", rows.array(_forget_parts(db, [upload_id])))
+    return obj
+
+
+def expire_objects(db: apsw.Connection, now: float, limit: int) -> int:
+    return _changed(db, "expire_objects", now, limit)
+
+
+def condemn_blobs(db: apsw.Connection, limit: int) -> Sequence[Condemned]:
+    """Look at loose blobs until `limit` are condemned or none is left: once at each per letting go."""
+    while limit > 0 and (states := _fetch(db, "settle_blobs", limit)):
+        limit -= states.count(("dying",))
+    keys: dict[str, list[str]] = {}
+    for blob_id, key in _fetch(db, "dying_blobs"):
+        keys.setdefault(blob_id, []).extend([] if key is None else [key])
+    return [Condemned(blob_id, tuple(each)) for blob_id, each in keys.items()]
+
+
+def forget_blob(db: apsw.Connection, blob_id: str) -> None:
+    _changed(db, "forget_blob", blob_id)
+
+
+def forget_ended(db: apsw.Connection, before: float, limit: int) -> int:
+    uploads = _changed(db, "forget_uploads", before, limit)
+    return uploads + _changed(db, "forget_objects", before, limit - uploads)
+
+
+def _add_object(db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None) -> None:
+    nr = _link_blob(db, blob) or _add_blob(db, blob, upload_id)
+    with _unique(f"The object {obj.id} exists already."):
+        db.execute(SQL["add_object"], rows.object_row(obj, nr))
+
+
+def _link_blob(db: apsw.Connection, blob: Blob) -> int | None:
+    """The number of a blob that exists, None when it does not. Raises Conflict when it is dying."""
+    found = _fetch(db, "blob", blob.id)
+    if not found:
+        return None
+    nr, state = found[0]
+    if state == "dying":
+        raise Conflict(f"The blob {blob.id} is being deleted.")
+    return int(nr)
+
+
+def _add_blob(db: apsw.Connection, blob: Blob, upload_id: str | None) -> int:
+    """Insert a blob and its segments; those that parts of this upload hold are moved to it."""
+    if sum(segment.size for segment in blob.segments) != blob.size:
+        # A link to what was forgotten meanwhile: without its bytes it must not exist.
+        raise Conflict(f"The blob {blob.id} does not exist, and its segments do not make its size.")
+    with _unique(f"The blob {blob.id} exists already."):
+        ((nr,),) = _fetch(db, "add_blob", blob.id, blob.size, blob.sha256)
+    before = db.total_changes()
+    args = ((nr, i, s.key, s.size, s.blocks, upload_id) for i, s in enumerate(blob.segments))
+    db.executemany(SQL["hold_segment"], args)
+    if db.total_changes() - before != len(blob.segments):
+        raise Conflict(f"A segment of the blob {blob.id} belongs to another blob.")
+    return int(nr)
+
+
+def _forget_parts(db: apsw.Connection, upload_ids: Sequence[str]) -> list[int]:
+    """Remove the rows of parts, which lets go of their blobs; returns the numbers of those."""
+    return [nr for (nr,) in _fetch(db, "forget_parts", rows.array(upload_ids))]
+
+
+def _state_of(db: apsw.Connection, upload_id: str) -> tuple[UploadState | None, str]:
+    found = _fetch(db, "upload_state", upload_id)
+    return (UploadState(found[0][0]), found[0][1]) if found else (None, "")
+
+
+def _fetch(db: apsw.Connection, name: str, *args: Any) -> list[rows.Row]:
+    return db.execute(SQL[name], args).fetchall()
+
+
+def _changed(db: apsw.Connection, name: str, *args: Any) -> int:
+    """Run a statement; how many rows it changed, those of triggers not counted."""
+    db.execute(SQL[name], args)
+    return db.changes()
+
+
+@contextmanager
+def _unique(message: str) -> Iterator[None]:
+    """Conflict for a broken uniqueness, and only for that."""
+    try:
+        yield
+    except apsw.ConstraintError as error:
+        if getattr(error, "extendedresult", None) not in _TAKEN:
+            raise
+        raise Conflict(message) from error
