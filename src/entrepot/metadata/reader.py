@@ -1,0 +1,61 @@
+"""Reads: one read-only connection for each thread, called directly, so that a read costs microseconds."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+from entrepot.metadata.base import MetadataFailed
+from entrepot.metadata.connect import failure
+from entrepot.metadata.rows import Row
+
+
+class Reader:
+    """`rows` and `row` may be called from any thread; each statement sees all that was committed before."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        self._connect = connect
+        self._local = threading.local()
+        # Weak: the connection of a thread that ends goes with it.
+        self._all: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+        self._gate = threading.Lock()
+        self._closed = False
+
+    def rows(self, sql: str, *args: Any) -> list[Row]:
+        """All rows. Raises MetadataFailed; the next read then starts with a new connection."""
+        try:
+            return self._cursor().execute(sql, args).fetchall()
+        except apsw.Error as error:
+            self._local.__dict__.clear()
+            raise failure(error) from error
+
+    def row(self, sql: str, *args: Any) -> Row | None:
+        """The one row, None when there is none."""
+        rows = self.rows(sql, *args)
+        return rows[0] if rows else None
+
+    def close(self) -> None:
+        """Close all connections. No thread may be reading."""
+        with self._gate:
+            self._closed = True
+            for db in list(self._all):
+                db.close()
+
+    def _cursor(self) -> apsw.Cursor:
+        try:
+            cursor: apsw.Cursor = self._local.cursor
+        except AttributeError:
+            cursor = self._local.cursor = self._open().cursor()
+        return cursor
+
+    def _open(self) -> apsw.Connection:
+        with self._gate:
+            if self._closed:
+                raise MetadataFailed("The catalogue is closed.")
+            db = self._connect()
+            self._all.add(db)
+            return db
