@@ -1,0 +1,1 @@
+"""The HTTP doors: a handler parses, makes one service call, and responds."""

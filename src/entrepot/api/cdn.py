@@ -1,0 +1,71 @@
+"""Uploads at the CDN's doors: one request with a bearer token, and the signed PUT (protocol 2.4 and 3.1)."""
+
+from __future__ import annotations
+
+from entrepot import wire
+from entrepot.api import auth
+from entrepot.api.doors import Doors
+from entrepot.api.exchange import Exchange
+from entrepot.api.responses import CORS, NO_STORE
+from entrepot.domain.digests import Expected, parse_content_md5, parse_digest_field
+from entrepot.domain.names import quote_segment
+from entrepot.domain.objects import Object
+from entrepot.domain.uploads import Intent
+from entrepot.service.uploads import Body
+
+
+async def upload(x: Exchange, doors: Doors) -> None:
+    """POST /files/upload: the raw body becomes a file; the reply names its URL."""
+    who = await auth.principal(x, doors.access)
+    intent = Intent(
+        lifecycle=wire.parse_lifecycle(x.headers),
+        file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
+        content_type=x.text("content-type"),
+        request_id=x.text(wire.SOURCE_REQUEST),
+    )
+    obj = await doors.uploads.put(who, intent, body_of(x, doors))
+    await x.json(200, {"access_url": doors.cdn_origin + obj.path, "uploaded": True, **facts(obj)})
+
+
+async def signed_put(x: Exchange, doors: Doors) -> None:
+    """PUT {upload_url}: 200 with an empty body that is not typed as JSON (JavaScript would parse it)."""
+    path = canonical_path(x)
+    who = await auth.uploader(x, doors.access, path)
+    obj = await doors.uploads.write(who, path, body_of(x, doors))
+    headers = [(b"content-length", b"0"), (b"etag", obj.etag.encode()), NO_STORE, *CORS]
+    if obj.sha256:
+        headers.append((b"repr-digest", wire.repr_digest(obj.sha256).encode()))
+    await x.reply(200, headers)
+
+
+def body_of(x: Exchange, doors: Doors) -> Body:
+    """The request's body with all that the client said about it."""
+    return Body(x.body(doors.stall_timeout), x.content_length(), x.text("content-type"), declared_digests(x))
+
+
+def declared_digests(x: Exchange) -> tuple[Expected, ...]:
+    """Every digest that came with the request; an unknown algorithm is an error, never ignored."""
+    found: tuple[Expected, ...] = ()
+    for header in ("content-digest", "repr-digest"):
+        if value := x.text(header):
+            found += parse_digest_field(header, value)
+    if value := x.text("content-md5"):
+        found += parse_content_md5(value)
+    return found
+
+
+def canonical_path(x: Exchange) -> str:
+    """The path as the URL was given out, whatever way the client escaped it."""
+    folder, _, last = x.path().rpartition("/")
+    return f"{folder}/{quote_segment(last)}"
+
+
+def facts(obj: Object) -> dict[str, object]:
+    """What our own clients are told about a new file beyond its URL."""
+    return {
+        "file_name": obj.name,
+        "content_type": obj.content_type,
+        "size": obj.size,
+        "digest": f"sha256:{obj.sha256.hex()}" if obj.sha256 else None,
+        "expires_at": None if obj.expires_at is None else wire.timestamp(obj.expires_at),
+    }

@@ -1,0 +1,30 @@
+"""What every handler is given: the services, and the few facts about the outside that replies need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from entrepot.domain.errors import Code
+from entrepot.service.access import Access
+from entrepot.service.health import Health
+from entrepot.service.objects import Objects
+from entrepot.service.uploads import Uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Origins without trailing slash; times in seconds. `failures` says which exceptions of the rooms below are whose
+    fault; `accepted_hosts` empty means any Host header is taken, and none is ever used to make a link."""
+
+    access: Access
+    uploads: Uploads
+    objects: Objects
+    health: Health
+    api_origin: str
+    cdn_origin: str
+    clock: Callable[[], float]
+    max_age: int
+    stall_timeout: float
+    accepted_hosts: frozenset[str] = frozenset()
+    failures: Mapping[type[Exception], Code] = field(default_factory=dict)

@@ -1,0 +1,171 @@
+"""One request and its reply over ASGI: what the byte path needs of HTTP, and no more.
+
+Facts about the server that this rests on (checked in tests/protocol): a body is complete only when a message with
+`more_body` false arrives, a cut one ends with `http.disconnect`; a sender is not told that its client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs, unquote_to_bytes
+
+from entrepot import wire
+from entrepot.api.responses import CORS, NO_STORE, Headers, error_body, error_headers
+from entrepot.api.responses import STATUS as ERROR_STATUS
+from entrepot.domain.errors import Code, Problem
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+# After an early answer the rest of a body is read up to these bounds, so that clients which write first and read
+# later (urllib) see the answer instead of a broken pipe.
+DRAIN_BYTES = 1024 * 1024
+DRAIN_SECONDS = 2.0
+
+
+class ClientGone(Exception):
+    """The connection ended before the request's body did, or before the reply's."""
+
+
+class Exchange:
+    """A request being answered. Header names are lower case; repeated ones are joined with a comma."""
+
+    __slots__ = (
+        "_body_done",
+        "_receive",
+        "_send",
+        "finished",
+        "headers",
+        "method",
+        "request_id",
+        "scope",
+        "sent",
+        "started",
+        "status",
+        "who",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.request_id = request_id
+        self.started = time.perf_counter()
+        self.status = 0
+        self.sent = 0
+        self.finished = False  # the whole reply is out
+        self.who = ""  # the key id, for the log
+        self.headers: dict[str, bytes] = {}
+        for raw_name, value in scope["headers"]:
+            name = raw_name.decode("latin-1")
+            self.headers[name] = self.headers[name] + b", " + value if name in self.headers else value
+        self._receive = receive
+        self._send = send
+        self._body_done = False
+
+    def path(self) -> str:
+        """The request's path, percent-decoded once. Raises Problem when it is not UTF-8."""
+        try:
+            return unquote_to_bytes(self.raw_path).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Problem(Code.VALIDATION_FAILED, "The path is not UTF-8.", where=("path",)) from None
+
+    @property
+    def raw_path(self) -> bytes:
+        raw: bytes = self.scope.get("raw_path") or self.scope["path"].encode()
+        return raw.partition(b"?")[0]
+
+    def query(self, name: str) -> str | None:
+        """The one value of a query parameter; None when it is missing or given twice."""
+        raw = self.scope.get("query_string") or b""
+        values = parse_qs(raw.decode("latin-1"), keep_blank_values=True).get(name, [])
+        return values[0] if len(values) == 1 else None
+
+    def text(self, name: str) -> str | None:
+        """A header as text, without blanks around it; None when missing or empty."""
+        value = self.headers.get(name)
+        return (value.decode("latin-1").strip() or None) if value is not None else None
+
+    def content_length(self) -> int | None:
+        text = self.text("content-length")
+        return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+    async def body(self, stall_timeout: float) -> AsyncIterator[bytes]:
+        """The request's body as it arrives. Raises ClientGone when it is cut, Problem(TIMED_OUT) when it stalls."""
+        while not self._body_done:
+            try:
+                async with asyncio.timeout(stall_timeout):
+                    message = await self._receive()
+            except TimeoutError:
+                raise Problem(Code.TIMED_OUT, f"No byte of the body came for {stall_timeout:g} seconds.") from None
+            if message["type"] != "http.request":
+                self._body_done = True
+                raise ClientGone
+            self._body_done = not message.get("more_body", False)
+            if chunk := message.get("body", b""):
+                yield chunk
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self.status = status
+        headers.append((b"x-request-id", self.request_id.encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def send(self, data: bytes, more: bool = False) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self.sent += len(data)
+        self.finished = not more
+
+    async def reply(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Send a whole reply. A HEAD gets the same headers without the body."""
+        await self.start(status, headers)
+        await self.send(b"" if self.method == "HEAD" else body)
+
+    async def json(self, status: int, value: dict[str, Any]) -> None:
+        body = wire.compact(value)
+        await self.reply(
+            status,
+            [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+                (b"x-content-type-options", b"nosniff"),
+                NO_STORE,
+                *CORS,
+            ],
+            body,
+        )
+
+    async def refuse(self, problem: Problem, extra: Headers | None = None) -> None:
+        """Send an error, then read what the client still sends, within bounds. Nothing is sent once a reply began."""
+        if self.status:
+            return
+        body = error_body(problem, self.request_id)
+        headers = error_headers(problem, body) + (extra or [])
+        if self._may_have_body():
+            headers.append((b"connection", b"close"))
+        await self.reply(ERROR_STATUS[problem.code], headers, body)
+        if self._may_have_body():
+            await self._drain()
+
+    async def disconnected(self) -> None:
+        """Return when the client has gone. Used beside a long reply."""
+        while (await self._receive())["type"] == "http.request":
+            pass
+
+    def _may_have_body(self) -> bool:
+        return not self._body_done and (self.content_length() not in (None, 0) or "transfer-encoding" in self.headers)
+
+    async def _drain(self) -> None:
+        if self.text("expect"):
+            return  # the client waits for a 100 that never comes; it has our answer
+        left = DRAIN_BYTES
+        with contextlib.suppress(ClientGone, Problem, TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                async for chunk in self.body(DRAIN_SECONDS):
+                    left -= len(chunk)
+                    if left < 0:
+                        return

@@ -1,0 +1,98 @@
+"""The error table on HTTP, and the headers that every reply shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from entrepot import wire
+from entrepot.domain.errors import Code, Problem
+
+Headers = list[tuple[bytes, bytes]]
+
+STATUS: Mapping[Code, int] = {
+    Code.INVALID_REQUEST: 400,
+    Code.VALIDATION_FAILED: 422,
+    Code.UNAUTHORIZED: 401,
+    Code.FORBIDDEN: 403,
+    Code.NOT_FOUND: 404,
+    Code.GONE: 410,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.TIMED_OUT: 408,
+    # 412, not 409: the stock Python client repeats a 409 ten times.
+    Code.ALREADY_PUBLISHED: 412,
+    Code.TOO_LARGE: 413,
+    Code.DIGEST_MISMATCH: 400,
+    Code.UNSUPPORTED_DIGEST: 400,
+    Code.MISDIRECTED: 421,
+    Code.RATE_LIMITED: 429,
+    Code.INTEGRITY_FAILED: 500,
+    Code.UNAVAILABLE: 503,
+    Code.INSUFFICIENT_STORAGE: 507,
+    Code.INTERNAL: 500,
+}
+
+EXPOSED = (
+    "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Location, Repr-Digest, "
+    "Retry-After, X-Entrepot-Expires-At, X-Fal-Request-Id, X-Fal-Request-Timeout-Type, X-Request-Id"
+)
+# `*` and no credentials: every right is in a header or in the URL, never in a cookie (hostile.md C11).
+CORS: Headers = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", EXPOSED.encode()),
+]
+NO_STORE = (b"cache-control", b"no-store")
+
+
+def error_body(problem: Problem, request_id: str) -> bytes:
+    """`detail` for fal's clients (a list for a field error, protocol 1.5), `message` for JavaScript's, and our own code,
+    fix and request id."""
+    detail: Any = problem.message
+    if problem.where:
+        detail = [{"loc": list(problem.where), "msg": problem.message, "type": problem.code.code}]
+    return wire.compact(
+        {
+            "detail": detail,
+            "message": _sentence(problem),
+            "code": problem.code.code,
+            "fix": problem.fix,
+            "request_id": request_id,
+        }
+    )
+
+
+def error_headers(problem: Problem, body: bytes) -> Headers:
+    """Headers of an error reply: never stored by a cache."""
+    headers: Headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-content-type-options", b"nosniff"),
+        NO_STORE,
+        *CORS,
+    ]
+    if problem.code is Code.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b'Key realm="entrepot", Bearer realm="entrepot"'))
+    if problem.retry_after is not None:
+        headers.append((b"retry-after", str(problem.retry_after).encode()))
+    return headers
+
+
+def as_problem(error: Exception, failures: Mapping[type[Exception], Code]) -> Problem | None:
+    """The problem that an exception stands for; None for a defect of ours."""
+    if isinstance(error, Problem):
+        return error
+    for kind, code in failures.items():
+        if isinstance(error, kind):
+            return Problem(code, _CAUSES[code])
+    return None
+
+
+_CAUSES = {
+    Code.INSUFFICIENT_STORAGE: "The server has no room for this; nothing was stored.",
+    Code.UNAVAILABLE: "The server cannot read or write its storage at the moment; nothing was acknowledged.",
+    Code.GONE: "This file was removed.",
+}
+
+
+def _sentence(problem: Problem) -> str:
+    return f"{'.'.join(map(str, problem.where))}: {problem.message}" if problem.where else problem.message

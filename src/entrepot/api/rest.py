@@ -1,0 +1,155 @@
+"""The control plane: storage REST (protocol 2), health, and the published OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from entrepot import __version__, wire
+from entrepot.api import auth, openapi
+from entrepot.api.doors import Doors
+from entrepot.api.front import exchange_of
+from entrepot.api.responses import STATUS, as_problem, error_body, error_headers
+from entrepot.domain.errors import Code, Problem
+from entrepot.domain.uploads import Intent
+
+log = logging.getLogger("entrepot.api")
+
+
+class InitiateUploadRequest(BaseModel):
+    """What `/storage/upload/initiate` takes. Unknown fields are ignored, as other people's clients send some."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    file_name: str = Field(min_length=1, max_length=4096)
+    content_type: str | None = Field(default=None, max_length=255)
+
+
+def build(doors: Doors) -> FastAPI:
+    """The FastAPI app. Paths are taken as they come: no redirect to a cleaned one (protocol A11)."""
+    app = FastAPI(
+        title="Entrepot", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False, openapi_url=None
+    )
+    kinds: list[type[Exception]] = [Problem, *doors.failures, Exception]
+    for kind in kinds:
+        app.add_exception_handler(kind, _failure(doors))
+    app.add_exception_handler(HTTPException, _http_failure)
+
+    @app.post(wire.TOKEN)
+    async def token(request: Request) -> Response:
+        return await _token(request, doors)
+
+    @app.post(wire.INITIATE)
+    async def initiate(request: Request) -> Response:
+        return await _initiate(request, doors)
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return _json({"status": "ok", "version": __version__})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        await doors.health.check()
+        return _json({"status": "ready"})
+
+    @app.get("/openapi.json")
+    async def document() -> Response:
+        return _json(openapi.document(doors.api_origin))
+
+    return app
+
+
+async def _token(request: Request, doors: Doors) -> Response:
+    """POST /storage/auth/token: whatever else the request says, a good key gets a token (protocol C2)."""
+    x = exchange_of(request.scope)
+    who = await auth.principal(x, doors.access)
+    token = await doors.access.issue_token(who, wire.CDN_TOKEN, await _asked_lifetime(request))
+    return _json(
+        {
+            "token": token.text,
+            "token_type": "Bearer",
+            "base_url": doors.cdn_origin,
+            "base_upload_url": doors.cdn_origin,
+            "created_at": wire.timestamp(token.created_at),
+            "expires_at": wire.timestamp(token.expires_at),
+        }
+    )
+
+
+async def _asked_lifetime(request: Request) -> float | None:
+    try:
+        seconds = json.loads(await request.body() or b"{}").get("expiration_seconds")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return (
+        float(seconds) if isinstance(seconds, int) and not isinstance(seconds, bool) and 0 < seconds < 2**31 else None
+    )
+
+
+async def _initiate(request: Request, doors: Doors) -> Response:
+    """POST /storage/upload/initiate: a URL to PUT the bytes to, and the one to read them from (protocol 2.3)."""
+    x = exchange_of(request.scope)
+    who = await auth.principal(x, doors.access)
+    storage_type = request.query_params.get("storage_type") or wire.STORAGE_TYPES[0]
+    if storage_type not in wire.STORAGE_TYPES:
+        known = ", ".join(wire.STORAGE_TYPES)
+        raise Problem(Code.VALIDATION_FAILED, f"It must be one of {known}.", where=("query", "storage_type"))
+    asked = _validated(await request.body())
+    begun = await doors.uploads.begin(
+        who,
+        Intent(
+            lifecycle=wire.parse_lifecycle(x.headers),
+            file_name=asked.file_name,
+            content_type=asked.content_type or None,
+            request_id=x.text(wire.SOURCE_REQUEST),
+            idempotency_key=x.text(wire.IDEMPOTENCY_KEY),
+        ),
+    )
+    file_url = doors.cdn_origin + begun.upload.draft.path
+    return _json({"file_url": file_url, "upload_url": f"{file_url}?{wire.SIGNATURE_PARAMETER}={begun.signature}"})
+
+
+def _validated(body: bytes) -> InitiateUploadRequest:
+    try:
+        return InitiateUploadRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise Problem(Code.VALIDATION_FAILED, first["msg"], where=("body", *first["loc"])) from None
+
+
+def _json(value: dict[str, Any], status: int = 200) -> Response:
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return Response(wire.compact(value), status, headers, media_type="application/json")
+
+
+def _refusal(request: Request, problem: Problem) -> Response:
+    body = error_body(problem, exchange_of(request.scope).request_id)
+    headers = {k.decode(): v.decode() for k, v in error_headers(problem, body)}
+    return Response(body, STATUS[problem.code], headers)
+
+
+def _failure(doors: Doors) -> Any:
+    async def handle(request: Request, error: Exception) -> Response:
+        problem = as_problem(error, doors.failures)
+        if problem is not error:
+            log.error("request %s: %r", exchange_of(request.scope).request_id, error)
+        return _refusal(request, problem or Problem(Code.INTERNAL, "The server failed to handle this request."))
+
+    return handle
+
+
+async def _http_failure(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses: no such route, or another method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        response = _refusal(request, Problem(Code.METHOD_NOT_ALLOWED, f"{request.method} is not possible here."))
+        response.headers["allow"] = (error.headers or {}).get("Allow", "")
+        return response
+    return _refusal(
+        request, Problem(Code.NOT_FOUND, "There is no such route.", fix="See /openapi.json for what there is.")
+    )

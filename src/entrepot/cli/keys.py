@@ -1,0 +1,108 @@
+"""`entrepot keys`: make, list and revoke API keys of a home on this machine, with or without a running server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from entrepot.cli import exits
+from entrepot.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from entrepot.service.accounts import Accounts
+
+_EPILOG = """A key is shown once, when it is made; only its hash is stored. Revoking one also ends every token and
+upload URL that was made with it.
+
+examples:
+  entrepot keys create --home /srv/media --name laptop
+  entrepot keys list --json
+  entrepot keys revoke 5f1c...
+"""
+
+
+def add_to(commands: Any) -> None:
+    sub = commands.add_parser(
+        "keys",
+        help="make, list and revoke API keys",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = sub.add_subparsers(dest="verb", metavar="VERB", required=True)
+    create = _verb(verbs, "create", "make a key and print it once", _create)
+    create.add_argument("--name", default="", help="what it is for")
+    create.add_argument("--init", action="store_true", help="make the home first if it does not exist")
+    _verb(verbs, "list", "list keys, without their secrets", _list)
+    revoke = _verb(verbs, "revoke", "end a key for ever", _revoke)
+    revoke.add_argument("key_id", metavar="KEY_ID", help="the part before the colon")
+
+
+def _verb(verbs: Any, name: str, help: str, deed: Callable[..., Awaitable[None]]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=help)
+    parser.add_argument("--home", metavar="DIR", help="the server's home [ENTREPOT_HOME]")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run, deed=deed, init=False)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    from entrepot import server
+    from entrepot.domain.errors import Problem
+    from entrepot.home import HomeError
+
+    async def act() -> None:
+        home = Settings.load({"home": args.home}).home
+        async with server.open_accounts(home, init=args.init) as accounts:
+            await args.deed(args, accounts)
+
+    try:
+        asyncio.run(act())
+    except HomeError as error:
+        raise exits.Failure(exits.NOT_FOUND, str(error)) from None
+    except SettingsError as error:
+        raise exits.Failure(exits.USAGE, str(error)) from None
+    except Problem as problem:
+        raise exits.Failure(exits.NOT_FOUND, problem.message, problem.fix) from None
+    return exits.OK
+
+
+async def _create(args: argparse.Namespace, accounts: Accounts) -> None:
+    key = await accounts.create_key(args.name)
+    print(json.dumps({"key": key.reveal(), "id": key.id, "name": args.name}) if args.json else key.reveal())
+
+
+async def _list(args: argparse.Namespace, accounts: Accounts) -> None:
+    for key, nickname in await accounts.list_keys():
+        facts = {
+            "id": key.id,
+            "name": key.name,
+            "account": nickname,
+            "created_at": _time(key.created_at),
+            "revoked_at": _time(key.revoked_at),
+        }
+        if args.json:
+            print(json.dumps(facts))
+        else:
+            print(
+                exits.printable(
+                    "\t".join([key.id, nickname, facts["created_at"] or "", _state(key.revoked_at), key.name])
+                )
+            )
+
+
+async def _revoke(args: argparse.Namespace, accounts: Accounts) -> None:
+    key_id = args.key_id.partition(":")[0]
+    await accounts.revoke_key(key_id)
+    print(json.dumps({"id": key_id, "revoked": True}) if args.json else f"revoked {key_id}")
+
+
+def _state(revoked_at: float | None) -> str:
+    return "active" if revoked_at is None else "revoked"
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

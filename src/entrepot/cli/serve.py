@@ -1,0 +1,78 @@
+"""`entrepot serve`: start a server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from entrepot.cli import exits
+from entrepot.client import profile
+from entrepot.settings import Settings, SettingsError, flag_name, variable_name
+
+if TYPE_CHECKING:
+    from entrepot.server import Start
+
+_EPILOG = """Every flag has an environment variable (in brackets); flags win. ENTREPOT_SETTINGS names a TOML file with the
+same names as keys. The first start makes the home, an account and a key, and prints the key once.
+
+example:
+  entrepot serve --home /srv/media --host 0.0.0.0 --public-url https://media.example.com
+"""
+
+
+def add_to(commands: Any) -> None:
+    sub = commands.add_parser(
+        "serve", help="start a server", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for item in fields(Settings):
+        text = item.metadata["help"].replace("%", "%%")
+        sub.add_argument(flag_name(item.name), metavar="V", help=f"{text} [{variable_name(item.name)}]")
+    sub.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from entrepot import server
+        from entrepot.home import HomeError
+    except ImportError as error:
+        raise exits.Failure(
+            exits.FAILURE, f"The server's packages are not installed ({error.name}).", "pip install 'entrepot[server]'"
+        ) from None
+    try:
+        settings = Settings.load({f.name: getattr(args, f.name) for f in fields(Settings)})
+        server.serve(settings, lambda start: announce(settings, start))
+    except SettingsError as error:
+        raise exits.Failure(exits.USAGE, str(error)) from None
+    except HomeError as error:
+        raise exits.Failure(exits.FAILURE, str(error)) from None
+    return exits.OK
+
+
+def announce(settings: Settings, start: Start) -> None:
+    """Say where the server is; on the first start also the key, this once, and three lines to try."""
+    url = settings.api_origin
+    print(f"Entrepot serves {settings.home} on {url}", flush=True)
+    if start.first_key is None:
+        return
+    key = start.first_key.reveal()
+    path, name = profile.save(url, type(start.first_key.secret)(key))
+    lines = [
+        "",
+        f"Your key, shown this once:  {key}",
+        f"It is saved for this user's commands in {path} (profile {name!r}).",
+        "",
+        "Try it from another terminal:",
+        f"  curl -H 'Authorization: Key {key}' -H 'X-Fal-File-Name: hello.txt' --data-binary 'hello' {url}/files/upload",
+        f"  {_command('entrepot')} upload picture.png",
+        f"  {_command('python')} -c \"import entrepot; print(entrepot.upload_file('picture.png'))\"",
+        "",
+        "Stop with Ctrl-C.",
+    ]
+    print("\n".join(lines), flush=True)
+
+
+def _command(name: str) -> str:
+    """The command as it can be typed: by its full path when it lives in a virtual environment that is not active."""
+    return name if sys.prefix == sys.base_prefix else f"{sys.prefix}/bin/{name}"

@@ -1,0 +1,63 @@
+"""The one table of what can go wrong: a stable code, and what the reader of the error can do about it.
+
+The HTTP status of a code is the doors' business (`api.responses`). Messages say what is wrong with this request; the
+fix says what to do. Neither ever holds a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+
+class Code(Enum):
+    """Stable error codes: `(code, fix)`. Codes are part of the wire and are never renamed."""
+
+    INVALID_REQUEST = ("invalid_request", "Correct the request; the documentation shows its form.")
+    VALIDATION_FAILED = ("validation_failed", "Correct the named field and send the request again.")
+    UNAUTHORIZED = ("unauthorized", "Send 'Authorization: Key <id>:<secret>' with a key that is not revoked.")
+    FORBIDDEN = ("forbidden", "Ask the owner for access, or use a credential that has it.")
+    NOT_FOUND = ("not_found", "Check the URL: it must be the whole one that the upload returned.")
+    GONE = ("gone", "The lifetime of this file is over. Upload it again to get a new URL.")
+    METHOD_NOT_ALLOWED = ("method_not_allowed", "Use one of the methods named in the Allow header.")
+    TIMED_OUT = ("timed_out", "Send the body without long pauses; nothing was stored.")
+    ALREADY_PUBLISHED = ("already_published", "A URL has one content for life: begin a new upload.")
+    TOO_LARGE = ("too_large", "Send a smaller body, or raise the limit in the server's settings.")
+    DIGEST_MISMATCH = ("digest_mismatch", "The bytes changed on the way: send them again.")
+    UNSUPPORTED_DIGEST = ("unsupported_digest", "Use one of the algorithms that the message names.")
+    MISDIRECTED = ("misdirected", "Use a host name that the server's settings accept.")
+    RATE_LIMITED = ("rate_limited", "Wait for the seconds of the Retry-After header, then go on.")
+    INTEGRITY_FAILED = ("integrity_failed", "The stored bytes are damaged: restore the file from a backup.")
+    UNAVAILABLE = ("unavailable", "Try again in a moment; the server's log names the cause.")
+    INSUFFICIENT_STORAGE = ("insufficient_storage", "The server's disk is full: free space, then try again.")
+    INTERNAL = ("internal", "This is a defect: report it with the request id.")
+
+    def __init__(self, code: str, fix: str) -> None:
+        self.code = code
+        self.fix = fix
+
+
+class Problem(Exception):
+    """A request that cannot be answered as asked.
+
+    `where` names the offending field as a path (`("header", "x-fal-object-lifecycle", "initial_acl")`); it makes the
+    reply a field error. `retry_after` is in seconds.
+    """
+
+    def __init__(
+        self, code: Code, message: str, *, where: Sequence[str | int] = (), fix: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.where = tuple(where)
+        self.fix = fix or code.fix
+        self.retry_after = retry_after
+
+    def __repr__(self) -> str:
+        return f"Problem({self.code.code}: {self.message})"
+
+
+def not_found() -> Problem:
+    """The one answer for what does not exist and for what the reader may not know to exist (ACL `hide`)."""
+    return Problem(Code.NOT_FOUND, "There is no file at this URL.")

@@ -1,0 +1,89 @@
+"""File names and the URL segment made of them.
+
+A name is cosmetic on the CDN: it never becomes a path on our disk. It ends the URL because people and stock clients take
+name and type from there (protocol C12).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from itertools import accumulate
+from urllib.parse import quote
+
+MAX_NAME_BYTES = 180
+MAX_EXTENSION_BYTES = 32
+# The stock `download_file` names its file by the URL's end without decoding it, and a file name has 255 bytes.
+MAX_SEGMENT_LENGTH = 255
+_EXTENSION = re.compile(r"(?:\.tar)?\.[^.]+\Z", re.IGNORECASE)
+ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+ID_LENGTH = 22  # 62 ** 22 > 2 ** 130: at least 128 random bits
+
+
+def new_id(random: Callable[[int], bytes]) -> str:
+    """A fresh id of 22 letters and digits (more than 128 random bits), safe in any URL, file name and shell."""
+    number = int.from_bytes(random(24), "big")
+    digits = []
+    for _ in range(ID_LENGTH):
+        number, digit = divmod(number, 62)
+        digits.append(ID_ALPHABET[digit])
+    return "".join(digits)
+
+
+def clean_name(raw: str | None) -> str:
+    """Return the last component of a name as given, without control characters, short enough; '' when none is left.
+
+    Both slashes separate. Bidirectional and other format characters go too: they make a name look like another one.
+    """
+    if not raw:
+        return ""
+    last = raw.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    kept = "".join(c for c in last if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")).strip()
+    name = shorten(kept).rstrip()
+    return name if name.strip(". ") else ""
+
+
+def shorten(name: str) -> str:
+    """Cut the middle so that the name fits `MAX_NAME_BYTES` of UTF-8 and keeps its extension."""
+    return _fit(name, MAX_NAME_BYTES, _utf8_length)
+
+
+def _fit(name: str, size: int, cost: Callable[[str], int]) -> str:
+    if cost(name) <= size:
+        return name
+    match = _EXTENSION.search(name)
+    ending = match[0] if match and _utf8_length(match[0]) <= MAX_EXTENSION_BYTES + 1 else ""
+    room = size - cost(ending)
+    stem = name.removesuffix(ending)
+    return stem[: sum(used <= room for used in accumulate(map(cost, stem)))] + ending
+
+
+def _utf8_length(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def segment(object_id: str, name: str, extension: str) -> str:
+    """The last segment of the URL, not yet percent-encoded: `<id>_<name>`, or `<id><.ext>` without a name.
+
+    Encoded it has at most `MAX_SEGMENT_LENGTH` characters: a name in another script is cut harder here.
+    """
+    room = MAX_SEGMENT_LENGTH - len(object_id) - 1
+    return f"{object_id}_{_fit(name, room, _quoted_length)}" if name else f"{object_id}{extension}"
+
+
+def _quoted_length(text: str) -> int:
+    return len(quote_segment(text))
+
+
+def quote_segment(text: str) -> str:
+    """Percent-encode one path segment to ASCII. Reserved characters are encoded too: shells and clients cut at them."""
+    return quote(text, safe="", errors="replace")
+
+
+def disposition(kind: str, name: str = "") -> str:
+    """A Content-Disposition value (RFC 6266): an ASCII form and the RFC 8187 form of the name, no injection."""
+    if not name:
+        return kind
+    ascii_name = "".join(c if " " <= c < "\x7f" and c not in '"\\%' else "_" for c in name)
+    return f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote_segment(name)}"

@@ -1,0 +1,85 @@
+"""Uploads: from the wish to store a file to the published object."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import Enum
+
+from entrepot.domain.lifecycle import Lifecycle, Terms
+
+
+class UploadState(Enum):
+    """`OPEN -> PUBLISHED` by one transaction, or `OPEN -> ABORTED` by the client or by time. Both ends are final."""
+
+    OPEN = "open"
+    PUBLISHED = "published"
+    ABORTED = "aborted"
+
+
+class UploadKind(Enum):
+    SINGLE = "single"
+    MULTIPART = "multipart"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a client says of a file before its bytes: any field may be missing but the lifecycle, which may be unset.
+
+    `idempotency_key` makes a repeated begin give the first answer again.
+    """
+
+    lifecycle: Lifecycle
+    file_name: str | None = None
+    content_type: str | None = None
+    request_id: str | None = None
+    idempotency_key: str | None = None
+
+    def fingerprint(self) -> bytes:
+        """32 bytes that tell whether a repeated idempotency key comes with the same wish."""
+        return hashlib.sha256(repr((self.lifecycle, self.file_name, self.content_type)).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The object to be: everything about it that is fixed before its bytes are known."""
+
+    object_id: str
+    path: str
+    name: str
+    account_id: str
+    key_id: str
+    declared_type: str | None
+    terms: Terms
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload that is on record. Times are epoch seconds; after `expires_at` it can no longer be finished.
+
+    `storage_id` is the storage's own handle of a multipart upload; a single upload has none.
+    """
+
+    id: str
+    draft: Draft
+    kind: UploadKind
+    created_at: float
+    expires_at: float
+    state: UploadState = UploadState.OPEN
+    storage_id: str | None = None
+    idempotency_key: str | None = None
+    fingerprint: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One acknowledged attempt at one part. A retry is another row with another blob; `finish` cites the one it means."""
+
+    upload_id: str
+    number: int
+    etag: str
+    size: int
+    sha256: bytes
+    blob_id: str
+    received_at: float

@@ -1,0 +1,251 @@
+"""The home: one folder that holds a server's catalogue, files, secret and locks.
+
+    home.json          format, store id; written last, so it marks a home that is complete
+    signing.secret     0600, 64 hex digits; tokens and signatures are made with it
+    catalogue.db       the SQLite catalogue (and its -wal and -shm)
+    catalogue.lock     writers of all processes take turns by it
+    blobs/<incarnation>/<bucket>/<number>   the bytes
+    serve.lock         held by the one `serve`, names its pid
+    home.lock          held shared by every process that has the home open
+    run/<incarnation>  held by the process that writes blobs under that name, names its pid
+
+Locks are kernel locks on open files: they end with their process, however it ends. What a lock file says is only for
+messages.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from entrepot import atomic
+
+FORMAT = 1
+SECRET_VARIABLE = "ENTREPOT_SIGNING_SECRET"
+
+
+class HomeError(Exception):
+    """The home cannot be used; the message says why and what to do."""
+
+
+class Lock:
+    """An advisory lock on a file, held until `release` or the end of the process. Not inherited by child processes."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+
+    @classmethod
+    def take(cls, path: Path, *, shared: bool = False, wait: float = 0.0) -> Lock | None:
+        """Take the lock, trying for `wait` seconds; None when another process holds it."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                return cls(path, fd)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(fd)
+                    return None
+                time.sleep(0.05)
+
+    def say(self, text: str) -> None:
+        """Write who holds the lock, for other processes' messages. No promise rests on it."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, text.encode(), 0)
+
+    def share(self) -> None:
+        """Turn an exclusive lock into a shared one. Not atomic: callers hold another lock meanwhile."""
+        fcntl.flock(self._fd, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A complete home. `store` is the 8 hex digits in its object URLs."""
+
+    root: Path
+    store: str
+
+    @property
+    def catalogue(self) -> Path:
+        return self.root / "catalogue.db"
+
+    @property
+    def catalogue_lock(self) -> Path:
+        return self.root / "catalogue.lock"
+
+    @property
+    def blobs(self) -> Path:
+        return self.root / "blobs"
+
+    @classmethod
+    def exists(cls, root: Path) -> bool:
+        """Whether a complete home is there, of whatever format."""
+        return (root / "home.json").exists()
+
+    @classmethod
+    def open(cls, root: Path) -> Home:
+        """Open what `prepare` and `complete` made. Raises HomeError when there is no home, or a newer one."""
+        try:
+            facts = json.loads((root / "home.json").read_text())
+        except FileNotFoundError:
+            raise HomeError(
+                f"There is no home at {root}. Start the server once (entrepot serve --home {root}), or add --init."
+            ) from None
+        except (OSError, ValueError) as error:
+            raise HomeError(f"The home at {root} cannot be read: {error}") from None
+        if facts.get("format") != FORMAT:
+            raise HomeError(
+                f"The home at {root} has format {facts.get('format')}; this version reads {FORMAT}. Upgrade."
+            )
+        return cls(root, facts["store"])
+
+    @classmethod
+    def prepare(cls, root: Path) -> None:
+        """Make the folders and the secret of a new home, or finish making one that was cut short."""
+        root.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (root, root / "blobs", root / "run"):
+            _ensure_folder(folder)
+        if not (root / "signing.secret").exists():
+            atomic.create_file(root / "signing.secret", secrets.token_hex(32).encode(), 0o600)
+
+    @classmethod
+    def complete(cls, root: Path) -> Home:
+        """Write the mark of a complete home; the last step of making one."""
+        home = cls(root, secrets.token_hex(4))
+        facts = {"format": FORMAT, "store": home.store, "created_at": time.time()}
+        atomic.write_file(root / "home.json", json.dumps(facts).encode(), 0o600)
+        return home
+
+    def lock_shared(self) -> Lock:
+        """Hold the home open; every process that reads or writes it does so for life."""
+        lock = Lock.take(self.root / "home.lock", shared=True, wait=5.0)
+        if lock is None:
+            raise HomeError(f"The home at {self.root} is being taken over by another server. Try again in a moment.")
+        return lock
+
+    def signing_secret(self) -> bytes:
+        """The secret of the variable `ENTREPOT_SIGNING_SECRET`, else of the home's file. Refuses weak or readable ones."""
+        text = os.environ.get(SECRET_VARIABLE)
+        if text is not None:
+            return _strong(text, SECRET_VARIABLE)
+        path = self.root / "signing.secret"
+        mode = path.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise HomeError(f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}). Run: chmod 600 {path}")
+        return _strong(path.read_text(), str(path))
+
+
+def _ensure_folder(path: Path) -> None:
+    with atomic.Folder.open(path.parent) as parent:
+        if not path.exists():
+            parent.make_dir(path.name, 0o700)
+        parent.sync()
+
+
+def _strong(text: str, source: str) -> bytes:
+    try:
+        secret = bytes.fromhex(text.strip())
+    except ValueError:
+        secret = b""
+    if len(secret) < 32 or len(set(secret)) < 8:
+        raise HomeError(
+            f"{source} is empty, too short or not random: it must be 64 hex digits. Try: openssl rand -hex 32"
+        )
+    return secret
+
+
+class Incarnation:
+    """One process's right to write blobs under its own name; the name is never used again."""
+
+    def __init__(self, home: Home) -> None:
+        self.id = secrets.token_hex(8)
+        lock = Lock.take(home.root / "run" / self.id)
+        if lock is None:
+            raise HomeError(f"{home.root / 'run' / self.id} is locked by another process.")
+        lock.say(str(os.getpid()))
+        self._lock = lock
+
+    def end(self) -> None:
+        self._lock.release()
+
+
+def ended_incarnations(home: Home, names: set[str]) -> set[str]:
+    """Those of these names whose process is no more: only their unknown keys can be orphans."""
+    return {name for name in names if not _is_held(home.root / "run" / name)}
+
+
+def living_pids(root: Path) -> list[int]:
+    """The pids of processes that have the home open and may write, as their lock files name them."""
+    run = root / "run"
+    names = sorted(os.listdir(run)) if run.is_dir() else []
+    return [
+        int(text) for name in names if _is_held(run / name) and (text := (run / name).read_text().strip()).isdigit()
+    ]
+
+
+def forget_incarnations(home: Home, keep: set[str]) -> None:
+    """Remove the lock files of ended incarnations that have no blobs left."""
+    for name in sorted(set(os.listdir(home.root / "run")) - keep):
+        lock = Lock.take(home.root / "run" / name)
+        if lock is not None:
+            (home.root / "run" / name).unlink(missing_ok=True)
+            lock.release()
+
+
+def _is_held(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = Lock.take(path)
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+class ServeLock:
+    """What makes `serve` the only server of a home: its own lock for life, and the home's for the time of the start."""
+
+    def __init__(self, root: Path) -> None:
+        serve = Lock.take(root / "serve.lock")
+        if serve is None:
+            raise HomeError(
+                f"The home at {root} is already served by process {_said(root / 'serve.lock')}. Stop it first."
+            )
+        whole = Lock.take(root / "home.lock", wait=5.0)
+        if whole is None:
+            raise HomeError(_leftover(root))
+        serve.say(str(os.getpid()))
+        self._serve, self._home = serve, whole
+
+    def share(self) -> None:
+        """Let the workers in: from now on the home's lock is shared. `serve.lock` keeps other servers out."""
+        self._home.share()
+
+    def release(self) -> None:
+        self._home.release()
+        self._serve.release()
+
+
+def _said(path: Path) -> str:
+    return path.read_text().strip() or "unknown"
+
+
+def _leftover(root: Path) -> str:
+    pids = ", ".join(map(str, living_pids(root))) or "unknown"
+    return (
+        f"The server of the home at {root} (process {_said(root / 'serve.lock')}) is gone, but processes that it "
+        f"started, or other commands, still use the home: {pids}. Wait until they end, or stop them."
+    )

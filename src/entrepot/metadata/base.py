@@ -1,0 +1,155 @@
+"""The metadata interface. Every method is one transaction: when a write returns, it is durable and visible to all.
+
+Made so that SQLite and PostgreSQL both fit. No transaction is open while bytes move. Values in, values out: no row,
+cursor or connection leaves this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from entrepot.domain.accounts import Account, KeyRecord
+from entrepot.domain.objects import Blob, Object, Segment
+from entrepot.domain.uploads import Part, Upload
+
+
+class MetadataFull(Exception):
+    """The disk is full: nothing was written."""
+
+
+class MetadataFailed(Exception):
+    """The catalogue cannot be read or written (I/O error, read-only, closed): nothing was written."""
+
+
+class Conflict(Exception):
+    """A unique fact exists already: a nickname, a key id, an object id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condemned:
+    """A blob in state `dying`: no reader can reach it any more. Delete its keys, then `forget_blob`."""
+
+    blob_id: str
+    keys: tuple[str, ...]
+
+
+class Metadata(Protocol):
+    """Accounts, keys, uploads, parts, objects, blobs and leases."""
+
+    # Accounts and keys
+    async def add_account(self, account: Account) -> None:
+        """Raises Conflict when the id or nickname is taken."""
+        ...
+
+    async def account(self, account_id: str) -> Account | None: ...
+
+    async def account_ids(self, users: Collection[str]) -> Mapping[str, str]:
+        """Map each of these nicknames or account ids that exists to its account id."""
+        ...
+
+    async def list_accounts(self) -> Sequence[Account]:
+        """All accounts, oldest first."""
+        ...
+
+    async def add_key(self, key: KeyRecord) -> None:
+        """Raises Conflict when the id is taken."""
+        ...
+
+    async def key(self, key_id: str) -> KeyRecord | None:
+        """The hot path of every authenticated request: one read, the account's state joined in."""
+        ...
+
+    async def list_keys(self) -> Sequence[KeyRecord]:
+        """All keys, revoked ones too, oldest first."""
+        ...
+
+    async def revoke_key(self, key_id: str, at: float) -> bool:
+        """Revoke a key for ever; False when there is none. A second revoke keeps the first time."""
+        ...
+
+    # Uploads and parts
+    async def begin_upload(self, upload: Upload) -> Upload:
+        """Record an upload. With an idempotency key that its account already used for one that is not aborted, record
+        nothing and return that one; the caller compares fingerprints."""
+        ...
+
+    async def upload(self, upload_id: str) -> Upload | None: ...
+
+    async def upload_of(self, object_id: str) -> Upload | None:
+        """The upload that is to become, or became, this object."""
+        ...
+
+    async def abort_upload(self, upload_id: str) -> bool:
+        """`OPEN -> ABORTED`, its parts forgotten, their blobs left without a reference. False when it is not open."""
+        ...
+
+    async def add_part(self, part: Part, blob: Blob) -> bool:
+        """Record a part and its blob. False (and nothing recorded) when the upload is not open."""
+        ...
+
+    async def list_parts(self, upload_id: str) -> Sequence[Part]:
+        """All attempts, by number, then by time."""
+        ...
+
+    async def publish(self, obj: Object, blob: Blob, upload_id: str | None = None) -> Object | None:
+        """Make the object exist: blob, segments, object and the upload's end in ONE transaction.
+
+        Returns `obj`; or, when the upload is published already, the object that is there, and records nothing; or None
+        when the upload is aborted or unknown. Segments that parts held are moved under the new blob, none is copied;
+        parts of the upload are forgotten. Raises Conflict when the object id exists without that upload.
+        """
+        ...
+
+    # Objects and blobs
+    async def object(self, object_id: str) -> Object | None:
+        """The hot path of every read: one read, blob facts joined in."""
+        ...
+
+    async def segments(self, blob_id: str) -> tuple[Segment, ...]:
+        """The segments of a blob that is live, in order; empty when it is not."""
+        ...
+
+    # The keeper's work
+    async def expire_objects(self, now: float, limit: int) -> int:
+        """`LIVE -> EXPIRED` for up to `limit` objects with `expires_at <= now`; they let go of their blobs."""
+        ...
+
+    async def expire_uploads(self, now: float, limit: int) -> int:
+        """Abort up to `limit` open uploads with `expires_at <= now`."""
+        ...
+
+    async def condemn_blobs(self, limit: int) -> Sequence[Condemned]:
+        """`live -> dying` for up to `limit` blobs that no live object and no part refers to, in one transaction;
+        returns all that are dying, so that a sweep cut short goes on."""
+        ...
+
+    async def forget_blob(self, blob_id: str) -> None:
+        """Remove a dying blob's rows. Repeatable; a blob that is not dying stays."""
+        ...
+
+    async def forget_ended(self, before: float, limit: int) -> int:
+        """Remove rows of ended uploads and of objects that ended before this time; returns how many."""
+        ...
+
+    async def known_keys(self, keys: Collection[str]) -> set[str]:
+        """Those of these storage keys that any row refers to, dying ones too."""
+        ...
+
+    async def take_lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
+        """Take or renew a lease. False while another holder's is not over. Never a ground of correctness."""
+        ...
+
+    # The whole
+    async def check(self) -> None:
+        """Raise MetadataFailed when the catalogue cannot be read."""
+        ...
+
+    async def checkpoint(self) -> None:
+        """Fold logs into the main file where there are such; called by the one process that does so."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is queued and free threads and handles."""
+        ...

@@ -1,0 +1,336 @@
+"""The composition root: the only file that names concrete classes. Settings in, one ASGI app and one keeper out.
+
+serve (parent)   takes the home, makes it on the first start, starts the others, ends them
+  worker 1..n    `app`: the ASGI app, served by Granian
+  keeper         `keep`: sweeps
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import MPServer
+
+from entrepot import logs, wire
+from entrepot.api import app as api
+from entrepot.api.doors import Doors
+from entrepot.api.exchange import Receive, Scope, Send
+from entrepot.api.front import App, Front
+from entrepot.domain.errors import Code
+from entrepot.domain.keys import ApiKey
+from entrepot.domain.signing import Signer
+from entrepot.home import Home, Incarnation, ServeLock, ended_incarnations, forget_incarnations
+from entrepot.metadata.base import MetadataFailed, MetadataFull
+from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.access import Access
+from entrepot.service.accounts import Accounts
+from entrepot.service.health import Health
+from entrepot.service.keeper import Keeper
+from entrepot.service.objects import Objects
+from entrepot.service.uploads import Rules, Uploads
+from entrepot.settings import Settings, SettingsError
+from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
+from entrepot.storage.local import LocalStorage
+
+log = logging.getLogger("entrepot.server")
+
+# Whose fault an exception of the rooms below is.
+FAILURES: dict[type[Exception], Code] = {
+    StorageFull: Code.INSUFFICIENT_STORAGE,
+    MetadataFull: Code.INSUFFICIENT_STORAGE,
+    StorageFailed: Code.UNAVAILABLE,
+    MetadataFailed: Code.UNAVAILABLE,
+    BlobMissing: Code.GONE,
+}
+PARENT_CHECK_SECONDS = 0.5
+ORPHAN_INTERVAL = 3600.0
+
+
+@dataclass(slots=True)
+class Node:
+    """What one process has open of a home."""
+
+    home: Home
+    metadata: SqliteMetadata
+    storage: LocalStorage
+    incarnation: Incarnation
+
+    @classmethod
+    def open(cls, settings: Settings, *, checkpoints: bool = False) -> Node:
+        """Open a complete home for reading and writing. Raises HomeError, MetadataFailed, StorageFailed."""
+        home = Home.open(settings.home)
+        home.lock_shared()  # held until the process ends
+        incarnation = Incarnation(home)
+        metadata = SqliteMetadata(home.catalogue, lock_path=home.catalogue_lock, checkpoints=checkpoints)
+        storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
+        return cls(home, metadata, storage, incarnation)
+
+    async def close(self) -> None:
+        await self.storage.close()
+        await self.metadata.close()
+        self.incarnation.end()
+
+
+def doors_of(node: Node, settings: Settings) -> Doors:
+    """All services of a worker, wired."""
+    signer = Signer(node.home.signing_secret())
+    rules = Rules(node.home.store, wire.OBJECTS, wire.UPLOAD_SIGNATURE, settings.max_upload, settings.upload_ttl)
+    return Doors(
+        access=Access(node.metadata, signer, time.time, settings.token_ttl),
+        uploads=Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes),
+        objects=Objects(node.metadata, node.storage, time.time, settings.cache_size),
+        health=Health(node.metadata, node.storage),
+        api_origin=settings.api_origin,
+        cdn_origin=settings.cdn_origin,
+        clock=time.time,
+        max_age=settings.max_age,
+        stall_timeout=settings.stall_timeout,
+        accepted_hosts=settings.host_names,
+        failures=FAILURES,
+    )
+
+
+def app() -> Front:
+    """The ASGI app of a worker; settings come from the environment."""
+    logs.configure()
+    settings = Settings.load({})
+    node = Node.open(settings)
+    return api.build(doors_of(node, settings), _lifespan(node))
+
+
+def _lifespan(node: Node) -> App:
+    async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        orphaned = asyncio.create_task(_end_with_parent(os.getppid()))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        orphaned.cancel()
+        await node.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return lifespan
+
+
+async def _end_with_parent(parent: int) -> None:
+    """A worker whose parent was killed ends, so that a new server can take the home."""
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_CHECK_SECONDS)
+    log.error("the parent process %d is gone: ending", parent)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def keep(settings: Settings, parent: int) -> None:
+    """The keeper process: sweep until told to end, or until the parent is gone."""
+    logs.configure()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends us in order
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    node = Node.open(settings, checkpoints=True)
+    keeper = Keeper(
+        node.metadata,
+        node.storage,
+        time.time,
+        lambda names: ended_incarnations(node.home, names),
+        settings.tombstone_ttl,
+    )
+    with asyncio.Runner() as runner:
+        next_orphans = 0.0
+        while not stop.is_set() and os.getppid() == parent:
+            look_for_orphans = time.monotonic() >= next_orphans
+            if runner.run(_sweep(node, keeper, look_for_orphans)) and look_for_orphans:
+                next_orphans = time.monotonic() + ORPHAN_INTERVAL
+            _wait(stop, parent, settings.sweep_interval)
+        runner.run(node.close())
+
+
+async def _sweep(node: Node, keeper: Keeper, orphans: bool) -> bool:
+    """One round; False when it failed and is to be repeated. A full or failing disk must not end the keeper."""
+    try:
+        swept = await keeper.sweep()
+        if orphans:
+            found, seen = await keeper.sweep_orphans()
+            forget_incarnations(node.home, seen)
+            log.info("looked for orphans: %s", found)
+        await node.metadata.checkpoint()
+    except (StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError) as error:
+        log.error("the sweep failed and will be repeated: %s", error)
+        return False
+    if swept.expired or swept.uploads or swept.blobs or swept.forgotten:
+        log.info("swept: %s", swept)
+    return True
+
+
+def _wait(stop: threading.Event, parent: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while os.getppid() == parent and not stop.wait(min(PARENT_CHECK_SECONDS, max(0.0, deadline - time.monotonic()))):
+        if time.monotonic() >= deadline:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a start found or made: the key of a new home, else None."""
+
+    home: Home
+    first_key: ApiKey | None
+
+
+def prepare(settings: Settings) -> Start:
+    """Open the home, or make a new one with its default account and first key. Raises HomeError.
+
+    The caller holds the home's locks. Cut short, it is done again from the start: the mark of a home is written last.
+    """
+    if Home.exists(settings.home):
+        home = Home.open(settings.home)
+        home.signing_secret()
+        asyncio.run(_migrate(home))
+        return Start(home, None)
+    key = asyncio.run(_found(settings.home))
+    home = Home.complete(settings.home)
+    home.signing_secret()
+    return Start(home, key)
+
+
+async def _migrate(home: Home) -> None:
+    """Bring the catalogue up to date before any worker opens it."""
+    await SqliteMetadata(home.catalogue, lock_path=home.catalogue_lock).close()
+
+
+async def _found(root: Path) -> ApiKey:
+    async with _accounts(root) as accounts:
+        await accounts.ensure_default()
+        return await accounts.create_key("first key")
+
+
+@contextlib.asynccontextmanager
+async def _accounts(root: Path) -> AsyncIterator[Accounts]:
+    metadata = SqliteMetadata(root / "catalogue.db", lock_path=root / "catalogue.lock")
+    try:
+        yield Accounts(metadata, time.time, secrets.token_bytes)
+    finally:
+        await metadata.close()
+
+
+@contextlib.asynccontextmanager
+async def open_accounts(home_root: Path, *, init: bool = False) -> AsyncIterator[Accounts]:
+    """The accounts of a home, whether a server runs on it or not. Raises HomeError when there is no home.
+
+    With `init` a missing home is made first (it gets no first key).
+    """
+    if init and not Home.exists(home_root):
+        whole = take_home(home_root)
+        async with _accounts(home_root) as accounts:
+            await accounts.ensure_default()
+        Home.complete(home_root)
+        whole.release()
+    home = Home.open(home_root)
+    lock = home.lock_shared()
+    try:
+        async with _accounts(home.root) as accounts:
+            yield accounts
+    finally:
+        lock.release()
+
+
+def take_home(root: Path) -> ServeLock:
+    """Make the folders of a home if need be, and take it as its one server. Raises HomeError."""
+    Home.prepare(root)
+    return ServeLock(root)
+
+
+def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises HomeError or SettingsError before anything is started."""
+    logs.configure()
+    check_port(settings.host, settings.port)
+    lock = take_home(settings.home)
+    try:
+        start = prepare(settings)
+        os.environ.update(settings.to_environ())
+        lock.share()
+        announce(start)
+        with _keeper(settings):
+            _granian(settings).serve()
+    finally:
+        lock.release()
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse a port that is taken: the workers share theirs by SO_REUSEPORT, which two servers could do unnoticed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from None
+
+
+def _granian(settings: Settings) -> MPServer:
+    # Forked workers would share the parent's locks, and keep them after its death.
+    multiprocessing.set_start_method("spawn", force=True)
+    return MPServer(
+        "entrepot.server:app",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        workers=settings.workers,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=1024,
+        backpressure=settings.max_connections,
+        http1_settings=HTTP1Settings(header_read_timeout=30_000, max_buffer_size=128 * 1024),
+        ssl_cert=settings.tls_cert,
+        ssl_key=settings.tls_key,
+        ssl_protocol_min=SSLProtocols.tls12,
+        workers_kill_timeout=settings.drain,
+        respawn_failed_workers=True,
+        log_level=LogLevels.warning,
+        process_name=None,
+    )
+
+
+@contextlib.contextmanager
+def _keeper(settings: Settings) -> Iterator[None]:
+    """Run the keeper beside the workers; start it again when it dies."""
+    context = multiprocessing.get_context("spawn")
+    stopping = threading.Event()
+
+    def watch() -> None:
+        while not stopping.is_set():
+            process = context.Process(target=keep, args=(settings, os.getpid()), name="entrepot-keeper")
+            process.start()
+            while process.is_alive() and not stopping.wait(0.2):
+                pass
+            if stopping.is_set():
+                process.terminate()
+                process.join(settings.drain)
+                if process.is_alive():
+                    process.kill()
+            else:
+                log.error("the keeper ended with %s: starting it again", process.exitcode)
+                stopping.wait(1.0)
+
+    thread = threading.Thread(target=watch, name="keeper-watch")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()

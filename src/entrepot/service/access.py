@@ -1,0 +1,94 @@
+"""Who is asking: from a credential to a principal, and the checks that deeds start with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from entrepot.domain.acl import Principal
+from entrepot.domain.errors import Code, Problem
+from entrepot.domain.keys import matches, parse_key
+from entrepot.domain.signing import Claims, Signer
+from entrepot.metadata.base import Metadata
+
+Clock = Callable[[], float]
+
+# A CDN token may be asked for up to 30 days (protocol 2.2); stock clients refetch one with less than an hour left.
+MAX_TOKEN_LIFETIME = 30 * 86_400
+MIN_TOKEN_LIFETIME = 3_700
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A CDN bearer token; times in epoch seconds."""
+
+    text: str
+    created_at: float
+    expires_at: float
+
+    def __repr__(self) -> str:
+        return f"Token(***, expires_at={self.expires_at})"
+
+
+class Access:
+    """Checks keys, tokens and upload signatures. All of them die with the key that they carry."""
+
+    def __init__(self, metadata: Metadata, signer: Signer, clock: Clock, token_ttl: float) -> None:
+        self._metadata = metadata
+        self._signer = signer
+        self._clock = clock
+        self._token_ttl = token_ttl
+
+    async def by_key(self, text: str) -> Principal:
+        """The principal of `id:secret`. Raises Problem(UNAUTHORIZED), the same for all that can be wrong."""
+        given = parse_key(text)
+        if given is None:
+            raise _unauthorized("The credential is not of the form <id>:<secret>.")
+        record = await self._metadata.key(given.id)
+        right = matches(given.secret, record.secret_hash if record else None)
+        if record is None or not right or not record.valid:
+            raise _unauthorized("This key is unknown, wrong or revoked.")
+        return Principal(record.account_id, record.id)
+
+    async def by_token(self, text: str, purpose: str) -> Principal:
+        """The principal of a bearer token. Raises Problem(UNAUTHORIZED)."""
+        claims = self._signer.verify(text, purpose, self._clock())
+        principal = await self._holder(claims)
+        if principal is None:
+            raise _unauthorized("This token is invalid or over, or its key was revoked.")
+        return principal
+
+    async def by_signature(self, text: str, purpose: str, path: str) -> Principal:
+        """A principal that may finish the upload to `path`, and nothing else. Raises Problem(FORBIDDEN)."""
+        claims = self._signer.verify(text, purpose, self._clock(), path)
+        holder = await self._holder(claims)
+        if holder is None:
+            raise Problem(
+                Code.FORBIDDEN,
+                "The signature of this upload URL is wrong or over, or its key was revoked.",
+                fix="Begin the upload again and use the new upload_url unchanged.",
+            )
+        return Principal(holder.account_id, holder.key_id, path)
+
+    async def issue_token(self, who: Principal, purpose: str, lifetime: float | None) -> Token:
+        """A token for the holder of a key, bounded to 30 days. Raises Problem(UNAUTHORIZED)."""
+        _, key_id = require_account(who)
+        now = self._clock()
+        seconds = min(max(lifetime or self._token_ttl, MIN_TOKEN_LIFETIME), MAX_TOKEN_LIFETIME)
+        expires_at = int(now + seconds)
+        return Token(self._signer.sign(Claims(purpose, key_id, expires_at)), now, expires_at)
+
+    async def _holder(self, claims: Claims | None) -> Principal | None:
+        record = await self._metadata.key(claims.key_id) if claims else None
+        return Principal(record.account_id, record.id) if record and record.valid else None
+
+
+def require_account(who: Principal) -> tuple[str, str]:
+    """The account and key ids of one who may act for an account. Raises Problem(UNAUTHORIZED)."""
+    if who.account_id is None or who.key_id is None or who.upload_path is not None:
+        raise _unauthorized("Authorization header is required.")
+    return who.account_id, who.key_id
+
+
+def _unauthorized(message: str) -> Problem:
+    return Problem(Code.UNAUTHORIZED, message)

@@ -1,0 +1,151 @@
+"""Reading: the row decides who may open an object now; every block is verified before it leaves (promise I4)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from entrepot.domain.acl import Principal
+from entrepot.domain.errors import Code, Problem, not_found
+from entrepot.domain.names import quote_segment
+from entrepot.domain.objects import BLOCK_SIZE, DIGEST_SIZE, Object, Segment, check_readable
+from entrepot.metadata.base import Metadata
+from entrepot.service.access import Clock
+from entrepot.service.uploads import object_id_of
+from entrepot.storage.base import BlobMissing, Storage
+from entrepot.storage.blocks import verify
+
+log = logging.getLogger("entrepot.objects")
+
+SMALL = 256 * 1024  # objects up to this many bytes are kept in memory
+
+
+class Objects:
+    """Open and read. Rows are read for every request, so access and expiry are always current; bytes never change,
+    so they may be kept by blob id without ever being invalidated."""
+
+    def __init__(self, metadata: Metadata, storage: Storage, clock: Clock, cache_size: int) -> None:
+        self._metadata = metadata
+        self._storage = storage
+        self._clock = clock
+        self._small = _Cache(cache_size)
+        self._lists: OrderedDict[str, tuple[Segment, ...]] = OrderedDict()
+        self.damaged = 0  # reads that met bytes which are not what was stored
+
+    async def open(self, who: Principal, path: str) -> Object:
+        """Return the object at this decoded path if `who` may read it now. Raises Problem.
+
+        The whole last segment must match: an id with another name is no URL that was ever given out.
+        """
+        obj = await self._metadata.object(object_id_of(path))
+        if obj is None or obj.path != _canonical(path):
+            raise not_found()
+        check_readable(obj, who, self._clock())
+        return obj
+
+    async def read(self, obj: Object, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield bytes `start` to `end` (not included) of an opened object, each verified. Pieces are at most 512 KiB.
+
+        An async generator: close it to free its handle. Raises Problem: INTEGRITY_FAILED when the bytes are not what
+        was stored, GONE or NOT_FOUND when they were removed meanwhile; after the first piece the caller has to cut the
+        connection.
+        """
+        if obj.size <= SMALL:
+            data = self._small.get(obj.blob_id)
+            if data is None:
+                data = b"".join([piece async for piece in self._pieces(obj, 0, obj.size)])
+                self._small.put(obj.blob_id, data)
+            yield data if end - start == obj.size else data[start:end]
+            return
+        async with contextlib.aclosing(self._pieces(obj, start, end)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _pieces(self, obj: Object, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        offset = 0
+        try:
+            for part in await self._segments(obj):
+                if offset < end and offset + part.size > start:
+                    lo, hi = max(start - offset, 0), min(end - offset, part.size)
+                    async with contextlib.aclosing(self._verified(obj, part, lo, hi)) as verified:
+                        async for piece in verified:
+                            yield piece
+                offset += part.size
+        except BlobMissing:
+            self._lists.pop(obj.blob_id, None)
+            raise await self._why_missing(obj) from None
+
+    async def _verified(self, obj: Object, part: Segment, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Read whole blocks around the range, check them, and cut the ends off."""
+        position = start - start % BLOCK_SIZE
+        limit = min(-(-end // BLOCK_SIZE) * BLOCK_SIZE, part.size)
+        async with contextlib.aclosing(self._storage.read(part.key, position, limit)) as raw:
+            async for piece in raw:
+                if not verify(piece, position // BLOCK_SIZE, part.blocks):
+                    raise self._damage(obj, part.key)
+                lo, hi = max(start - position, 0), min(end - position, len(piece))
+                yield piece if lo == 0 and hi == len(piece) else piece[lo:hi]
+                position += len(piece)
+
+    async def _segments(self, obj: Object) -> tuple[Segment, ...]:
+        found = self._lists.get(obj.blob_id)
+        if found is None:
+            found = await self._metadata.segments(obj.blob_id)
+            if sum(s.size for s in found) != obj.size:
+                raise BlobMissing
+            self._remember(obj.blob_id, found)
+        return found
+
+    def _remember(self, blob_id: str, segments: tuple[Segment, ...]) -> None:
+        """Keep the lists of the last few thousand segments: at 8 KiB of digests each this is bounded (I9)."""
+        if sum(len(s.blocks) for s in segments) <= 64 * 1024 * DIGEST_SIZE:
+            self._lists[blob_id] = segments
+            if len(self._lists) > 64:
+                self._lists.popitem(last=False)
+
+    async def _why_missing(self, obj: Object) -> Problem:
+        """Bytes are gone: because the object is, or because somebody took them from the disk."""
+        now = await self._metadata.object(obj.id)
+        if now is None or now.blob_id != obj.blob_id:
+            return Problem(Code.GONE, "This file was removed.")
+        return self._damage(obj, "a segment is missing")
+
+    def _damage(self, obj: Object, detail: str) -> Problem:
+        self.damaged += 1
+        log.error("damaged bytes: object=%s blob=%s (%s)", obj.id, obj.blob_id, detail)
+        return Problem(Code.INTEGRITY_FAILED, "The stored bytes of this file are damaged; they were not sent.")
+
+
+@dataclass(slots=True)
+class _Cache:
+    """Least recently used bytes by blob id, bounded in bytes."""
+
+    room: int
+    _items: OrderedDict[str, bytes] | None = None
+    _held: int = 0
+
+    def get(self, key: str) -> bytes | None:
+        items = self._items
+        if items is None or (data := items.get(key)) is None:
+            return None
+        items.move_to_end(key)
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        if self._items is None:
+            self._items = OrderedDict()
+        if len(data) > self.room or key in self._items:
+            return
+        self._items[key] = data
+        self._held += len(data)
+        while self._held > self.room:
+            self._held -= len(self._items.popitem(last=False)[1])
+
+
+def _canonical(path: str) -> str:
+    """The one spelling of a decoded path that is stored with the object."""
+    folder, _, last = path.rpartition("/")
+    return f"{folder}/{quote_segment(last)}"

@@ -1,0 +1,199 @@
+"""All settings, each declared once: name, type, default and meaning. The table below makes the flags of `serve`, the
+`ENTREPOT_...` variables, the keys of the settings file and docs/settings.md.
+
+Precedence: flag, variable, settings file, default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it, what is wrong and what to do."""
+
+
+def data_home() -> Path:
+    """Where a user's own server keeps its home: the XDG data folder."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "entrepot"
+
+
+def parse_origin(text: str) -> str:
+    """`https://host[:port]` without path, query or trailing slash: clients append paths to it (protocol 2.2)."""
+    parts = urlsplit(text.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError("it must be an origin such as https://cdn.example.com")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or not text.isascii():
+        raise ValueError("it must have no path, query or fragment, and be ASCII")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def parse_size(text: str) -> int:
+    """Bytes, with an optional suffix K, M, G or T (powers of 1024)."""
+    cleaned = text.strip().upper().removesuffix("B").removesuffix("I")
+    scale = "KMGT".find(cleaned[-1:]) + 1 if cleaned[-1:].isalpha() else 0
+    if cleaned[-1:].isalpha() and not scale:
+        raise ValueError("it must be a number of bytes, or one with K, M, G or T")
+    return int(cleaned[:-1] if scale else cleaned) * (1 << 10 * scale)
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(h.strip().lower() for h in text.split(",") if h.strip())
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _default_workers() -> int:
+    return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+def _setting(parse: Callable[[str], Any], help: str, default: Any = None, **bounds: float) -> Any:
+    metadata = {"parse": parse, "help": help, **bounds}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The server's settings; sizes in bytes, times in seconds."""
+
+    home: Path = _setting(_path, "folder that holds everything: catalogue, files, keys", data_home)
+    host: str = _setting(str, "address to listen on", "127.0.0.1")
+    port: int = _setting(int, "port to listen on", 8000, low=1, high=65535)
+    workers: int = _setting(int, "worker processes (default: one a core, at most 4)", _default_workers, low=1, high=64)
+    public_url: str | None = _setting(
+        parse_origin, "origin that clients use for the API, such as https://media.example.com (default: host and port)"
+    )
+    cdn_url: str | None = _setting(parse_origin, "origin of file URLs (default: the public URL)")
+    accepted_hosts: tuple[str, ...] = _setting(
+        _hosts,
+        "further host names, by commas; when set, requests for any name but these and those of the URLs are refused",
+        (),
+    )
+    tls_cert: Path | None = _setting(_path, "certificate chain (PEM); with it the server speaks https")
+    tls_key: Path | None = _setting(_path, "private key of the certificate (PEM)")
+    max_upload: int = _setting(parse_size, "largest single upload", 50 * 1024**3, low=1)
+    reserve: int = _setting(parse_size, "free disk space below which uploads get 507", 256 * 1024**2, low=0)
+    upload_ttl: float = _setting(float, "life of an unfinished upload and of its signed URL", 86_400, low=1)
+    token_ttl: float = _setting(float, "life of a CDN token when the client asks for none", 86_400, low=3700)
+    max_age: int = _setting(int, "longest time a cache may keep a public file", 31_536_000, low=0)
+    stall_timeout: float = _setting(float, "a connection on which no byte moves for so long is cut", 60, low=0.1)
+    drain: int = _setting(int, "time that running requests get to finish after SIGTERM", 30, low=1)
+    sweep_interval: float = _setting(float, "how often what is over is removed from disk", 30, low=0.05)
+    tombstone_ttl: float = _setting(
+        float, "how long the URL of an expired file says 410 before 404", 30 * 86_400, low=0
+    )
+    cache_size: int = _setting(
+        parse_size, "memory of each worker for small files that are read often", 64 * 1024**2, low=0
+    )
+    max_connections: int = _setting(int, "connections that a worker holds at once, idle ones too", 8192, low=16)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check_bounds(item.name, getattr(self, item.name), item.metadata)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingsError("tls_cert and tls_key go together: set both or none.")
+        if _is_wildcard(self.host) and self.public_url is None:
+            raise SettingsError(
+                f"public_url is not set, and the address {self.host or '*'!r} is a wildcard: links would point nowhere."
+                " Set --public-url (ENTREPOT_PUBLIC_URL) to the origin that clients use, like http://192.0.2.7:8000."
+            )
+
+    @property
+    def api_origin(self) -> str:
+        """The origin of the API. Links are made of settings only, never of a request's headers."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+    @property
+    def cdn_origin(self) -> str:
+        return self.cdn_url or self.api_origin
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The host names that are answered; empty when all are. Those of the URLs and of the address always count."""
+        if not self.accepted_hosts:
+            return frozenset()
+        own = (urlsplit(origin).hostname or "" for origin in (self.api_origin, self.cdn_origin))
+        return frozenset({*self.accepted_hosts, *own, self.host, "localhost", "127.0.0.1", "[::1]"})
+
+    @classmethod
+    def load(cls, flags: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> Settings:
+        """Merge flags, variables and the file that `ENTREPOT_SETTINGS` names. Raises SettingsError."""
+        file_values = _read_file(environ.get("ENTREPOT_SETTINGS"))
+        values = {}
+        for item in fields(cls):
+            for source, text in (
+                (flag_name(item.name), flags.get(item.name)),
+                (variable_name(item.name), environ.get(variable_name(item.name))),
+                (f"{item.name} in {environ.get('ENTREPOT_SETTINGS')}", file_values.get(item.name)),
+            ):
+                if text:
+                    values[item.name] = _parse(source, text, item.metadata["parse"])
+                    break
+        return cls(**values)
+
+    def to_environ(self) -> dict[str, str]:
+        """The variables that make `load({}, ...)` in another process give equal settings."""
+        return {
+            variable_name(f.name): _text(getattr(self, f.name)) for f in fields(self) if _text(getattr(self, f.name))
+        }
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return not host or ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return host in ("0", "*")
+
+
+def flag_name(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def variable_name(name: str) -> str:
+    return "ENTREPOT_" + name.upper()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else str(value)
+
+
+def _parse(source: str, text: str, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{source}: {text!r} cannot be used: {error}.") from None
+
+
+def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
+    low, high = bounds.get("low"), bounds.get("high")
+    if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
+        raise SettingsError(
+            f"{name} must be {f'at least {low}' if high is None else f'from {low} to {high}'}, not {value}."
+        )
+
+
+def _read_file(name: str | None) -> dict[str, str]:
+    if not name:
+        return {}
+    try:
+        values = tomllib.loads(Path(name).read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"The settings file {name} cannot be read: {error}") from None
+    unknown = values.keys() - {f.name for f in fields(Settings)}
+    if unknown:
+        raise SettingsError(f"The settings file {name} has unknown keys: {', '.join(sorted(unknown))}.")
+    return {key: ",".join(v) if isinstance(v, list) else str(v) for key, v in values.items()}

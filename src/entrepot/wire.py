@@ -1,0 +1,179 @@
+"""How domain values are spelled on HTTP: paths, headers and JSON fields, shared by the server and the client.
+
+Sources are the sections of the protocol reference; every name here is fixed by programs that are in use.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from entrepot.domain.acl import Decision, Rule
+from entrepot.domain.errors import Code, Problem
+from entrepot.domain.lifecycle import MAX_LIFETIME, MAX_RULES, UNSET, AclChoice, Lifecycle, Unset
+
+# Paths (protocol sections 2 and 3)
+OBJECTS = "/files/b/"
+UPLOAD = "/files/upload"
+TOKEN = "/storage/auth/token"
+INITIATE = "/storage/upload/initiate"
+
+# Headers, lower case as ASGI gives them
+FILE_NAME = "x-fal-file-name"
+LIFECYCLE = "x-fal-object-lifecycle"
+LIFECYCLE_PREFERENCE = "x-fal-object-lifecycle-preference"
+SOURCE_REQUEST = "x-fal-request-id"
+REQUEST_ID = "x-request-id"
+EXPIRES_AT = "x-entrepot-expires-at"
+IDEMPOTENCY_KEY = "idempotency-key"
+
+# Purposes of signed claims
+CDN_TOKEN = "cdn"
+UPLOAD_SIGNATURE = "upload"
+SIGNATURE_PARAMETER = "signature"
+
+STORAGE_TYPES = ("fal-cdn-v3", "gcs", "fal-cdn")
+MAX_LIFECYCLE_BYTES = 16 * 1024
+_LIFECYCLE_FIELDS = {"expiration_duration_seconds", "initial_acl", "allow_io_storage"}
+
+
+def compact(value: Mapping[str, Any]) -> bytes:
+    """JSON with no blanks and no escaped slashes, which shell programs cut with sed (protocol C5)."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 with microseconds and `+00:00`, which every `datetime.fromisoformat` reads (protocol 2.2)."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+
+
+def decode_file_name(raw: bytes | None) -> str | None:
+    """Read X-Fal-File-Name: UTF-8, else Latin-1 (protocol C6); only the `UTF-8''...` form is percent-decoded."""
+    if raw is None:
+        return None
+    if raw[:7].lower() == b"utf-8''":
+        raw = unquote_to_bytes(raw[7:])
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def encode_file_name(name: str) -> str:
+    """The header value for any name: verbatim when it is plain ASCII, else the `UTF-8''...` form."""
+    if name.isascii() and name.isprintable() and not name.lower().startswith("utf-8''"):
+        return name
+    return "UTF-8''" + "".join(f"%{b:02X}" if not _is_plain(b) else chr(b) for b in name.encode())
+
+
+def _is_plain(byte: int) -> bool:
+    return chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "-._~")
+
+
+def repr_digest(sha256: bytes) -> str:
+    """The value of Repr-Digest (RFC 9530)."""
+    return f"sha-256=:{base64.b64encode(sha256).decode()}:"
+
+
+def parse_lifecycle(headers: Mapping[str, bytes]) -> Lifecycle:
+    """Read the lifecycle from either header name (protocol 4.1). Both may come, if they say the same.
+
+    Raises Problem(VALIDATION_FAILED) that names the header and the field.
+    """
+    found = [(name, headers[name]) for name in (LIFECYCLE, LIFECYCLE_PREFERENCE) if headers.get(name, b"").strip()]
+    parsed = [_parse_lifecycle_header(name, raw) for name, raw in found]
+    if len(parsed) == 2 and parsed[0] != parsed[1]:
+        raise _invalid((LIFECYCLE_PREFERENCE,), f"It differs from {LIFECYCLE}; send one of them, or the same in both.")
+    return parsed[0] if parsed else Lifecycle()
+
+
+def _parse_lifecycle_header(name: str, raw: bytes) -> Lifecycle:
+    if len(raw) > MAX_LIFECYCLE_BYTES:
+        raise _invalid((name,), f"It is longer than {MAX_LIFECYCLE_BYTES} bytes.")
+    value = _load_json(name, raw)
+    if value is None:
+        return Lifecycle()
+    if not isinstance(value, dict):
+        raise _invalid((name,), "It must be a JSON object.")
+    _refuse_unknown((name,), value, _LIFECYCLE_FIELDS)
+    return Lifecycle(_lifetime(name, value), _acl_choice((name, "initial_acl"), value.get("initial_acl")))
+
+
+def _load_json(name: str, raw: bytes) -> Any:
+    try:
+        return json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise _invalid((name,), f"It is not valid JSON: {reason}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return value
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _lifetime(name: str, value: Mapping[str, Any]) -> int | Unset | None:
+    if "expiration_duration_seconds" not in value:
+        return UNSET
+    seconds = value["expiration_duration_seconds"]
+    if seconds is None:
+        return None
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= MAX_LIFETIME:
+        raise _invalid(
+            (name, "expiration_duration_seconds"),
+            f"It must be a whole number of seconds from 1 to {MAX_LIFETIME}, or null for no expiry.",
+        )
+    return seconds
+
+
+def _acl_choice(where: tuple[str, ...], value: Any) -> AclChoice | Unset:
+    if value is None:
+        return UNSET
+    if not isinstance(value, dict):
+        raise _invalid(where, "It must be an object with 'default' and 'rules'.")
+    _refuse_unknown(where, value, {"default", "rules"})
+    default, rules = value.get("default"), value.get("rules")
+    if rules is not None and not isinstance(rules, list):
+        raise _invalid((*where, "rules"), "It must be a list of {user, decision}.")
+    if len(rules or ()) > MAX_RULES:
+        raise _invalid((*where, "rules"), f"It has more than {MAX_RULES} rules.")
+    chosen = None if default is None else _decision((*where, "default"), default)
+    return AclChoice(chosen, tuple(_rule((*where, "rules", i), rule) for i, rule in enumerate(rules or ())))
+
+
+def _rule(where: tuple[str | int, ...], value: Any) -> Rule:
+    if not isinstance(value, dict):
+        raise _invalid(where, "It must be an object with 'user' and 'decision'.")
+    _refuse_unknown(where, value, {"user", "decision"})
+    user = value.get("user")
+    if not isinstance(user, str) or not user:
+        raise _invalid((*where, "user"), "It must be the nickname or id of an account.")
+    return Rule(user, _decision((*where, "decision"), value.get("decision")))
+
+
+def _decision(where: tuple[str | int, ...], value: Any) -> Decision:
+    try:
+        return Decision(value)
+    except ValueError:
+        raise _invalid(where, "It must be 'allow', 'forbid' or 'hide'.") from None
+
+
+def _refuse_unknown(where: tuple[str | int, ...], value: Mapping[str, Any], known: Iterable[str]) -> None:
+    """A misspelt field must not turn a private file into a public one."""
+    for key in value:
+        if key not in known:
+            raise _invalid((*where, key[:64]), f"There is no such field; known are {', '.join(sorted(known))}.")
+
+
+def _invalid(where: tuple[str | int, ...], message: str) -> Problem:
+    return Problem(Code.VALIDATION_FAILED, message, where=("header", *where))
