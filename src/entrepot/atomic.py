@@ -32,6 +32,7 @@ FACTS_ATTRIBUTE = "user.entrepot"
 FACTS_LIMIT = 3 * 1024
 
 _BUFFERS_PER_CALL = 1024  # IOV_MAX of Linux, macOS and the BSDs
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _NO_ATTRIBUTES = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
@@ -276,7 +277,7 @@ def _after(views: list[memoryview], taken: int) -> list[memoryview]:
 
 def _encoded(facts: Mapping[str, str]) -> bytes:
     kept = dict(facts)
-    while len(data := json.dumps(kept, separators=(",", ":")).encode()) > FACTS_LIMIT:
+    while len(data := _encode(kept).encode()) > FACTS_LIMIT:
         kept.popitem()
     return data
 
