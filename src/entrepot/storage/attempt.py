@@ -1,0 +1,126 @@
+"""One attempt at writing one body to segment files: all of it durable, or nothing left of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from hashlib import sha256
+
+from entrepot.domain.objects import Segment
+from entrepot.storage.base import Hash, Stored
+from entrepot.storage.blocks import BlockHasher
+from entrepot.storage.tree import Tree
+
+log = logging.getLogger(__name__)
+
+
+class SegmentFile:
+    """A segment that is being written, with the handles of its file and of the folder that names it."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._key, self._folder, self._file = tree.create()
+        self._hasher = BlockHasher()
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._file.size
+
+    def write(self, views: Sequence[memoryview]) -> None:
+        """Append `views` in order."""
+        self._file.write(views)
+        for view in views:
+            self._hasher.update(view)
+
+    def settle(self, facts: Mapping[str, str]) -> None:
+        """Make it durable: bytes and facts first, then the name."""
+        self._file.set_facts(facts)
+        self._file.sync()
+        self._folder.sync()
+        self._close()
+
+    def described(self) -> Segment:
+        """The row of this segment."""
+        return Segment(self._key, self.size, self._hasher.blocks())
+
+    def drop(self, tree: Tree) -> None:
+        """Free the handles and remove the file, as far as the disk lets us: a sweep finds what stays."""
+        try:
+            if self._folder.is_open:
+                self._folder.unlink(self._key.rpartition("/")[2])  # needs no new handle, there may be none
+            else:
+                tree.remove(self._key)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            log.warning("could not remove %s after a failed write", self._key, exc_info=True)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        with closing(self._folder):
+            self._file.close()
+
+
+class Attempt:
+    """Cuts one body into segments of `segment_size` bytes. Its methods block; only one may run at a time.
+
+    `hashes` are updated with the bytes in order.
+    """
+
+    def __init__(self, tree: Tree, facts: Mapping[str, str], hashes: Sequence[Hash], segment_size: int) -> None:
+        self._tree = tree
+        self._facts = dict(facts)
+        self._whole = sha256()
+        self._hashes = (self._whole, *hashes)
+        self._segment_size = segment_size
+        self._segments: list[SegmentFile] = []
+
+    def write(self, pieces: Sequence[bytes]) -> list[SegmentFile]:
+        """Append `pieces`; returns the segments that this filled, still to be settled."""
+        full = []
+        views = [memoryview(piece) for piece in pieces if piece]
+        while views:
+            segment = self._growing()
+            run, views = split(views, self._segment_size - segment.size)
+            segment.write(run)
+            if segment.size == self._segment_size:
+                full.append(segment)
+        for piece in pieces:
+            for hasher in self._hashes:
+                hasher.update(piece)
+        return full
+
+    def settle(self, segment: SegmentFile) -> None:
+        """Make one full segment durable; may run beside the other methods."""
+        segment.settle(self._facts)
+
+    def finish(self, pieces: Sequence[bytes]) -> Stored:
+        """Append the last pieces and settle what `write` has not returned."""
+        for segment in self.write(pieces):
+            segment.settle(self._facts)
+        if self._segments and self._segments[-1].size < self._segment_size:
+            self._segments[-1].settle(self._facts)
+        segments = tuple(segment.described() for segment in self._segments)
+        return Stored(segments, sum(segment.size for segment in segments), self._whole.digest())
+
+    def undo(self) -> None:
+        """Remove everything that this attempt made."""
+        for segment in self._segments:
+            segment.drop(self._tree)
+
+    def _growing(self) -> SegmentFile:
+        if not self._segments or self._segments[-1].size == self._segment_size:
+            self._segments.append(SegmentFile(self._tree))
+        return self._segments[-1]
+
+
+def split(views: Sequence[memoryview], size: int) -> tuple[list[memoryview], list[memoryview]]:
+    """The first `size` bytes of `views`, and the rest. No copies."""
+    for index, view in enumerate(views):
+        if size <= len(view):
+            rest = [view[size:]] if size < len(view) else []
+            return [*views[:index], view[:size]], [*rest, *views[index + 1 :]]
+        size -= len(view)
+    return list(views), []
