@@ -77,10 +77,9 @@ _BOM = b"\xef\xbb\xbf"
 _BLANK = rb"[\t\n\f\r ]++"
 _PROLOG = re.compile(rb"(?:" + _BLANK + rb"|<!--.*?-->|<\?.*?\?>)*+", re.DOTALL)
 _SVG = re.compile(rb"<(?:!doctype" + _BLANK + rb")?svg(?![\w.:-])", re.IGNORECASE)
-_HTML = re.compile(
-    rb"<(?:!doctype"
-    + _BLANK
-    + rb"html|html|head|body|title|base|link|meta|style|script|noscript|template|iframe"
+_PAGE = re.compile(rb"<(?:!doctype" + _BLANK + rb"html|html)(?![^\s/>])", re.IGNORECASE)
+_TAG = re.compile(
+    rb"<(?:head|body|title|base|link|meta|style|script|noscript|template|iframe"
     rb"|frame|frameset|object|embed|applet|h[1-6]|div|span|font|center|table|form|input|button|select|textarea"
     rb"|details|dialog|marquee|a|b|i|p|br|hr|ul|ol|li|img|image|picture|audio|video|source|math|main|section"
     rb"|article|nav|header|footer|pre|xmp|plaintext)(?![^\s/>])",
@@ -113,9 +112,11 @@ def _by_markup(head: bytes) -> str | None:
     root = start.end() if start else 0
     if _SVG.match(text, root):
         return "image/svg+xml"
-    if _HTML.match(text, root) or text.lstrip().startswith(b"<!--"):
+    if _PAGE.match(text, root):
         return "text/html"
-    return "application/xml" if _XML.match(text) or _XML.match(text, root) else None
+    if _XML.match(text) or _XML.match(text, root):
+        return "application/xml"
+    return "text/html" if _TAG.match(text, root) or text.lstrip().startswith(b"<!--") else None
 
 
 def _by_magic(head: bytes) -> str | None:
