@@ -137,7 +137,7 @@ class Home:
         return lock
 
     def signing_secret(self) -> bytes:
-        """The secret of the variable `ENTREPOT_SIGNING_SECRET`, else of the home's file. Refuses weak or readable ones."""
+        """The secret of ENTREPOT_SIGNING_SECRET, else of the home's file. HomeError when weak or readable by others."""
         text = os.environ.get(SECRET_VARIABLE)
         if text is not None:
             return _strong(text, SECRET_VARIABLE)

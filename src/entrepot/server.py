@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import secrets
 import signal
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -43,7 +42,8 @@ from entrepot.service.health import Health
 from entrepot.service.keeper import Keeper
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Rules, Uploads
-from entrepot.settings import Settings, SettingsError
+from entrepot.settings import Settings
+from entrepot.sockets import check_port, end_stalled_connections
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 from entrepot.storage.local import LocalStorage
 
@@ -110,16 +110,20 @@ def app() -> Front:
     logs.configure()
     settings = Settings.load({})
     node = Node.open(settings)
-    return api.build(doors_of(node, settings), _lifespan(node))
+    return api.build(doors_of(node, settings), _lifespan(node, settings.stall_timeout))
 
 
-def _lifespan(node: Node) -> App:
+def _lifespan(node: Node, stall_timeout: float) -> App:
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        orphaned = asyncio.create_task(_end_with_parent(os.getppid()))
+        background = [
+            asyncio.create_task(_end_with_parent(os.getppid())),
+            asyncio.create_task(end_stalled_connections(stall_timeout)),
+        ]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        orphaned.cancel()
+        for task in background:
+            task.cancel()
         await node.close()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -267,17 +271,6 @@ def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
             _granian(settings).serve()
     finally:
         lock.release()
-
-
-def check_port(host: str, port: int) -> None:
-    """Refuse a port that is taken: the workers share theirs by SO_REUSEPORT, which two servers could do unnoticed."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from None
 
 
 def _granian(settings: Settings) -> MPServer:

@@ -8,6 +8,7 @@ from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.domain.digests import Expected, parse_content_md5, parse_digest_field
+from entrepot.domain.errors import Code, Problem
 from entrepot.domain.names import quote_segment
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
@@ -20,7 +21,7 @@ async def upload(x: Exchange, doors: Doors) -> None:
     intent = Intent(
         lifecycle=wire.parse_lifecycle(x.headers),
         file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
-        content_type=x.text("content-type"),
+        content_type=declared_type(x),
         request_id=x.text(wire.SOURCE_REQUEST),
     )
     obj = await doors.uploads.put(who, intent, body_of(x, doors))
@@ -40,7 +41,20 @@ async def signed_put(x: Exchange, doors: Doors) -> None:
 
 def body_of(x: Exchange, doors: Doors) -> Body:
     """The request's body with all that the client said about it."""
-    return Body(x.body(doors.stall_timeout), x.content_length(), x.text("content-type"), declared_digests(x))
+    return Body(x.body(doors.stall_timeout), x.content_length(), declared_type(x), declared_digests(x))
+
+
+def declared_type(x: Exchange) -> str | None:
+    """The type that somebody meant: curl and urllib call any body without a type a form."""
+    declared = x.text("content-type")
+    bare = (declared or "").partition(";")[0].strip().lower()
+    if bare == "multipart/form-data":
+        raise Problem(
+            Code.INVALID_REQUEST,
+            "The body is an HTML form; it must be the file's bytes.",
+            fix="Send the raw bytes: with curl use --data-binary @FILE or -T FILE instead of -F.",
+        )
+    return None if bare == "application/x-www-form-urlencoded" else declared
 
 
 def declared_digests(x: Exchange) -> tuple[Expected, ...]:

@@ -45,8 +45,8 @@ NO_STORE = (b"cache-control", b"no-store")
 
 
 def error_body(problem: Problem, request_id: str) -> bytes:
-    """`detail` for fal's clients (a list for a field error, protocol 1.5), `message` for JavaScript's, and our own code,
-    fix and request id."""
+    """`detail` for fal's clients (a list for a field error, protocol 1.5), `message` for JavaScript's, and our own
+    code, fix and request id."""
     detail: Any = problem.message
     if problem.where:
         detail = [{"loc": list(problem.where), "msg": problem.message, "type": problem.code.code}]

@@ -128,12 +128,8 @@ def _date(text: str | None) -> int | None:
 async def _send_parts(x: Exchange, doors: Doors, obj: Object, ranges: tuple[ByteRange, ...], headers: Headers) -> None:
     """Several ranges as multipart/byteranges (RFC 9110 section 14.6)."""
     boundary = f"entrepot-{x.request_id}"
-    heads = [
-        f"\r\n--{boundary}\r\nContent-Type: {obj.content_type}\r\nContent-Range: {r.content_range(obj.size)}\r\n\r\n".encode(
-            "latin-1", "replace"
-        )
-        for r in ranges
-    ]
+    top = f"\r\n--{boundary}\r\nContent-Type: {obj.content_type}\r\nContent-Range: "
+    heads = [f"{top}{r.content_range(obj.size)}\r\n\r\n".encode("latin-1", "replace") for r in ranges]
     tail = f"\r\n--{boundary}--\r\n".encode()
     length = sum(len(h) + len(r) for h, r in zip(heads, ranges, strict=True)) + len(tail)
     headers = [h for h in headers if h[0] != b"content-type"]

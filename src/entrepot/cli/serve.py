@@ -14,8 +14,8 @@ from entrepot.settings import Settings, SettingsError, flag_name, variable_name
 if TYPE_CHECKING:
     from entrepot.server import Start
 
-_EPILOG = """Every flag has an environment variable (in brackets); flags win. ENTREPOT_SETTINGS names a TOML file with the
-same names as keys. The first start makes the home, an account and a key, and prints the key once.
+_EPILOG = """Every flag has an environment variable (in brackets); flags win. ENTREPOT_SETTINGS names a TOML file with
+the same names as keys. The first start makes the home, an account and a key, and prints the key once.
 
 example:
   entrepot serve --home /srv/media --host 0.0.0.0 --public-url https://media.example.com
@@ -64,7 +64,7 @@ def announce(settings: Settings, start: Start) -> None:
         f"It is saved for this user's commands in {path} (profile {name!r}).",
         "",
         "Try it from another terminal:",
-        f"  curl -H 'Authorization: Key {key}' -H 'X-Fal-File-Name: hello.txt' --data-binary 'hello' {url}/files/upload",
+        f"  curl -H 'Authorization: Key {key}' --data-binary 'hello' {url}/files/upload",
         f"  {_command('entrepot')} upload picture.png",
         f"  {_command('python')} -c \"import entrepot; print(entrepot.upload_file('picture.png'))\"",
         "",

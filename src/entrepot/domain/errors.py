@@ -45,7 +45,13 @@ class Problem(Exception):
     """
 
     def __init__(
-        self, code: Code, message: str, *, where: Sequence[str | int] = (), fix: str | None = None, retry_after: int | None = None
+        self,
+        code: Code,
+        message: str,
+        *,
+        where: Sequence[str | int] = (),
+        fix: str | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code

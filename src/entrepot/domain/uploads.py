@@ -74,7 +74,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One acknowledged attempt at one part. A retry is another row with another blob; `finish` cites the one it means."""
+    """One acknowledged attempt at one part. A retry is another row with another blob; `finish` cites one of them."""
 
     upload_id: str
     number: int

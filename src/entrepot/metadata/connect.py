@@ -84,9 +84,7 @@ class Place:
             # Checkpoints are somebody's deed (`checkpoint`), never an accident in the middle of a commit.
             db.execute("PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL")
             if db.execute("PRAGMA journal_mode=WAL").get != "wal":
-                raise MetadataFailed(
-                    f"{self.path} must be on a local file system: it got no write-ahead log."
-                )
+                raise MetadataFailed(f"{self.path} must be on a local file system: it got no write-ahead log.")
             # SQLite syncs the folder for its logs but not for a new main file.
             sync_folder(self.path.parent)
         migrate(db, version, steps)

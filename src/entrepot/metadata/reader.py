@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -43,7 +44,8 @@ class Reader:
         with self._gate:
             self._closed = True
             for db in list(self._all):
-                db.close()
+                with suppress(apsw.Error):  # nothing of a reader's is ever unsaved
+                    db.close()
 
     def _cursor(self) -> apsw.Cursor:
         try:

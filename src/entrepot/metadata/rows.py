@@ -1,7 +1,7 @@
 """Rows to domain values and back. The order of columns is that of the statements in sql/*.sql.
 
-Built for the hot path: states are looked up in a dict, a public ACL is NULL and never parsed, and of equal ACLs
-one is parsed (values are immutable, so they may be shared).
+Built for the hot path: states are looked up in a dict, a public ACL is NULL and never parsed, and equal ACL
+texts are parsed once (values are immutable, so they may be shared).
 """
 
 from __future__ import annotations

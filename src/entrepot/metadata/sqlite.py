@@ -150,8 +150,9 @@ class SqliteMetadata:
             await asyncio.to_thread(self._fold)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._writer.close)
+        # The writer's connection goes last: the last one folds the log, and one that only reads cannot.
         self._reader.close()
+        await asyncio.to_thread(self._writer.close)
         if self._anchor is not None:
             self._anchor.close()
 

@@ -81,7 +81,7 @@ class Uploads:
     async def begin(self, who: Principal, intent: Intent) -> Begun:
         """Reserve a URL and return the right to write it once. Nothing can be read there before it is written.
 
-        With an idempotency key, equal calls give equal answers; the key with another wish is Problem(VALIDATION_FAILED).
+        With an idempotency key, equal calls give equal answers; the key with another wish raises Problem.
         """
         require_account(who)
         draft = await self._draft(who, intent)
@@ -256,10 +256,13 @@ async def _digest(stream: AsyncIterator[bytes], body: Body) -> tuple[int, bytes]
 
 
 def _declared(content_type: str | None) -> str | None:
-    """The PUT's own type counts when it says something: urllib's default for forms and octet-stream do not."""
+    """The PUT's own type counts when it says something that the begin did not."""
     bare = (content_type or "").partition(";")[0].strip().lower()
-    vague = ("", "application/octet-stream", "application/x-www-form-urlencoded")
-    return None if bare in vague or not media.is_valid_type(content_type or "") else content_type
+    return (
+        None
+        if bare in ("", "application/octet-stream") or not media.is_valid_type(content_type or "")
+        else content_type
+    )
 
 
 def _same_or_refused(obj: Object, size: int, sha256: bytes) -> Object:

@@ -58,9 +58,7 @@ class StoredKey:
 class Storage(Protocol):
     """Each method states what holds when it returns and when it raises."""
 
-    async def put(
-        self, stream: AsyncIterator[bytes], facts: Mapping[str, str], hashes: Sequence[Hash] = ()
-    ) -> Stored:
+    async def put(self, stream: AsyncIterator[bytes], facts: Mapping[str, str], hashes: Sequence[Hash] = ()) -> Stored:
         """Store a stream of unknown length. Durable on return; on any exception or cancellation nothing stays.
 
         `facts` are kept beside each segment where the storage can, so that a lost catalogue can be rebuilt.

@@ -1,0 +1,50 @@
+"""What the ASGI server leaves to the operating system: a port of our own, and an end for connections that stand still."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+
+from entrepot.settings import SettingsError
+
+_LOOKS = 200
+_LOOK_SECONDS = 0.05
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse a port that is taken: the workers share theirs by SO_REUSEPORT, which two servers could do unnoticed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from None
+
+
+async def end_stalled_connections(seconds: float) -> None:
+    """Let the kernel end connections whose peer has taken nothing for so long.
+
+    A reply that nobody reads can be given up by the app, but its connection would stay, with its buffers and its place
+    among the connections of the worker. The option is set on the listening socket, which the server opens after
+    start-up, and accepted connections inherit it. Only Linux has it.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is None or not os.path.isdir("/proc/self/fd"):
+        return
+    for _ in range(_LOOKS):
+        if _set_on_listeners(option, max(1, int(seconds * 1000))):
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _set_on_listeners(option: int, value: int) -> bool:
+    found = False
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as copy:
+            if copy.type == socket.SOCK_STREAM and copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                copy.setsockopt(socket.IPPROTO_TCP, option, value)
+                found = True
+    return found

@@ -1,0 +1,31 @@
+"""Fixtures for tests against a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.server import Server, running
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests that do not change it: two workers, small limits that no honest test meets."""
+    with running(tmp_path_factory.mktemp("server"), workers="2", max_upload="512M") as shared:
+        yield shared
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers with settings of their own: `serve(max_upload="1M")`. They end with the test."""
+    with ExitStack() as stack:
+        count = 0
+
+        def start(**settings: str) -> Server:
+            nonlocal count
+            count += 1
+            return stack.enter_context(running(tmp_path / f"server{count}", **settings))
+
+        yield start
