@@ -32,11 +32,11 @@ check: .venv/.dev  ## Format, lint, types, layers
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-demo: .venv/.dev  ## Start a server and show what it does
+demo: setup  ## Start a server and show what it does
 	@exec .venv/bin/python scripts/demo.py $(ARGS)
 
-bench: .venv/.dev  ## Measure side by side with peers
-	@exec .venv/bin/python benchmarks/run.py $(ARGS)
+bench: .venv/.dev  ## Measure side by side with peers (ARGS='get-8k put-500m')
+	@exec .venv/bin/python -m benchmarks.run $(ARGS)
 
 crash: setup  ## Kill a real server over and over and look for losses (ROUNDS=100)
 	@ENTREPOT_CRASH_ROUNDS=$(ROUNDS) .venv/bin/python -m pytest -q -ra --timeout 0 tests/e2e/test_crash.py
