@@ -1,0 +1,182 @@
+"""Creating, migrating and refusing catalogue files, and the log beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import apsw
+import pytest
+
+from entrepot.metadata import connect, queries
+from entrepot.metadata.base import MetadataFailed, MetadataFull
+from entrepot.metadata.connect import APPLICATION_ID, failure, require_sqlite
+from entrepot.metadata.sqlite import LONG_LOG, SqliteMetadata
+from support.facts import ACCOUNT, a_blob, a_key, an_object
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalogue.db"
+
+
+def close(store: SqliteMetadata) -> None:
+    asyncio.run(store.close())
+
+
+def made(path: Path) -> Path:
+    store = SqliteMetadata(path)
+    asyncio.run(store.add_account(ACCOUNT))
+    close(store)
+    return path
+
+
+def pragma(path: Path, name: str):
+    db = apsw.Connection(str(path))
+    try:
+        return db.execute(f"PRAGMA {name}").get
+    finally:
+        db.close()
+
+
+@pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.9.99"])
+def test_an_old_sqlite_is_refused_with_its_reason(version):
+    with pytest.raises(MetadataFailed, match=r"corrupt.*3\.51\.3"):
+        require_sqlite(version)
+
+
+@pytest.mark.parametrize("version", ["3.51.3", "3.100.0", "4.0.0"])
+def test_a_current_sqlite_is_accepted(version):
+    require_sqlite(version)
+
+
+def test_a_new_file_is_stamped_and_has_a_write_ahead_log(path):
+    made(path)
+    assert pragma(path, "application_id") == APPLICATION_ID
+    assert pragma(path, "user_version") == len(queries.migrations())
+    assert pragma(path, "journal_mode") == "wal"
+
+
+def test_a_new_file_is_durable_in_its_folder(path, monkeypatch):
+    synced: list[Path] = []
+    monkeypatch.setattr(connect, "sync_folder", synced.append)
+    made(path)
+    assert synced == [path.parent]
+
+
+def test_a_file_that_was_never_finished_is_begun_again(path):
+    path.touch()
+    made(path)
+    store = SqliteMetadata(path)
+    assert asyncio.run(store.list_accounts()) == [ACCOUNT]
+    close(store)
+
+
+def test_a_newer_schema_is_refused_and_left_alone(path):
+    made(path)
+    newer = len(queries.migrations()) + 1
+    db = apsw.Connection(str(path))
+    db.execute(f"PRAGMA user_version={newer}")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(MetadataFailed, match=f"schema {newer}.*newer Entrepot"):
+        SqliteMetadata(path)
+    assert path.read_bytes() == before
+
+
+def test_an_older_schema_is_migrated_and_keeps_its_rows(path, monkeypatch):
+    made(path)
+    steps = [*queries.migrations(), "ALTER TABLE accounts ADD COLUMN color TEXT; UPDATE accounts SET color = 'red'"]
+    monkeypatch.setattr(connect, "migrations", lambda: steps)
+    store = SqliteMetadata(path)
+    assert asyncio.run(store.list_accounts()) == [ACCOUNT]
+    close(store)
+    assert pragma(path, "user_version") == len(steps)
+    db = apsw.Connection(str(path))
+    assert db.execute("SELECT color FROM accounts").get == "red"
+    db.close()
+
+
+@pytest.mark.parametrize("broken", ["SELECT * FROM nowhere", "DELETE FROM accounts"])
+def test_a_migration_that_fails_leaves_the_old_schema_as_it_was(path, monkeypatch, broken):
+    store = SqliteMetadata(made(path))
+    asyncio.run(store.add_key(a_key()))
+    close(store)
+    steps = [*queries.migrations(), "ALTER TABLE accounts ADD COLUMN color TEXT", broken]
+    monkeypatch.setattr(connect, "migrations", lambda: steps)
+    with pytest.raises(MetadataFailed):
+        SqliteMetadata(path)
+    monkeypatch.undo()
+    store = SqliteMetadata(path)
+    assert asyncio.run(store.list_accounts()) == [ACCOUNT]
+    close(store)
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(path):
+    db = apsw.Connection(str(path))
+    db.execute("CREATE TABLE photos (id)")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(MetadataFailed, match="another program"):
+        SqliteMetadata(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused(path):
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(MetadataFailed, match="not a database"):
+        SqliteMetadata(path)
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(MetadataFailed):
+        SqliteMetadata(tmp_path / "missing" / "catalogue.db")
+
+
+def test_a_refused_catalogue_leaves_no_open_handle(path):
+    path.write_bytes(b"not a database" * 1000)
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for _ in range(5):
+        with pytest.raises(MetadataFailed):
+            SqliteMetadata(path)
+    after = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    assert after <= before
+
+
+def test_the_log_is_cut_back_by_the_one_that_checkpoints(path):
+    keeper, worker = SqliteMetadata(made(path), checkpoints=True), SqliteMetadata(path)
+    log = path.with_name(path.name + "-wal")
+
+    async def fill() -> None:
+        blocks = b"x" * 4096 * (LONG_LOG + 100)
+        blob = a_blob("b")
+        segment = blob.segments[0]
+        blob = type(blob)("b", segment.size, None, (type(segment)("k", segment.size, blocks),))
+        await worker.publish(an_object("o", blob), blob)
+
+    asyncio.run(fill())
+    long = log.stat().st_size
+    asyncio.run(worker.checkpoint())
+    assert log.stat().st_size == long > LONG_LOG * 4096
+    asyncio.run(keeper.checkpoint())
+    assert log.stat().st_size == 0
+    assert asyncio.run(worker.object("o")) is not None
+    close(worker)
+    close(keeper)
+
+
+def test_what_the_system_says_is_told_in_our_words():
+    assert isinstance(failure(OSError(28, "No space left on device")), MetadataFull)
+    assert isinstance(failure(apsw.FullError("full")), MetadataFull)
+    assert isinstance(failure(OSError(5, "I/O error")), MetadataFailed)
+    assert isinstance(failure(apsw.IOError("disk")), MetadataFailed)
+
+
+def test_a_damaged_catalogue_fails_its_check(path):
+    made(path)
+    with path.open("r+b") as file:
+        file.seek(0)
+        file.write(b"\0" * 100)
+    with pytest.raises(MetadataFailed):
+        SqliteMetadata(path)

@@ -1,0 +1,56 @@
+"""The .sql files: every statement fits the schema and the hot ones use their indexes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import apsw
+import pytest
+
+import entrepot.metadata
+from entrepot.metadata import queries
+from entrepot.metadata.connect import Place
+
+SQL = queries.load()
+ROOM = Path(entrepot.metadata.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def db():
+    connection = Place(None).open_writer()
+    yield connection
+    connection.close()
+
+
+def plan(db: apsw.Connection, name: str) -> list[str]:
+    sql = SQL[name]
+    numbered = {int(n) for n in re.findall(r"\?(\d+)", sql)}
+    count = max(numbered) if numbered else sql.count("?")
+    return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * count)]
+
+
+@pytest.mark.parametrize("name", sorted(SQL))
+def test_the_statement_fits_the_schema(db, name):
+    plan(db, name)
+
+
+@pytest.mark.parametrize("name", sorted(set(SQL) - {"list_accounts", "list_keys", "check"}))
+def test_the_statement_reads_no_whole_table_and_sorts_nothing(db, name):
+    slow = re.compile(r"SCAN (?!json_each|CONSTANT|\w+ USING (COVERING )?INDEX \w+_(due|ended|leaving))|TEMP B-TREE")
+    assert [step for step in plan(db, name) if slow.search(step)] == []
+
+
+def test_every_statement_is_used():
+    text = "".join(file.read_text("utf-8") for file in ROOM.glob("*.py"))
+    assert [name for name in SQL if f'"{name}"' not in text] == []
+
+
+def test_a_file_of_statements_is_split_by_their_names():
+    text = "-- A file.\n-- name: one\n-- Why.\nSELECT 1;\n\n-- name: two\nSELECT 2;\n"
+    assert queries.statements(text) == {"one": "-- Why.\nSELECT 1;", "two": "SELECT 2;"}
+
+
+def test_migrations_are_numbered_without_a_gap():
+    names = sorted(file.name for file in (ROOM / "sql" / "migrations").iterdir())
+    assert [int(name.split("_")[0]) for name in names] == list(range(1, len(names) + 1))
