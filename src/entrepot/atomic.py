@@ -172,7 +172,7 @@ class File:
 
     def write(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
         """Append all buffers in order, however few bytes the system takes at a time."""
-        left = [memoryview(buffer).cast("B") for buffer in buffers]
+        left = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
         while left:
             now = left[:_BUFFERS_PER_CALL]
             left = _after(now, self._write_some(now)) + left[_BUFFERS_PER_CALL:]
@@ -183,7 +183,7 @@ class File:
             most = observer(Op(Kind.WRITE, self.path, data, self.size))
             views = [memoryview(data)[:most]]
         taken = os.writev(self.fd, views)
-        if not taken and any(views):
+        if not taken:
             raise OSError(errno.EIO, "the file takes no more bytes")
         self.size += taken
         return taken
