@@ -99,6 +99,9 @@ class Metadata(Protocol):
         Returns `obj`; or, when the upload is published already, the object that is there, and records nothing; or None
         when the upload is aborted or unknown. Segments that parts held are moved under the new blob, none is copied;
         parts of the upload are forgotten. Raises Conflict when the object id exists without that upload.
+
+        A blob whose id exists is linked, not added: pass it without its segments, so that one that was forgotten
+        meanwhile is a Conflict, as a dying one is, and never a row without bytes.
         """
         ...
 
