@@ -29,6 +29,16 @@ def iso(seconds: float) -> str:
     return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
 
 
+# For the ASGI server's own loggers, which are named by handler: its lines become ours.
+AS_JSON: dict[str, Any] = {
+    "formatters": {"json": {"()": "entrepot.logs.JsonFormatter"}},
+    "handlers": {
+        name: {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
+        for name in ("console", "access")
+    },
+}
+
+
 def configure(level: str = "INFO") -> None:
     """Send this process's logs to standard error as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)

@@ -295,6 +295,7 @@ def _granian(settings: Settings) -> MPServer:
         workers_kill_timeout=settings.drain,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
+        log_dictconfig=logs.AS_JSON,
         process_name=None,
     )
 

@@ -1,11 +1,13 @@
-"""What the ASGI server leaves to the operating system: a port of our own, and an end for connections that stand still."""
+"""What the ASGI server leaves to the operating system: a port of our own, and an end for stalled connections."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
+import stat
 
 from entrepot.settings import SettingsError
 
@@ -43,8 +45,15 @@ async def end_stalled_connections(seconds: float) -> None:
 def _set_on_listeners(option: int, value: int) -> bool:
     found = False
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as copy:
+        with contextlib.suppress(OSError), _copy(int(name)) as copy:
             if copy.type == socket.SOCK_STREAM and copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 copy.setsockopt(socket.IPPROTO_TCP, option, value)
                 found = True
     return found
+
+
+def _copy(fd: int) -> socket.socket:
+    """A second handle of a socket; OSError for anything else, which must not be left open by the attempt."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+    return socket.socket(fileno=os.dup(fd))
