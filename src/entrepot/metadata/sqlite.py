@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -166,6 +165,8 @@ class SqliteMetadata:
                     self._cut(db)
             finally:
                 db.close()
+        except apsw.BusyError:
+            pass  # another checkpoint is at work, or a reader is slow: the next call goes on
         except (apsw.Error, OSError) as error:
             raise failure(error) from error
 
@@ -175,7 +176,7 @@ class SqliteMetadata:
         lock = FileLock(self._lock_path)
         db.set_busy_timeout(CUT_PATIENCE)
         try:
-            with lock, suppress(apsw.BusyError):  # a reader is slow: the next call tries again
+            with lock:
                 db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:
             lock.close()

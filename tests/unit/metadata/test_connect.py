@@ -166,6 +166,16 @@ def test_the_log_is_cut_back_by_the_one_that_checkpoints(path):
     close(keeper)
 
 
+def test_checkpoints_beside_writes_and_beside_each_other_are_no_failure(path):
+    async def test(store: SqliteMetadata) -> None:
+        keys = [store.add_key(a_key(f"k{i}")) for i in range(500)]
+        await asyncio.gather(*keys, *(store.checkpoint() for _ in range(8)))
+        assert len(await store.list_keys()) == 500
+        await store.close()
+
+    asyncio.run(test(SqliteMetadata(made(path), checkpoints=True)))
+
+
 def test_what_the_system_says_is_told_in_our_words():
     assert isinstance(failure(OSError(28, "No space left on device")), MetadataFull)
     assert isinstance(failure(apsw.FullError("full")), MetadataFull)
