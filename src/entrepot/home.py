@@ -15,6 +15,7 @@ messages.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -49,7 +50,10 @@ class Lock:
         while True:
             try:
                 fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-                return cls(path, fd)
+                if _is_same_file(fd, path):
+                    return cls(path, fd)
+                os.close(fd)  # somebody removed the file while we opened it: its lock keeps nobody out
+                return cls.take(path, shared=shared, wait=wait)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     os.close(fd)
@@ -171,11 +175,14 @@ class Incarnation:
     """One process's right to write blobs under its own name; the name is never used again."""
 
     def __init__(self, home: Home) -> None:
-        self.id = secrets.token_hex(8)
-        lock = Lock.take(home.root / "run" / self.id)
-        if lock is None:
-            raise HomeError(f"{home.root / 'run' / self.id} is locked by another process.")
+        lock = None
+        while lock is None:  # the keeper may look at a new file just when we take it
+            self.id = secrets.token_hex(8)
+            lock = Lock.take(home.root / "run" / self.id)
         lock.say(str(os.getpid()))
+        # Durable before the first blob: what has no file here is never taken for the work of an ended process.
+        with atomic.Folder.open(home.root / "run") as run:
+            run.sync()
         self._lock = lock
 
     def end(self) -> None:
@@ -183,8 +190,11 @@ class Incarnation:
 
 
 def ended_incarnations(home: Home, names: set[str]) -> set[str]:
-    """Those of these names whose process is no more: only their unknown keys can be orphans."""
-    return {name for name in names if not _is_held(home.root / "run" / name)}
+    """Those of these names whose process is no more: only their unknown keys can be orphans.
+
+    A name without a lock file counts as living: bytes may stay too long, but are never taken from a living process.
+    """
+    return {name for name in names if (home.root / "run" / name).exists() and not _is_held(home.root / "run" / name)}
 
 
 def living_pids(root: Path) -> list[int]:
@@ -196,13 +206,32 @@ def living_pids(root: Path) -> list[int]:
     ]
 
 
-def forget_incarnations(home: Home, keep: set[str]) -> None:
-    """Remove the lock files of ended incarnations that have no blobs left."""
-    for name in sorted(set(os.listdir(home.root / "run")) - keep):
-        lock = Lock.take(home.root / "run" / name)
-        if lock is not None:
-            (home.root / "run" / name).unlink(missing_ok=True)
-            lock.release()
+def forget_incarnations(home: Home) -> None:
+    """Remove the empty folders of ended incarnations, and the lock files of those that have no folder left."""
+    with atomic.Folder.open(home.root / "run") as run:
+        for name in sorted(os.listdir(run.fd)):
+            lock = Lock.take(home.root / "run" / name)
+            if lock is not None:
+                if _remove_empty(home.blobs, name):
+                    run.unlink(name)
+                lock.release()
+
+
+def _remove_empty(blobs: Path, name: str) -> bool:
+    """Remove a folder and those in it as far as they are empty; True when it is gone."""
+    with contextlib.suppress(OSError), atomic.Folder.open(blobs) as root:
+        with root.descend(name) as folder:
+            for bucket in os.listdir(folder.fd):
+                folder.rmdir(bucket)
+        root.rmdir(name)
+    return not (blobs / name).exists()
+
+
+def _is_same_file(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _is_held(path: Path) -> bool:

@@ -43,7 +43,7 @@ from entrepot.service.keeper import Keeper
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Rules, Uploads
 from entrepot.settings import Settings
-from entrepot.sockets import check_port, end_stalled_connections
+from entrepot.sockets import check_port, end_stalled_connections, possible_connections, raise_file_limit
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 from entrepot.storage.local import LocalStorage
 
@@ -167,9 +167,8 @@ async def _sweep(node: Node, keeper: Keeper, orphans: bool) -> bool:
     try:
         swept = await keeper.sweep()
         if orphans:
-            found, seen = await keeper.sweep_orphans()
-            forget_incarnations(node.home, seen)
-            log.info("looked for orphans: %s", found)
+            log.info("looked for orphans: %d segments removed", await keeper.sweep_orphans())
+            forget_incarnations(node.home)
         await node.metadata.checkpoint()
     except (StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError) as error:
         log.error("the sweep failed and will be repeated: %s", error)
@@ -261,6 +260,7 @@ def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
     """Serve until SIGTERM or SIGINT. Raises HomeError or SettingsError before anything is started."""
     logs.configure()
     check_port(settings.host, settings.port)
+    raise_file_limit()
     lock = take_home(settings.home)
     try:
         start = prepare(settings)
@@ -287,8 +287,8 @@ def _granian(settings: Settings) -> MPServer:
         http=HTTPModes.http1,
         websockets=False,
         backlog=1024,
-        backpressure=settings.max_connections,
-        http1_settings=HTTP1Settings(header_read_timeout=30_000, max_buffer_size=128 * 1024),
+        backpressure=possible_connections(settings.max_connections),
+        http1_settings=HTTP1Settings(header_read_timeout=30_000, max_buffer_size=400 * 1024),
         ssl_cert=settings.tls_cert,
         ssl_key=settings.tls_key,
         ssl_protocol_min=SSLProtocols.tls12,

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 import stat
 
 from entrepot.settings import SettingsError
 
+_WANTED_FILES = 65_536
+_OWN_FILES = 160  # catalogue, threads, sockets of the worker itself
 _LOOKS = 200
 _LOOK_SECONDS = 0.05
 
@@ -24,6 +27,20 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from None
+
+
+def raise_file_limit() -> None:
+    """Take as many file handles as the system grants without being asked: the usual 1024 are few for a server."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def possible_connections(wanted: int) -> int:
+    """Connections that a worker can hold when each may need two handles: more wait, and none fails for want of one."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, (soft - _OWN_FILES) // 2))
 
 
 async def end_stalled_connections(seconds: float) -> None:

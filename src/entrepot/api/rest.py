@@ -54,8 +54,7 @@ def build(doors: Doors) -> FastAPI:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        await doors.health.check()
-        return _json({"status": "ready"})
+        return _json({"status": "ready", "writable": await doors.health.check()})
 
     @app.get("/openapi.json")
     async def document() -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrepot.metadata.base import Metadata
-from entrepot.storage.base import Storage
+from entrepot.storage.base import Storage, StorageFull
 
 
 class Health:
@@ -11,7 +11,14 @@ class Health:
         self._metadata = metadata
         self._storage = storage
 
-    async def check(self) -> None:
-        """Raise what a read or a write would now raise; nothing is written."""
+    async def check(self) -> bool:
+        """Whether writes are possible; raises what a read would now raise. Nothing is written.
+
+        A full disk stops writes only: a server that can still be read must not be taken out of service.
+        """
         await self._metadata.check()
-        await self._storage.check()
+        try:
+            await self._storage.check()
+        except StorageFull:
+            return False
+        return True

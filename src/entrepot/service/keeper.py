@@ -27,7 +27,6 @@ class Swept:
     uploads: int = 0
     blobs: int = 0
     forgotten: int = 0
-    orphans: int = 0
 
 
 class Keeper:
@@ -56,22 +55,19 @@ class Keeper:
         forgotten = await _drain(lambda: self._metadata.forget_ended(now - self._tombstone_ttl, BATCH))
         return Swept(expired, uploads, blobs, forgotten)
 
-    async def sweep_orphans(self) -> tuple[Swept, set[str]]:
-        """Delete bytes that ended processes wrote and no row names; returns the incarnations that still have bytes.
+    async def sweep_orphans(self) -> int:
+        """Delete bytes that ended processes wrote and no row names; returns how many segments.
 
         Uploads in flight belong to living processes, whose keys are never looked at.
         """
         batch: dict[str, str] = {}
-        seen: set[str] = set()
         removed = 0
         async for item in self._storage.list():
-            seen.add(item.incarnation)
             batch[item.key] = item.incarnation
             if len(batch) >= BATCH:
                 removed += await self._remove_orphans(batch)
                 batch = {}
-        removed += await self._remove_orphans(batch)
-        return Swept(orphans=removed), seen
+        return removed + await self._remove_orphans(batch)
 
     async def _remove_condemned(self) -> int:
         count = 0
