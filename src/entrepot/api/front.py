@@ -169,7 +169,7 @@ def _stamped(x: Exchange, send: Send) -> Send:
             headers.append((b"x-request-id", x.request_id.encode()))
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
-            x.sent += len(message.get("body", b""))
+            x.sent += 0 if x.method == "HEAD" else len(message.get("body", b""))
             x.finished = not message.get("more_body", False)
         await send(message)
 

@@ -20,6 +20,8 @@ from entrepot.domain.uploads import Intent
 
 log = logging.getLogger("entrepot.api")
 
+_READING = ["GET", "HEAD"]
+
 
 class InitiateUploadRequest(BaseModel):
     """What `/storage/upload/initiate` takes. Unknown fields are ignored, as other people's clients send some."""
@@ -48,15 +50,15 @@ def build(doors: Doors) -> FastAPI:
     async def initiate(request: Request) -> Response:
         return await _initiate(request, doors)
 
-    @app.get("/healthz")
+    @app.api_route("/healthz", methods=_READING)
     async def healthz() -> Response:
         return _json({"status": "ok", "version": __version__})
 
-    @app.get("/readyz")
+    @app.api_route("/readyz", methods=_READING)
     async def readyz() -> Response:
         return _json({"status": "ready", "writable": await doors.health.check()})
 
-    @app.get("/openapi.json")
+    @app.api_route("/openapi.json", methods=_READING)
     async def document() -> Response:
         return _json(openapi.document(doors.api_origin))
 
@@ -147,7 +149,7 @@ async def _http_failure(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         response = _refusal(request, Problem(Code.METHOD_NOT_ALLOWED, f"{request.method} is not possible here."))
-        response.headers["allow"] = (error.headers or {}).get("Allow", "")
+        response.headers["allow"] = ", ".join(filter(None, [(error.headers or {}).get("Allow"), "OPTIONS"]))
         return response
     return _refusal(
         request, Problem(Code.NOT_FOUND, "There is no such route.", fix="See /openapi.json for what there is.")
