@@ -179,7 +179,7 @@ def _get(summary: str, operation: str, body: bool) -> Json:
         "responses": {
             "200": {**whole, "content": _BINARY} if body else whole,
             **(
-                {"206": {**part, "content": _BINARY}, "416": {"description": "No byte is in the range."}}
+                {"206": {**part, "content": _BINARY}, "416": _ref("responses", "RangeNotSatisfiable")}
                 if body
                 else {}
             ),
@@ -187,7 +187,7 @@ def _get(summary: str, operation: str, body: bool) -> Json:
             "403": _ref("responses", "Forbidden"),
             "404": _ref("responses", "NotFound"),
             "410": _ref("responses", "Gone"),
-            "412": {"description": "A precondition does not hold."},
+            "412": _ref("responses", "PreconditionFailed"),
         },
     }
 
@@ -203,6 +203,8 @@ _RESPONSES: Json = {
     "NotFound": _error("No such file."),
     "Gone": _error("The file's life, or the time to upload it, is over."),
     "AlreadyPublished": _error("The URL has other bytes already."),
+    "PreconditionFailed": _error("A precondition does not hold."),
+    "RangeNotSatisfiable": _error("No byte of the file is in the range."),
     "TooLarge": _error("Larger than the limit."),
     "ValidationError": _error("Invalid `content_type` or `file_name`."),
     "Unavailable": _error("Storage or catalogue cannot be used at the moment."),

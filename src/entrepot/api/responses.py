@@ -21,6 +21,8 @@ STATUS: Mapping[Code, int] = {
     Code.TIMED_OUT: 408,
     # 412, not 409: the stock Python client repeats a 409 ten times.
     Code.ALREADY_PUBLISHED: 412,
+    Code.PRECONDITION_FAILED: 412,
+    Code.RANGE_NOT_SATISFIABLE: 416,
     Code.TOO_LARGE: 413,
     Code.DIGEST_MISMATCH: 400,
     Code.UNSUPPORTED_DIGEST: 400,

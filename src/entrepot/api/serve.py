@@ -12,7 +12,8 @@ from entrepot import wire
 from entrepot.api import auth
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import ClientGone, Exchange
-from entrepot.api.responses import CORS, NO_STORE, Headers
+from entrepot.api.responses import CORS, Headers
+from entrepot.domain.errors import Code, Problem
 from entrepot.domain.names import disposition
 from entrepot.domain.objects import Object, is_public
 from entrepot.domain.ranges import ByteRange, Unsatisfiable, parse_ranges
@@ -34,15 +35,16 @@ async def get_object(x: Exchange, doors: Doors) -> None:
     obj = await doors.objects.open(who, x.path())
     headers = _headers(x, doors, obj)
     if not _matches(x, obj):
-        return await x.reply(412, [*_uncached(headers), (b"content-length", b"0")])
+        changed = Problem(Code.PRECONDITION_FAILED, "The file is not the version that the request asks for.")
+        return await x.refuse(changed, [(b"etag", obj.etag.encode())])
     if _not_modified(x, obj):
         return await x.reply(304, headers)
     headers.append((b"content-type", obj.content_type.encode("latin-1", "replace")))
     try:
         ranges = _ranges(x, obj)
     except Unsatisfiable:
-        headers = [*_uncached(headers), (b"content-range", b"bytes */%d" % obj.size), (b"content-length", b"0")]
-        return await x.reply(416, headers)
+        beyond = Problem(Code.RANGE_NOT_SATISFIABLE, f"The file has {obj.size} bytes; none of them is in the range.")
+        return await x.refuse(beyond, [(b"content-range", b"bytes */%d" % obj.size), (b"accept-ranges", b"bytes")])
     if x.method == "HEAD":
         return await x.reply(200, [*headers, (b"content-length", b"%d" % obj.size)])
     if len(ranges) > 1:
@@ -73,10 +75,6 @@ def _headers(x: Exchange, doors: Doors, obj: Object) -> Headers:
         # No file name here: stock downloaders would save under it, and mix up two users' files of one name.
         headers.append((b"content-disposition", b"attachment"))
     return headers
-
-
-def _uncached(headers: Headers) -> Headers:
-    return [NO_STORE if name == b"cache-control" else (name, value) for name, value in headers]
 
 
 def _cache_control(doors: Doors, obj: Object) -> str:
