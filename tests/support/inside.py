@@ -1,0 +1,71 @@
+"""What tests may do behind a server's back: look into its catalogue, find its files on disk, add accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import apsw
+from entrepot.domain.accounts import Account
+from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.accounts import Accounts
+from support.server import Server
+
+
+def rows(server: Server, sql: str, *args: Any) -> list[tuple[Any, ...]]:
+    """Read the catalogue of a home that may be served."""
+    db = apsw.Connection(str(server.home / "catalogue.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        db.set_busy_timeout(5000)
+        return list(db.execute(sql, args))
+    finally:
+        db.close()
+
+
+def segments_of(server: Server, url: str) -> list[Path]:
+    """The files that hold an object's bytes, in order."""
+    found = rows(
+        server,
+        "SELECT s.key FROM segments s JOIN objects o ON o.blob_nr = s.blob_nr WHERE o.path = ? ORDER BY s.position",
+        urlsplit(url).path,
+    )
+    return [server.home / "blobs" / key for (key,) in found]
+
+
+def segment_files(server: Server) -> set[Path]:
+    """Every file that holds bytes of users now, published or not."""
+    return {path for path in (server.home / "blobs").rglob("*") if path.is_file()}
+
+
+def unnamed_files(server: Server) -> set[Path]:
+    """Files on disk that no row names: uploads under way, or what they left."""
+    found = segment_files(server)
+    return found - {server.home / "blobs" / key for (key,) in rows(server, "SELECT key FROM segments")}
+
+
+def add_account(server: Server, nickname: str) -> str:
+    """Make an account of this name and return a key of it."""
+
+    async def add(metadata: SqliteMetadata) -> str:
+        await metadata.add_account(Account(f"id-of-{nickname}", nickname, time.time()))
+        return (await Accounts(metadata, time.time, secrets.token_bytes).create_key("test", nickname)).reveal()
+
+    return with_metadata(server, add)
+
+
+def with_metadata(server: Server, deed: Callable[[SqliteMetadata], Awaitable[Any]]) -> Any:
+    """Do something with the catalogue, as one more process of the home would."""
+
+    async def act() -> Any:
+        metadata = SqliteMetadata(server.home / "catalogue.db", lock_path=server.home / "catalogue.lock")
+        try:
+            return await deed(metadata)
+        finally:
+            await metadata.close()
+
+    return asyncio.run(act())
