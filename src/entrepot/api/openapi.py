@@ -178,11 +178,7 @@ def _get(summary: str, operation: str, body: bool) -> Json:
         ],
         "responses": {
             "200": {**whole, "content": _BINARY} if body else whole,
-            **(
-                {"206": {**part, "content": _BINARY}, "416": _ref("responses", "RangeNotSatisfiable")}
-                if body
-                else {}
-            ),
+            **({"206": {**part, "content": _BINARY}, "416": _ref("responses", "RangeNotSatisfiable")} if body else {}),
             "304": {"description": "The client's copy is current."},
             "403": _ref("responses", "Forbidden"),
             "404": _ref("responses", "NotFound"),
