@@ -39,7 +39,7 @@ from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Access
 from entrepot.service.accounts import Accounts
 from entrepot.service.health import Health
-from entrepot.service.keeper import Keeper
+from entrepot.service.keeper import Keeper, Swept
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Rules, Uploads
 from entrepot.settings import Settings
@@ -59,6 +59,7 @@ FAILURES: dict[type[Exception], Code] = {
 }
 PARENT_CHECK_SECONDS = 0.5
 ORPHAN_INTERVAL = 3600.0
+CHECKPOINT_INTERVAL = 2.0
 
 
 @dataclass(slots=True)
@@ -153,36 +154,37 @@ def keep(settings: Settings, parent: int) -> None:
         settings.tombstone_ttl,
     )
     with asyncio.Runner() as runner:
-        next_orphans = 0.0
-        while not stop.is_set() and os.getppid() == parent:
-            look_for_orphans = time.monotonic() >= next_orphans
-            if runner.run(_sweep(node, keeper, look_for_orphans)) and look_for_orphans:
-                next_orphans = time.monotonic() + ORPHAN_INTERVAL
-            _wait(stop, parent, settings.sweep_interval)
+        for deed in _due(settings.sweep_interval, stop, parent):
+            runner.run(_do(node, keeper, deed))
         runner.run(node.close())
 
 
-async def _sweep(node: Node, keeper: Keeper, orphans: bool) -> bool:
-    """One round; False when it failed and is to be repeated. A full or failing disk must not end the keeper."""
+def _due(sweep_interval: float, stop: threading.Event, parent: int) -> Iterator[str]:
+    """Say what is to be done, each time it is; ends when the process shall."""
+    intervals = {"sweep": sweep_interval, "orphans": ORPHAN_INTERVAL, "checkpoint": CHECKPOINT_INTERVAL}
+    due = dict.fromkeys(intervals, 0.0)
+    while not stop.is_set() and os.getppid() == parent:
+        for deed, at in due.items():
+            if time.monotonic() >= at and not stop.is_set():
+                yield deed
+                due[deed] = time.monotonic() + intervals[deed]
+        stop.wait(min(PARENT_CHECK_SECONDS, max(0.0, min(due.values()) - time.monotonic())))
+
+
+async def _do(node: Node, keeper: Keeper, deed: str) -> None:
+    """One deed of the keeper. A full or failing disk must not end it: the deed comes again."""
     try:
-        swept = await keeper.sweep()
-        if orphans:
+        if deed == "sweep":
+            swept = await keeper.sweep()
+            if swept != Swept():
+                log.info("swept: %s", swept)
+        elif deed == "orphans":
             log.info("looked for orphans: %d segments removed", await keeper.sweep_orphans())
             forget_incarnations(node.home)
-        await node.metadata.checkpoint()
+        else:
+            await node.metadata.checkpoint()
     except (StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError) as error:
-        log.error("the sweep failed and will be repeated: %s", error)
-        return False
-    if swept.expired or swept.uploads or swept.blobs or swept.forgotten:
-        log.info("swept: %s", swept)
-    return True
-
-
-def _wait(stop: threading.Event, parent: int, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while os.getppid() == parent and not stop.wait(min(PARENT_CHECK_SECONDS, max(0.0, deadline - time.monotonic()))):
-        if time.monotonic() >= deadline:
-            return
+        log.error("%s failed and will be repeated: %s", deed, error)
 
 
 @dataclass(frozen=True, slots=True)

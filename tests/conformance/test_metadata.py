@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from entrepot.domain.accounts import Account, AccountState, KeyRecord
 from entrepot.domain.acl import Acl, Decision, Rule
-from entrepot.domain.lifecycle import UNSET, AclChoice, Lifecycle, Terms
+from entrepot.domain.lifecycle import UNSET, AclChoice, Lifecycle
 from entrepot.domain.objects import Blob, Object, ObjectState, Segment
 from entrepot.domain.uploads import Draft, Part, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Condemned, Conflict, Metadata, MetadataFailed
@@ -760,7 +760,7 @@ account = st.just(ACCOUNT.id)
 accounts = st.builds(Account, ids, ids | texts, times, lifecycles, st.sampled_from(AccountState))
 keys = st.builds(KeyRecord, ids, account, texts, digests, times, st.none() | times)
 drafts = st.builds(
-    Draft, ids, texts, texts, account, texts, st.none() | texts, st.builds(Terms, lifetimes, acls), st.none() | texts
+    Draft, ids, texts, texts, account, texts, st.none() | texts, lifecycles, st.none() | texts
 )
 uploads = st.builds(
     Upload, ids, drafts, st.sampled_from(UploadKind), times, times, st.just(UploadState.OPEN),

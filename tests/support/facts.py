@@ -7,7 +7,7 @@ from typing import Any
 
 from entrepot.domain.accounts import Account, KeyRecord
 from entrepot.domain.acl import PUBLIC
-from entrepot.domain.lifecycle import Terms
+from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Draft, Part, Upload, UploadKind
 
@@ -40,7 +40,7 @@ def an_object(object_id: str, blob: Blob, **changes: Any) -> Object:
 def an_upload(upload_id: str, object_id: str | None = None, **changes: Any) -> Upload:
     object_id = object_id or f"{upload_id}-object"
     path = f"/files/b/0123abcd/{object_id}_cat.png"
-    draft = Draft(object_id, path, "cat.png", ACCOUNT.id, "key", "image/png", Terms(), "request-1")
+    draft = Draft(object_id, path, "cat.png", ACCOUNT.id, "key", "image/png", Lifecycle(), "request-1")
     upload = Upload(upload_id, draft, UploadKind.MULTIPART, 50.0, 1000.0, storage_id="handle")
     return replace(upload, **changes)
 

@@ -9,6 +9,7 @@ from entrepot.api.exchange import Exchange
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.domain.digests import Expected, parse_content_md5, parse_digest_field
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.names import quote_segment
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
@@ -32,16 +33,23 @@ async def signed_put(x: Exchange, doors: Doors) -> None:
     """PUT {upload_url}: 200 with an empty body that is not typed as JSON (JavaScript would parse it)."""
     path = canonical_path(x)
     who = await auth.uploader(x, doors.access, path)
-    obj = await doors.uploads.write(who, path, body_of(x, doors))
+    obj = await doors.uploads.write(who, path, body_of(x, doors, wire.parse_lifecycle(x.headers)))
     headers = [(b"content-length", b"0"), (b"etag", obj.etag.encode()), NO_STORE, *CORS]
     if obj.sha256:
         headers.append((b"repr-digest", wire.repr_digest(obj.sha256).encode()))
     await x.reply(200, headers)
 
 
-def body_of(x: Exchange, doors: Doors) -> Body:
-    """The request's body with all that the client said about it."""
-    return Body(x.body(doors.stall_timeout), x.content_length(), declared_type(x), declared_digests(x))
+def body_of(x: Exchange, doors: Doors, lifecycle: Lifecycle = Lifecycle()) -> Body:
+    """The request's body with all that the client said about it.
+
+    An encoding of the body is refused: it would be stored as the file, and served without its name.
+    """
+    if (x.text("content-encoding") or "identity").lower() != "identity":
+        raise Problem(Code.INVALID_REQUEST, "A Content-Encoding is not kept.", fix="Send the file's bytes as they are.")
+    if (x.text("transfer-encoding") or "chunked").lower() != "chunked":
+        raise Problem(Code.INVALID_REQUEST, "The only Transfer-Encoding is chunked.", fix="Send the bytes as they are.")
+    return Body(x.body(doors.stall_timeout), x.content_length(), declared_type(x), declared_digests(x), lifecycle)
 
 
 def declared_type(x: Exchange) -> str | None:

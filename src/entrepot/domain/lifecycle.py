@@ -49,6 +49,20 @@ class Terms:
         return None if self.lifetime is None else published_at + self.lifetime
 
 
+def contradiction(begun: Lifecycle, later: Lifecycle) -> str | None:
+    """The wire's name of a field that a later request of the same upload sets otherwise; None when there is none."""
+    if UNSET not in (begun.lifetime, later.lifetime) and begun.lifetime != later.lifetime:
+        return "expiration_duration_seconds"
+    return "initial_acl" if UNSET not in (begun.acl, later.acl) and begun.acl != later.acl else None
+
+
+def fill(begun: Lifecycle, later: Lifecycle) -> Lifecycle:
+    """What the begin of an upload left open may be said by its later requests."""
+    return Lifecycle(
+        later.lifetime if begun.lifetime is UNSET else begun.lifetime, later.acl if begun.acl is UNSET else begun.acl
+    )
+
+
 def resolve(requested: Lifecycle, account: Lifecycle) -> Terms:
     """Request over account over system default (public, for ever), field by field.
 

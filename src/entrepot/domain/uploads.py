@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import Enum
 
-from entrepot.domain.lifecycle import Lifecycle, Terms
+from entrepot.domain.lifecycle import Lifecycle
 
 
 class UploadState(Enum):
@@ -42,7 +42,11 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The object to be: everything about it that is fixed before its bytes are known."""
+    """The object to be: everything about it that is fixed before its bytes are known.
+
+    `lifecycle` is what was asked for, its rules naming account ids; the account's defaults are added at publish, when
+    life starts.
+    """
 
     object_id: str
     path: str
@@ -50,7 +54,7 @@ class Draft:
     account_id: str
     key_id: str
     declared_type: str | None
-    terms: Terms
+    lifecycle: Lifecycle
     request_id: str | None = None
 
 

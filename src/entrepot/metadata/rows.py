@@ -13,7 +13,7 @@ from typing import Any
 
 from entrepot.domain.accounts import Account, AccountState, KeyRecord
 from entrepot.domain.acl import PUBLIC, Acl, Decision, Rule
-from entrepot.domain.lifecycle import UNSET, AclChoice, Lifecycle, Terms, Unset
+from entrepot.domain.lifecycle import UNSET, AclChoice, Lifecycle, Unset
 from entrepot.domain.objects import Object, ObjectState, Segment
 from entrepot.domain.uploads import Draft, Part, Upload, UploadKind, UploadState
 
@@ -128,17 +128,17 @@ def upload_row(upload: Upload) -> Row:
     draft = upload.draft
     return (
         upload.id, draft.object_id, draft.path, draft.name, draft.account_id, draft.key_id,
-        draft.declared_type, draft.terms.lifetime, acl_text(draft.terms.acl), draft.request_id,
+        draft.declared_type, lifecycle_text(draft.lifecycle), draft.request_id,
         upload.kind.value, upload.created_at, upload.expires_at, upload.state.value,
         upload.storage_id, upload.idempotency_key, upload.fingerprint,
     )  # fmt: skip
 
 
 def upload_of(row: Row) -> Upload:
-    upload_id, kind, created_at, expires_at, state, *rest = row[:1] + row[10:]
+    upload_id, kind, created_at, expires_at, state, *rest = row[:1] + row[9:]
     return Upload(
         upload_id,
-        _draft_of(row[1:10]),
+        _draft_of(row[1:9]),
         _UPLOAD_KINDS[kind],
         created_at,
         expires_at,
@@ -148,9 +148,8 @@ def upload_of(row: Row) -> Upload:
 
 
 def _draft_of(row: Row) -> Draft:
-    object_id, path, name, account_id, key_id, declared_type, lifetime, acl, request_id = row
-    terms = Terms(lifetime, acl_of(acl))
-    return Draft(object_id, path, name, account_id, key_id, declared_type, terms, request_id)
+    object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id = row
+    return Draft(object_id, path, name, account_id, key_id, declared_type, lifecycle_of(lifecycle), request_id)
 
 
 def part_row(part: Part, blob_nr: int) -> Row:

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from entrepot.domain import media
-from entrepot.domain.acl import Acl, Principal, Rule
+from entrepot.domain.acl import Principal, Rule
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem, not_found
-from entrepot.domain.lifecycle import Lifecycle, Terms, resolve
+from entrepot.domain.lifecycle import AclChoice, Lifecycle, Terms, contradiction, fill, resolve
 from entrepot.domain.names import clean_name, new_id, quote_segment, segment
 from entrepot.domain.objects import Blob, Object
 from entrepot.domain.signing import Claims, Signer
@@ -32,12 +32,16 @@ HEAD_SIZE = 4096  # bytes that decide what a file is
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Bytes on their way in. `length` is the declared one; `expected` are digests that the client declared."""
+    """Bytes on their way in. `length` is the declared one; `expected` are digests that the client declared.
+
+    `lifecycle` may say what the begin of the upload left open.
+    """
 
     stream: AsyncIterator[bytes]
     length: int | None = None
     content_type: str | None = None
     expected: tuple[Expected, ...] = ()
+    lifecycle: Lifecycle = Lifecycle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class Uploads:
             return await self._compare(upload, await _digest(self._bounded(body), body))
         if upload.state is UploadState.ABORTED or self._clock() >= upload.expires_at:
             raise Problem(Code.GONE, "The time to write to this URL is over.", fix="Begin the upload again.")
-        return await self._finish(upload.draft, body, upload)
+        return await self._finish(await self._settled(upload.draft, body.lifecycle), body, upload)
 
     async def put(self, who: Principal, intent: Intent, body: Body) -> Object:
         """Store a body in one request and publish it under a new URL."""
@@ -142,26 +146,37 @@ class Uploads:
             account_id=account_id,
             key_id=key_id,
             declared_type=declared,
-            terms=await self._terms(account_id, intent.lifecycle),
+            lifecycle=await self._named(intent.lifecycle),
             request_id=intent.request_id,
         )
 
-    async def _terms(self, account_id: str, requested: Lifecycle) -> Terms:
-        """Settle lifetime and ACL now, and turn nicknames into account ids. Unknown users are dropped (protocol 4.4):
-        a rule must not come to life when somebody takes that nickname later."""
-        account = await self._metadata.account(account_id)
-        terms = resolve(requested, account.defaults if account else Lifecycle())
-        if not terms.acl.rules:
-            return terms
-        ids = await self._metadata.account_ids({rule.user for rule in terms.acl.rules})
-        rules = tuple(Rule(ids[r.user], r.decision) for r in terms.acl.rules if r.user in ids)
-        return replace(terms, acl=Acl(terms.acl.default, rules))
+    async def _named(self, asked: Lifecycle) -> Lifecycle:
+        """Turn nicknames into account ids. Unknown users are dropped (protocol 4.4): a rule must not come to life when
+        somebody takes that nickname later."""
+        if not isinstance(asked.acl, AclChoice) or not asked.acl.rules:
+            return asked
+        ids = await self._metadata.account_ids({rule.user for rule in asked.acl.rules})
+        rules = tuple(Rule(ids[r.user], r.decision) for r in asked.acl.rules if r.user in ids)
+        return replace(asked, acl=AclChoice(asked.acl.default, rules))
+
+    async def _settled(self, draft: Draft, later: Lifecycle) -> Draft:
+        """The draft with what the request that brings the bytes says of its lifecycle."""
+        named = await self._named(later)
+        field = contradiction(draft.lifecycle, named)
+        if field is not None:
+            message = "It differs from what the upload was begun with."
+            raise Problem(Code.VALIDATION_FAILED, message, where=("header", "x-fal-object-lifecycle", field))
+        return replace(draft, lifecycle=fill(draft.lifecycle, named))
+
+    async def _terms(self, draft: Draft) -> Terms:
+        account = await self._metadata.account(draft.account_id)
+        return resolve(draft.lifecycle, account.defaults if account else Lifecycle())
 
     async def _finish(self, draft: Draft, body: Body, upload: Upload | None) -> Object:
         """The one completion path: receive, publish, and of two that race the second compares."""
         self._check_length(body)
         stored, head = await self._receive(draft, body)
-        obj, blob = self._build(draft, body, stored, head)
+        obj, blob = self._build(draft, await self._terms(draft), body, stored, head)
         published = await self._metadata.publish(obj, blob, upload.id if upload else None)
         # A publish that raised may still have happened: only the keeper, which reads the rows, may remove its bytes.
         if published is obj or (published and published.blob_id == blob.id):
@@ -182,7 +197,7 @@ class Uploads:
                 raise Problem(Code.DIGEST_MISMATCH, f"The {expected.algorithm} of the body is not the declared one.")
         return stored, bytes(head)
 
-    def _build(self, draft: Draft, body: Body, stored: Stored, head: bytes) -> tuple[Object, Blob]:
+    def _build(self, draft: Draft, terms: Terms, body: Body, stored: Stored, head: bytes) -> tuple[Object, Blob]:
         verdict = media.judge(_declared(body.content_type) or draft.declared_type, draft.name, head)
         now = self._clock()
         blob = Blob(new_id(self._random), stored.size, stored.sha256, stored.segments)
@@ -197,9 +212,9 @@ class Uploads:
             content_type=verdict.content_type,
             sniffed_type=verdict.sniffed_type,
             inline=verdict.inline,
-            acl=draft.terms.acl,
+            acl=terms.acl,
             published_at=now,
-            expires_at=draft.terms.expires_at(now),
+            expires_at=terms.expires_at(now),
             request_id=draft.request_id,
         )
         return obj, blob

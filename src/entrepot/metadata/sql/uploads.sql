@@ -1,21 +1,21 @@
 -- name: add_upload
 INSERT INTO uploads (
-    id, object_id, path, name, account_id, key_id, declared_type, lifetime, acl, request_id,
+    id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
     kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: upload
-SELECT id, object_id, path, name, account_id, key_id, declared_type, lifetime, acl, request_id,
+SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
     kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
 FROM uploads WHERE id = ?;
 
 -- name: upload_of
-SELECT id, object_id, path, name, account_id, key_id, declared_type, lifetime, acl, request_id,
+SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
     kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
 FROM uploads WHERE object_id = ?;
 
 -- name: same_upload
-SELECT id, object_id, path, name, account_id, key_id, declared_type, lifetime, acl, request_id,
+SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
     kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
 FROM uploads WHERE account_id = ? AND idempotency_key = ? AND state <> 'aborted';
 

@@ -78,8 +78,7 @@ CREATE TABLE uploads (
     account_id TEXT NOT NULL REFERENCES accounts (id),
     key_id TEXT NOT NULL,
     declared_type TEXT,
-    lifetime INTEGER,
-    acl TEXT,
+    lifecycle TEXT,  -- JSON of what was asked for; NULL: nothing
     request_id TEXT,
     kind TEXT NOT NULL CHECK (kind IN ('single', 'multipart')),
     created_at REAL NOT NULL,
