@@ -119,7 +119,8 @@ class Home:
     @classmethod
     def prepare(cls, root: Path) -> None:
         """Make the folders and the secret of a new home, or finish making one that was cut short."""
-        root.parent.mkdir(parents=True, exist_ok=True)
+        if not cls.exists(root):
+            _ensure_above(root.absolute())
         for folder in (root, root / "blobs", root / "run"):
             _ensure_folder(folder)
         if not (root / "signing.secret").exists():
@@ -150,6 +151,14 @@ class Home:
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise HomeError(f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}). Run: chmod 600 {path}")
         return _strong(path.read_text(), str(path))
+
+
+def _ensure_above(root: Path) -> None:
+    """Make the folders above a new home where missing, and their names durable: acknowledged bytes go with the lowest
+    one that is lost. Those that a start cut short may have made are synced too."""
+    for folder in reversed(root.parents[:-1]):
+        if not folder.exists() or os.access(folder.parent, os.R_OK | os.W_OK):
+            _ensure_folder(folder)
 
 
 def _ensure_folder(path: Path) -> None:
