@@ -1,0 +1,279 @@
+"""Power loss at every moment of a day's work (hostile.md H02): what was acknowledged is there, the rest is absent or
+whole, and no space is lost. Taking any one sync out of the code is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from entrepot import atomic, server
+from entrepot.atomic import Kind
+from entrepot.domain.accounts import Account
+from entrepot.domain.acl import Principal
+from entrepot.domain.lifecycle import Lifecycle
+from entrepot.domain.objects import Object
+from entrepot.domain.uploads import Intent
+from entrepot.metadata import sqlite
+from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.accounts import Accounts
+from entrepot.service.uploads import Body
+from entrepot.settings import Settings
+from entrepot.storage import tree
+from entrepot.storage.base import StorageFailed
+from support.powerloss import (
+    CHANCE,
+    EVERYTHING,
+    NAMES,
+    ONLY_SYNCED,
+    TORN,
+    Disk,
+    Event,
+    Extra,
+    Luck,
+    Recorder,
+    build,
+    crash,
+    fingerprint,
+)
+from support.promises import ALONE, HOME, Claims, Deeds, opened, violations
+
+DAY = 1_700_000_000.0
+SEGMENT = 4096
+ROUNDS = int(os.environ.get("ENTREPOT_CRASH_ROUNDS", "0"))
+# Two megabytes are written for a state: in memory, when there is such a place, it takes a tenth of the time.
+FAST = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
+
+
+class Day:
+    """A day of a server: its deeds are those of the services, and each that returns is marked in the log."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.root = recorder.root
+        self.contents: dict[str, bytes] = {}
+        self.who = Principal("", "")
+        self.chance = Random(1)
+
+    def make(self, name: str, size: int) -> bytes:
+        self.contents[name] = self.chance.randbytes(size)
+        return self.contents[name]
+
+    def live(self) -> None:
+        """Everything, in the order in which a server does it."""
+        self._alone()
+        home = self.root / HOME
+        lock = server.take_home(home)
+        key = server.prepare(Settings(home=home)).first_key
+        assert key is not None
+        self.recorder.mark(lambda claims: setattr(claims, "homes", 1))
+        self.recorder.mark(lambda claims: claims.keys.add(key.id))
+        lock.share()
+        asyncio.run(self._first_process(key.id))
+        asyncio.run(self._second_process())
+        lock.release()
+
+    def _alone(self) -> None:
+        """What `atomic` and the catalogue promise by themselves, with nothing after them that syncs once more."""
+        for name, write in (("written", atomic.write_file), ("created", atomic.create_file)):
+            write(self.root / name, b"one")
+            self._mark_file(name, b"one")
+        # Either content is right from here on, until the second one is acknowledged.
+        self.recorder.mark(lambda claims: claims.files.pop("written"))
+        atomic.write_file(self.root / "written", b"two")
+        self._mark_file("written", b"two")
+        asyncio.run(self._account())
+
+    async def _account(self) -> None:
+        metadata = SqliteMetadata(self.root / ALONE)
+        await metadata.add_account(Account("alone", "alone", DAY))
+        self.recorder.mark(lambda claims: claims.accounts.append("alone"))
+        await metadata.close()
+
+    def _mark_file(self, name: str, data: bytes) -> None:
+        self.recorder.mark(lambda claims: claims.files.__setitem__(name, data))
+
+    async def _first_process(self, key_id: str) -> None:
+        async with opened(self.root / HOME, DAY, segment_size=SEGMENT, threads=2) as deeds:
+            (account,) = await deeds.metadata.list_accounts()
+            self.who = Principal(account.id, key_id)
+            await self.put(deeds, "empty.txt", 0)
+            await self.put(deeds, "small.txt", 100)
+            await self.put(deeds, "segments.bin", 3 * SEGMENT + 7)
+            await asyncio.gather(self.put(deeds, "left.bin", SEGMENT + 1), self.put(deeds, "right.bin", SEGMENT))
+            await self.put(deeds, "brief.bin", 2 * SEGMENT, lifetime=10)
+            await self.begin_and_write(deeds, "signed.bin")
+            await self.break_off(deeds, "broken.bin")
+            await self.make_and_revoke_a_key(deeds)
+            await deeds.metadata.checkpoint()
+            await self.put(deeds, "after.txt", 50)
+            await self.let_time_pass(deeds, 20)
+            await self.put(deeds, "later.bin", SEGMENT * 2)
+
+    async def _second_process(self) -> None:
+        async with opened(self.root / HOME, DAY + 30, segment_size=SEGMENT, threads=2) as deeds:
+            self.at(deeds, DAY + 30)
+            await self.put_where_a_sync_failed(deeds, "unlucky.bin")
+            await self.begin(deeds, "never.bin")
+            await self.put(deeds, "second.bin", SEGMENT + 99)
+            await asyncio.gather(*(self.put(deeds, f"crowd-{i}.txt", 10 + i) for i in range(5)))
+            await deeds.metadata.checkpoint()
+            await deeds.keeper.sweep_orphans()
+            await self.put(deeds, "last.bin", SEGMENT)
+
+    async def put(self, deeds: Deeds, name: str, size: int, lifetime: int | None = None) -> None:
+        data = self.make(name, size)
+        intent = Intent(Lifecycle(lifetime), name, "application/octet-stream")
+        self.published(await deeds.uploads.put(self.who, intent, Body(pieces(data))))
+
+    async def begin(self, deeds: Deeds, name: str) -> str:
+        begun = await deeds.uploads.begin(self.who, Intent(Lifecycle(), name))
+        self.recorder.mark(lambda claims: claims.begun.append(begun.upload.draft.object_id))
+        return begun.upload.draft.path
+
+    async def begin_and_write(self, deeds: Deeds, name: str) -> None:
+        path = await self.begin(deeds, name)
+        right = Principal(self.who.account_id, self.who.key_id, path)
+        self.published(await deeds.uploads.write(right, path, Body(pieces(self.make(name, SEGMENT + 5)))))
+
+    async def break_off(self, deeds: Deeds, name: str) -> None:
+        async def stream() -> AsyncIterator[bytes]:
+            yield self.make(name, 2 * SEGMENT + 1)
+            raise ConnectionError
+
+        with suppress(ConnectionError):
+            await deeds.uploads.put(self.who, Intent(Lifecycle(), name), Body(stream()))
+
+    async def put_where_a_sync_failed(self, deeds: Deeds, name: str) -> None:
+        """The folder of this process is made and cannot be synced nor removed; the upload fails. The next one finds
+        the folder and must not believe that its name is safe."""
+        blobs = f"{HOME}/blobs"
+        self.recorder.refuse = {(Kind.SYNC_DIR, blobs), (Kind.RMDIR, f"{blobs}/{deeds.incarnation.id}")}
+        with suppress(StorageFailed):
+            await self.put(deeds, name, 10)
+        assert not self.recorder.refuse
+
+    async def make_and_revoke_a_key(self, deeds: Deeds) -> None:
+        accounts = Accounts(deeds.metadata, deeds.clock, os.urandom)
+        kept, lost = await accounts.create_key("kept"), await accounts.create_key("lost")
+        self.recorder.mark(lambda claims: claims.keys.update({kept.id, lost.id}))
+        await accounts.revoke_key(lost.id)
+        self.recorder.mark(lambda claims: claims.revoked.add(lost.id))
+
+    async def let_time_pass(self, deeds: Deeds, seconds: float) -> None:
+        self.at(deeds, deeds.now + seconds)
+        assert (await deeds.keeper.sweep()).blobs == 1
+
+    def at(self, deeds: Deeds, now: float) -> None:
+        deeds.now = now
+        self.recorder.mark(lambda claims: setattr(claims, "clock", now))
+
+    def published(self, obj: Object) -> None:
+        self.recorder.mark(lambda claims: claims.objects.append(obj))
+
+
+async def pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), 3000):
+        yield data[start : start + 3000]
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    """The log of one day. Small buckets and logs, so that there are several buckets and the log is cut back."""
+    bucket_size, long_log = tree.BUCKET_SIZE, sqlite.LONG_LOG
+    tree.BUCKET_SIZE, sqlite.LONG_LOG = 8, 30
+    recorder = Recorder(tmp_path_factory.mktemp("day"))
+    try:
+        with recorder.recording():
+            day = Day(recorder)
+            day.live()
+        yield day
+    finally:
+        tree.BUCKET_SIZE, sqlite.LONG_LOG = bucket_size, long_log
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    folder = FAST / f"entrepot-crash-{os.getpid()}" if FAST else tmp_path / "states"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+class Checked:
+    """Checks states, each once: the log has many moments that leave the same."""
+
+    def __init__(self, day: Day, place: Path) -> None:
+        self.day = day
+        self._place = place
+        self._seen: set[tuple[int, int]] = set()
+        self.states = 0
+
+    def moments(self, ignored: frozenset[str] = frozenset()) -> Iterator[tuple[int, Disk, list[Event]]]:
+        disk, marks = Disk(ignored), []
+        for moment, event in enumerate(self.day.recorder.events):
+            disk.follow(event)
+            marks += [event] if event.mark else []
+            yield moment, disk, marks
+
+    def after(self, disk: Disk, marks: list[Event], luck: Luck, seed: int) -> list[str]:
+        """What a crash now breaks."""
+        state = crash(disk, luck, Random(seed))
+        if (key := (fingerprint(state), len(marks))) in self._seen:
+            return []
+        self._seen.add(key)
+        self.states += 1
+        claims = Claims(self.day.contents, DAY)
+        for event in marks:
+            assert event.mark
+            event.mark(claims)
+        folder = self._place / "state"
+        build(state, folder)
+        try:
+            return violations(folder, claims)
+        finally:
+            shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("luck", [EVERYTHING, ONLY_SYNCED, NAMES, TORN, CHANCE], ids=lambda luck: luck.title)
+def test_no_power_cut_breaks_a_promise_when(day: Day, place: Path, luck: Luck) -> None:
+    checked = Checked(day, place)
+    rounds = 1 + (ROUNDS if luck in (TORN, CHANCE) else 0)
+    for round_ in range(rounds):
+        for moment, disk, marks in checked.moments():
+            found = checked.after(disk, marks, luck, moment + 1_000_003 * round_)
+            assert not found, (moment, day.recorder.events[moment], round_, found)
+    assert checked.states > 100
+
+
+# What SQLite syncs before it has a log: the file is still empty, and an empty catalogue is what its loss leaves.
+OF_NO_USE = {"sqlite: journal"}
+
+
+def test_every_sync_is_needed(day: Day, place: Path) -> None:
+    """With any one line that syncs taken out, some crash breaks a promise."""
+    sites = {event.site for event in day.recorder.events if event.site} - OF_NO_USE
+    assert {"sqlite: wal", "sqlite: database"} < sites
+    missed = {site: _first_loss(Checked(day, place), site) for site in sorted(sites)}
+    for site, loss in missed.items():
+        print(f"without {site}: {loss}")
+    assert all(missed.values())
+    assert len(missed) >= 12
+
+
+def _first_loss(checked: Checked, site: str) -> list[str]:
+    """Looks first at the moments after something was acknowledged, where a lost sync shows best."""
+    events = checked.day.recorder.events
+    for luck, only_marks in ((ONLY_SYNCED, True), (NAMES, False), (ONLY_SYNCED, False), (CHANCE, False)):
+        for moment, disk, marks in checked.moments(frozenset({site})):
+            if only_marks and events[moment].kind is not Extra.MARK:
+                continue
+            if found := checked.after(disk, marks, luck, moment):
+                return found
+    return []
