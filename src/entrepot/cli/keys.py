@@ -33,16 +33,20 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = sub.add_subparsers(dest="verb", metavar="VERB", required=True)
-    create = _verb(verbs, "create", "make a key and print it once", _create)
+    create = _verb(verbs, "create", "make a key and print it once", _create, "--name laptop --json")
     create.add_argument("--name", default="", help="what it is for")
     create.add_argument("--init", action="store_true", help="make the home first if it does not exist")
-    _verb(verbs, "list", "list keys, without their secrets", _list)
-    revoke = _verb(verbs, "revoke", "end a key for ever", _revoke)
+    _verb(verbs, "list", "list keys, without their secrets", _list, "--home /srv/media")
+    revoke = _verb(verbs, "revoke", "end a key for ever", _revoke, "--home /srv/media 5f1c...")
     revoke.add_argument("key_id", metavar="KEY_ID", help="the part before the colon")
 
 
-def _verb(verbs: Any, name: str, help: str, deed: Callable[..., Awaitable[None]]) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=help)
+def _verb(
+    verbs: Any, name: str, help: str, deed: Callable[..., Awaitable[None]], example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=help, description=help, epilog=f"example: entrepot keys {name} {example}"
+    )
     parser.add_argument("--home", metavar="DIR", help="the server's home [ENTREPOT_HOME]")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run, deed=deed, init=False)
@@ -87,11 +91,8 @@ async def _list(args: argparse.Namespace, accounts: Accounts) -> None:
         if args.json:
             print(json.dumps(facts))
         else:
-            print(
-                exits.printable(
-                    "\t".join([key.id, nickname, facts["created_at"] or "", _state(key.revoked_at), key.name])
-                )
-            )
+            columns = [key.id, nickname, facts["created_at"] or "", _state(key.revoked_at), key.name]
+            print("\t".join(map(exits.printable, columns)))
 
 
 async def _revoke(args: argparse.Namespace, accounts: Accounts) -> None:
