@@ -1,0 +1,1 @@
+"""Measured side by side with peers, in one run: `make bench`. Never part of the tests."""

@@ -1,0 +1,49 @@
+"""The two clients: wrk for many requests, a plain socket for one large body. Neither is to be the limit."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+
+def wrk(port: int, path: str, seconds: float, connections: int, script: Path | None = None) -> float:
+    """Successful requests a second. Any other reply, or a broken connection, is an error."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s"]
+    command += ["-s", str(script)] if script else []
+    text = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
+    ).stdout
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    if rate is None or "Non-2xx" in text or "Socket errors" in text:
+        raise RuntimeError(f"wrk had failures:\n{text}")
+    return float(rate[1])
+
+
+def put(port: int, path: str, body_fd: int, size: int) -> None:
+    """One PUT of `size` bytes from an open file, by sendfile; returns when the reply is there."""
+    head = f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), 120) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(head.encode())
+        connection.setblocking(True)
+        offset = 0
+        while offset < size:
+            offset += os.sendfile(connection.fileno(), body_fd, offset, size - offset)
+        reply = connection.recv(65536)
+    if not re.match(rb"HTTP/1\.1 20[014] ", reply):
+        raise RuntimeError(f"PUT {path} was refused: {reply[:200]!r}")
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
