@@ -38,10 +38,11 @@ from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Access
 from entrepot.service.accounts import Accounts
+from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
 from entrepot.service.keeper import Keeper, Swept
 from entrepot.service.objects import Objects
-from entrepot.service.uploads import Rules, Uploads
+from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.sockets import check_port, end_stalled_connections, possible_connections, raise_file_limit
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull

@@ -13,7 +13,7 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.names import quote_segment
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
-from entrepot.service.uploads import Body
+from entrepot.service.bodies import Body
 
 
 async def upload(x: Exchange, doors: Doors) -> None:

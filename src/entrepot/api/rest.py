@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from entrepot import __version__, wire
 from entrepot.api import auth, openapi
@@ -41,6 +42,7 @@ def build(doors: Doors) -> FastAPI:
     for kind in kinds:
         app.add_exception_handler(kind, _failure(doors))
     app.add_exception_handler(HTTPException, _http_failure)
+    app.add_exception_handler(ClientDisconnect, _cut_body)
 
     @app.post(wire.TOKEN)
     async def token(request: Request) -> Response:
@@ -142,6 +144,11 @@ def _failure(doors: Doors) -> Any:
         return _refusal(request, problem or Problem(Code.INTERNAL, "The server failed to handle this request."))
 
     return handle
+
+
+async def _cut_body(request: Request, error: Exception) -> Response:
+    """The connection ended within the request; a client that only closed its sending half reads this."""
+    return _refusal(request, Problem(Code.INVALID_REQUEST, "The connection ended before the body did."))
 
 
 async def _http_failure(request: Request, error: Exception) -> Response:

@@ -75,6 +75,10 @@ class Metadata(Protocol):
         nothing and return that one; the caller compares fingerprints."""
         ...
 
+    async def open_uploads(self, account_id: str) -> int:
+        """How many uploads of this account are open."""
+        ...
+
     async def upload(self, upload_id: str) -> Upload | None: ...
 
     async def upload_of(self, object_id: str) -> Upload | None:

@@ -4,6 +4,9 @@ INSERT INTO uploads (
     kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: open_uploads
+SELECT count(*) FROM uploads WHERE account_id = ? AND state = 'open';
+
 -- name: upload
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
     kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint

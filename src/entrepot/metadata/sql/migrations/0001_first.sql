@@ -93,6 +93,7 @@ CREATE TABLE uploads (
 CREATE UNIQUE INDEX uploads_idempotency ON uploads (account_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL AND state <> 'aborted';
 CREATE INDEX uploads_due ON uploads (expires_at) WHERE state = 'open';
+CREATE INDEX uploads_open ON uploads (account_id) WHERE state = 'open';
 CREATE INDEX uploads_ended ON uploads (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE parts (

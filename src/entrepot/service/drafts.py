@@ -1,0 +1,172 @@
+"""Drafts: from a client's wish to the object to be, with its URL, and from a draft to the published object."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from entrepot.domain import media
+from entrepot.domain.acl import Principal, Rule
+from entrepot.domain.errors import Code, Problem
+from entrepot.domain.lifecycle import AclChoice, Lifecycle, contradiction, fill, resolve
+from entrepot.domain.names import clean_name, new_id, quote_segment, segment
+from entrepot.domain.objects import Blob, Object, Segment
+from entrepot.domain.uploads import Draft, Intent, Upload, UploadKind
+from entrepot.metadata.base import Metadata
+from entrepot.service.access import Clock, require_account
+
+# How long a client that has too many unfinished uploads is told to wait, in seconds.
+RETRY_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What bounds uploads. `store` and `prefix` make object paths; `purpose` is that of upload signatures; sizes in
+    bytes, times in seconds."""
+
+    store: str
+    prefix: str
+    purpose: str
+    max_upload: int
+    upload_ttl: float
+    multipart_ttl: float = 7 * 86_400
+    max_open: int = 5000
+
+
+class Drafts:
+    """Makes drafts and uploads, and turns drafts into objects. Clock and randomness are passed in."""
+
+    def __init__(self, metadata: Metadata, rules: Rules, clock: Clock, random: Callable[[int], bytes]) -> None:
+        self._metadata = metadata
+        self._rules = rules
+        self._clock = clock
+        self._random = random
+
+    async def draft(self, who: Principal, intent: Intent) -> Draft:
+        """Give the object to be its id and URL. Raises Problem for a type that is none."""
+        account_id, key_id = require_account(who)
+        declared = intent.content_type
+        if declared and not media.is_valid_type(declared):
+            message = "It is not a media type such as image/png."
+            raise Problem(Code.VALIDATION_FAILED, message, where=("body", "content_type"))
+        object_id, name = new_id(self._random), clean_name(intent.file_name)
+        last = segment(object_id, name, media.extension_for(declared or "application/octet-stream"))
+        return Draft(
+            object_id=object_id,
+            path=f"{self._rules.prefix}{self._rules.store}/{quote_segment(last)}",
+            name=name,
+            account_id=account_id,
+            key_id=key_id,
+            declared_type=declared,
+            lifecycle=await self._named(intent.lifecycle),
+            request_id=intent.request_id,
+        )
+
+    async def begin(self, who: Principal, intent: Intent, kind: UploadKind, storage_id: str | None = None) -> Upload:
+        """Put an upload on record. With an idempotency key, equal calls give the first one again.
+
+        Raises Problem: RATE_LIMITED when the account has too many unfinished ones, VALIDATION_FAILED for an
+        idempotency key that came with another wish.
+        """
+        account_id, _ = require_account(who)
+        if await self._metadata.open_uploads(account_id) >= self._rules.max_open:
+            raise Problem(
+                Code.RATE_LIMITED,
+                f"This account has {self._rules.max_open} unfinished uploads.",
+                fix="Finish or abort some of them, or wait until their time is over.",
+                retry_after=RETRY_SECONDS,
+            )
+        draft, now = await self.draft(who, intent), self._clock()
+        ttl = self._rules.upload_ttl if kind is UploadKind.SINGLE else self._rules.multipart_ttl
+        wish = Upload(
+            new_id(self._random),
+            draft,
+            kind,
+            now,
+            now + ttl,
+            storage_id=storage_id,
+            idempotency_key=intent.idempotency_key,
+            fingerprint=intent.fingerprint() if intent.idempotency_key else None,
+        )
+        upload = await self._metadata.begin_upload(wish)
+        if upload.fingerprint != wish.fingerprint or upload.kind is not kind:
+            message = "This idempotency key was used with another request."
+            raise Problem(Code.VALIDATION_FAILED, message, where=("header", "idempotency-key"))
+        return upload
+
+    async def settled(self, draft: Draft, later: Lifecycle) -> Draft:
+        """The draft with what a later request of the same upload says of its lifecycle."""
+        named = await self._named(later)
+        field = contradiction(draft.lifecycle, named)
+        if field is not None:
+            message = "It differs from what the upload was begun with."
+            raise Problem(Code.VALIDATION_FAILED, message, where=("header", "x-fal-object-lifecycle", field))
+        return replace(draft, lifecycle=fill(draft.lifecycle, named))
+
+    def blob(self, segments: tuple[Segment, ...], size: int, sha256: bytes | None) -> Blob:
+        """A new blob of these segments."""
+        return Blob(new_id(self._random), size, sha256, segments)
+
+    async def publish(
+        self, draft: Draft, declared: str | None, head: bytes, blob: Blob, upload_id: str | None
+    ) -> Object:
+        """THE way an object comes to be, whatever door its bytes came through: one metadata transaction.
+
+        `declared` is a type that came with the bytes, `head` are their first 4 KiB. Of two that race for one upload
+        the second gets the first one's object: compare `blob_id`. Raises Problem(GONE) when the upload has ended.
+        A publish that raised anything else may still have happened: only the keeper, which reads the rows, may remove
+        its bytes.
+        """
+        account = await self._metadata.account(draft.account_id)
+        terms = resolve(draft.lifecycle, account.defaults if account else Lifecycle())
+        verdict = media.judge(_meant(declared) or draft.declared_type, draft.name, head)
+        now = self._clock()
+        obj = Object(
+            id=draft.object_id,
+            path=draft.path,
+            name=draft.name,
+            account_id=draft.account_id,
+            blob_id=blob.id,
+            size=blob.size,
+            sha256=blob.sha256,
+            content_type=verdict.content_type,
+            sniffed_type=verdict.sniffed_type,
+            inline=verdict.inline,
+            acl=terms.acl,
+            published_at=now,
+            expires_at=terms.expires_at(now),
+            request_id=draft.request_id,
+        )
+        published = await self._metadata.publish(obj, blob, upload_id)
+        if published is None:
+            raise over()
+        return published
+
+    async def _named(self, asked: Lifecycle) -> Lifecycle:
+        """Turn nicknames into account ids. Unknown users are dropped (protocol 4.4): a rule must not come to life when
+        somebody takes that nickname later."""
+        if not isinstance(asked.acl, AclChoice) or not asked.acl.rules:
+            return asked
+        ids = await self._metadata.account_ids({rule.user for rule in asked.acl.rules})
+        rules = tuple(Rule(ids[r.user], r.decision) for r in asked.acl.rules if r.user in ids)
+        return replace(asked, acl=AclChoice(asked.acl.default, rules))
+
+
+def over() -> Problem:
+    """The upload was aborted, or its time is over."""
+    return Problem(Code.GONE, "The time to write to this URL is over.", fix="Begin the upload again.")
+
+
+def same_or_refused(obj: Object, size: int, sha256: bytes) -> Object:
+    """The object that is there, when these are its bytes. Raises Problem(ALREADY_PUBLISHED)."""
+    if obj.size != size or obj.sha256 is None or not hmac.compare_digest(obj.sha256, sha256):
+        raise Problem(Code.ALREADY_PUBLISHED, "This URL was written already, with other bytes.")
+    return obj
+
+
+def _meant(content_type: str | None) -> str | None:
+    """A type that says something; octet-stream does not."""
+    bare = (content_type or "").partition(";")[0].strip().lower()
+    vague = bare in ("", "application/octet-stream")
+    return None if vague or not media.is_valid_type(content_type or "") else content_type
