@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from support.inside import add_account
 from support.server import Server, running
 from support.talk import Talk

@@ -8,6 +8,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from urllib.parse import quote, urlsplit
 
 import pytest
+
 from support.inside import with_metadata
 from support.server import Server
 from support.talk import Reply, Talk
@@ -185,8 +186,11 @@ def test_a_method_that_is_not_possible_says_which_are(talk: Talk, url: str) -> N
 # Names with every difficult character
 
 
-@pytest.mark.parametrize("name", ["a#b.png", "a?b.png", "a%b.png", "a%2Fb.png", "a+b.png", "a b.png", "a;b=c.png", "é☃.png",
-                                  "a&b.png", "a'b\".png", "~a.png", "(a).png", "[b]x[b].png", "=cmd().csv"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["a#b.png", "a?b.png", "a%b.png", "a%2Fb.png", "a+b.png", "a b.png", "a;b=c.png", "é☃.png", "a&b.png",
+     "a'b\".png", "~a.png", "(a).png", "[b]x[b].png", "=cmd().csv"],
+)  # fmt: skip
 def test_b11_every_name_makes_the_round_trip_from_upload_over_url_to_download(talk: Talk, name: str) -> None:
     data = name.encode() * 3
     url = talk.upload(data, x_fal_file_name=name.encode())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
+import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -101,6 +104,74 @@ class Talk:
         reply = self.post("/storage/auth/token?storage_type=fal-cdn-v3", b"{}", **headers)
         assert reply.status == 200, (reply.status, reply.body)
         return f"Bearer {reply.json()['token']}"
+
+
+class Line:
+    """One TCP connection, byte by byte."""
+
+    def __init__(self, server: Server, receive_buffer: int = 0) -> None:
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(SECONDS)
+        self.socket.connect(("127.0.0.1", server.port))
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def send_head(self, method: str, target: str, **headers: Value) -> None:
+        """A request's head, with a Host header unless one is given."""
+        fields = {"host": "test", **_named(headers)}
+        lines = [f"{name}: ".encode() + (v if isinstance(v, bytes) else v.encode()) for name, v in fields.items()]
+        self.send(b"\r\n".join([f"{method} {target} HTTP/1.1".encode(), *lines, b"", b""]))
+
+    def send_chunk(self, data: bytes) -> None:
+        self.send(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def receive(self, size: int) -> bytes:
+        """Up to `size` bytes; b"" at the end, however it came."""
+        with contextlib.suppress(ConnectionResetError):
+            return self.socket.recv(size)
+        return b""
+
+    def receive_exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size and (more := self.receive(size - len(data))):
+            data += more
+        return data
+
+    def rest(self) -> bytes:
+        """All until the end of the connection."""
+        return b"".join(iter(lambda: self.receive(1 << 20), b""))
+
+    def reply(self, method: str = "GET") -> Reply:
+        """The next whole answer, after any interim ones. Nothing after it may be read from this line."""
+        got = http.client.HTTPResponse(self.socket, method=method)
+        got.begin()
+        pairs = [(name.lower(), value) for name, value in got.getheaders()]
+        return Reply(got.status, dict(pairs), got.read(), pairs)
+
+    def half_close(self) -> None:
+        with contextlib.suppress(OSError):  # the other side may have closed already
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Close with a RST."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@contextlib.contextmanager
+def line(server: Server, receive_buffer: int = 0) -> Iterator[Line]:
+    """A connection for one `with` block."""
+    made = Line(server, receive_buffer)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def _named(headers: Mapping[str, Value]) -> dict[str, Value]:
