@@ -1,0 +1,388 @@
+"""The contract of `storage.base.Storage`: one suite for every implementation."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entrepot.domain.objects import BLOCK_SIZE, Segment
+from entrepot.storage.base import CHUNK_SIZE, SEGMENT_SIZE, BlobMissing, Storage, StoredKey
+from entrepot.storage.blocks import checksums, verify
+from entrepot.storage.local import BATCH_SIZE, LocalStorage
+from entrepot.storage.memory import MemoryStorage
+from entrepot.storage.wrappers import CountingStorage
+
+SEGMENT = 2 * CHUNK_SIZE + 3 * BLOCK_SIZE + 17  # small, and a multiple of nothing
+FACTS = {"object": "o1", "name": "cat ✓.png"}
+
+Open = Callable[..., Storage]
+
+
+@pytest.fixture(params=["memory", "local", "wrapped"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens an empty storage; `segment_size` may be given."""
+    if request.param == "memory":
+        return partial(MemoryStorage, segment_size=SEGMENT)
+    if request.param == "wrapped":
+        return lambda segment_size=SEGMENT: CountingStorage(MemoryStorage(segment_size=segment_size))
+    numbers = count()
+
+    def local(segment_size: int = SEGMENT) -> LocalStorage:
+        root = tmp_path / f"root-{next(numbers)}"
+        root.mkdir()
+        return LocalStorage(root, "process-1", threads=4, segment_size=segment_size)
+
+    return local
+
+
+def with_storage(test: Callable[..., Awaitable[None]]) -> Callable[[Open], None]:
+    """Runs a test in an event loop, with an empty storage."""
+
+    def run(make: Open) -> None:
+        asyncio.run(_tell(make(), test))
+
+    return run
+
+
+async def _tell(storage: Storage, test: Callable[..., Awaitable[None]]) -> None:
+    try:
+        await test(storage)
+    finally:
+        await storage.close()
+
+
+async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+async def breaking(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+    raise ConnectionResetError("the client hung up")
+
+
+async def stalling(reached: asyncio.Event, *pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+    reached.set()
+    await asyncio.Event().wait()
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def pieces_of(data: bytes, size: int) -> Iterable[bytes]:
+    return (data[start : start + size] for start in range(0, len(data), size))
+
+
+async def read(storage: Storage, segment: Segment, start: int = 0, end: int | None = None) -> bytes:
+    async with aclosing(storage.read(segment.key, start, segment.size if end is None else end)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def read_all(storage: Storage, segments: Iterable[Segment]) -> bytes:
+    return b"".join([await read(storage, segment) for segment in segments])
+
+
+async def listed(storage: Storage) -> list[StoredKey]:
+    return [entry async for entry in storage.list()]
+
+
+# Writing and reading back
+
+EDGES = (0, 1, BLOCK_SIZE, CHUNK_SIZE, BATCH_SIZE, SEGMENT, 2 * SEGMENT)
+
+
+@pytest.mark.parametrize("size", sorted({max(0, edge + step) for edge in EDGES for step in (-1, 0, 1)}))
+def test_a_body_of_any_size_comes_back_with_its_digests(make, size):
+    async def test(storage: Storage) -> None:
+        data = noise(size)
+        stored = await storage.put(stream(*pieces_of(data, 65_000)), FACTS)
+        assert stored.size == size
+        assert stored.sha256 == hashlib.sha256(data).digest()
+        assert [segment.size for segment in stored.segments] == [len(cut) for cut in pieces_of(data, SEGMENT)]
+        assert [segment.blocks for segment in stored.segments] == [checksums(cut) for cut in pieces_of(data, SEGMENT)]
+        assert await read_all(storage, stored.segments) == data
+
+    asyncio.run(_tell(make(), test))
+
+
+def test_a_body_longer_than_a_real_segment_is_cut_exactly_there(make):
+    async def test(storage: Storage) -> None:
+        piece = noise(1_000_003)
+        stored = await storage.put(stream(*[piece] * 70), FACTS)
+        assert [segment.size for segment in stored.segments] == [SEGMENT_SIZE, 70 * len(piece) - SEGMENT_SIZE]
+        assert hashlib.sha256(await read_all(storage, stored.segments)).digest() == stored.sha256
+
+    asyncio.run(_tell(make(segment_size=SEGMENT_SIZE), test))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_pieces_and_segments_of_any_size_give_the_same_bytes(data, tmp_path_factory):
+    segment_size = data.draw(st.integers(1, 300))
+    pieces = data.draw(st.lists(st.binary(max_size=400), max_size=12))
+    whole = b"".join(pieces)
+
+    async def test(storage: Storage) -> None:
+        stored = await storage.put(stream(*pieces), FACTS)
+        assert all(0 < segment.size <= segment_size for segment in stored.segments)
+        assert await read_all(storage, stored.segments) == whole
+
+    root = tmp_path_factory.mktemp("root")
+    asyncio.run(_tell(LocalStorage(root, "p", threads=2, segment_size=segment_size), test))
+    asyncio.run(_tell(MemoryStorage(segment_size=segment_size), test))
+
+
+def test_any_range_can_be_read(make):
+    body = noise(SEGMENT)
+
+    async def test(storage: Storage) -> None:
+        (segment,) = (await storage.put(stream(body), FACTS)).segments
+        draw = random.Random(7)
+        edges = [0, 1, BLOCK_SIZE, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, SEGMENT - 1, SEGMENT]
+        for _ in range(300):
+            start, end = sorted(draw.choice([draw.choice(edges), draw.randrange(SEGMENT + 1)]) for _ in "ab")
+            assert await read(storage, segment, start, end) == body[start:end]
+
+    asyncio.run(_tell(make(), test))
+
+
+@with_storage
+async def test_a_range_comes_in_whole_chunks_and_a_short_last_one(storage):
+    (segment,) = (await storage.put(stream(noise(SEGMENT)), FACTS)).segments
+    sizes = [len(chunk) async for chunk in storage.read(segment.key, BLOCK_SIZE, SEGMENT)]
+    assert sizes == [CHUNK_SIZE, CHUNK_SIZE, 2 * BLOCK_SIZE + 17]
+
+
+@with_storage
+async def test_every_chunk_that_is_read_agrees_with_the_block_checksums(storage):
+    (segment,) = (await storage.put(stream(noise(SEGMENT)), FACTS)).segments
+    block = 0
+    async for chunk in storage.read(segment.key, 0, SEGMENT):
+        assert verify(chunk, block, segment.blocks)
+        block += CHUNK_SIZE // BLOCK_SIZE
+
+
+@with_storage
+async def test_a_reader_that_stops_early_can_be_closed(storage):
+    (segment,) = (await storage.put(stream(noise(SEGMENT)), FACTS)).segments
+    chunks = storage.read(segment.key, 0, SEGMENT)
+    assert len(await anext(chunks)) == CHUNK_SIZE
+    await chunks.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(chunks)
+
+
+@with_storage
+async def test_an_empty_body_has_no_segments_and_the_digest_of_nothing(storage):
+    for body in (stream(), stream(b"", b"")):
+        stored = await storage.put(body, FACTS)
+        assert (stored.segments, stored.size, stored.sha256) == ((), 0, hashlib.sha256().digest())
+    assert await listed(storage) == []
+
+
+@with_storage
+async def test_hashes_given_are_updated_with_the_bytes_in_order(storage):
+    data = noise(3 * SEGMENT)
+    md5, sha1 = hashlib.md5(), hashlib.sha1()
+    await storage.put(stream(*pieces_of(data, 70_001)), FACTS, [md5, sha1])
+    assert md5.digest() == hashlib.md5(data).digest()
+    assert sha1.digest() == hashlib.sha1(data).digest()
+
+
+@with_storage
+async def test_a_body_in_single_bytes_is_one_body(storage):
+    data = noise(5000)
+    stored = await storage.put(stream(*pieces_of(data, 1)), FACTS)
+    assert await read_all(storage, stored.segments) == data
+
+
+# Keys
+
+
+@with_storage
+async def test_keys_of_many_writes_at_once_are_all_different(storage):
+    async def put(number: int) -> str:
+        (segment,) = (await storage.put(stream(b"%d" % number), FACTS)).segments
+        assert await read(storage, segment) == b"%d" % number
+        return segment.key
+
+    keys = await asyncio.gather(*map(put, range(200)))
+    assert len(set(keys)) == 200
+    assert {entry.key for entry in await listed(storage)} == set(keys)
+
+
+@with_storage
+async def test_a_key_is_not_used_again_after_its_bytes_are_gone(storage):
+    keys = set()
+    for _ in range(5):
+        (segment,) = (await storage.put(stream(b"x"), FACTS)).segments
+        await storage.delete([segment.key])
+        keys.add(segment.key)
+    assert len(keys) == 5
+
+
+@with_storage
+async def test_the_listing_tells_sizes_and_facts_and_one_incarnation(storage):
+    stored = await storage.put(stream(noise(SEGMENT + 1)), FACTS)
+    other = await storage.put(stream(b"other"), {})
+    entries = {entry.key: entry for entry in await listed(storage)}
+    assert {key: entry.size for key, entry in entries.items()} == {
+        segment.key: segment.size for segment in (*stored.segments, *other.segments)
+    }
+    assert all(entries[segment.key].facts == FACTS for segment in stored.segments)
+    assert entries[other.segments[0].key].facts == {}
+    assert len({entry.incarnation for entry in entries.values()}) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x", "../../etc/passwd", "/etc/passwd", "process-1/0/99999", "a/0/0\n", "a//0"])
+def test_nothing_is_read_or_deleted_under_a_key_that_was_never_given(make, key):
+    async def test(storage: Storage) -> None:
+        with pytest.raises(BlobMissing):
+            await anext(storage.read(key, 0, 1))
+        await storage.delete([key])
+
+    asyncio.run(_tell(make(), test))
+
+
+# Deleting
+
+
+@with_storage
+async def test_deleted_bytes_are_missing_and_others_stay(storage):
+    first, second = [(await storage.put(stream(b"x"), FACTS)).segments[0] for _ in "ab"]
+    await storage.delete([first.key])
+    with pytest.raises(BlobMissing):
+        await read(storage, first)
+    assert await read(storage, second) == b"x"
+    assert [entry.key for entry in await listed(storage)] == [second.key]
+
+
+@with_storage
+async def test_deleting_twice_and_deleting_nothing_are_no_errors(storage):
+    (segment,) = (await storage.put(stream(b"x"), FACTS)).segments
+    await storage.delete([segment.key, segment.key])
+    await storage.delete([segment.key])
+    await storage.delete([])
+
+
+@with_storage
+async def test_reading_past_the_end_is_missing_bytes(storage):
+    (segment,) = (await storage.put(stream(b"abc"), FACTS)).segments
+    with pytest.raises(BlobMissing):
+        await read(storage, segment, 0, 4)
+
+
+# What fails leaves nothing
+
+
+@pytest.mark.parametrize("size", [0, 1, BATCH_SIZE, SEGMENT, 3 * SEGMENT + 1])
+def test_a_stream_that_breaks_leaves_nothing_and_its_error_comes_through(make, size):
+    async def test(storage: Storage) -> None:
+        with pytest.raises(ConnectionResetError, match="hung up"):
+            await storage.put(breaking(*pieces_of(noise(size), 65_536)), FACTS)
+        assert await listed(storage) == []
+
+    asyncio.run(_tell(make(), test))
+
+
+@pytest.mark.parametrize("size", [0, 1, BATCH_SIZE, SEGMENT, 3 * SEGMENT + 1])
+def test_a_write_that_is_cancelled_while_it_waits_for_bytes_leaves_nothing(make, size):
+    async def test(storage: Storage) -> None:
+        reached = asyncio.Event()
+        put = asyncio.create_task(storage.put(stalling(reached, *pieces_of(noise(size), 65_536)), FACTS))
+        await reached.wait()
+        put.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await put
+        assert await listed(storage) == []
+
+    asyncio.run(_tell(make(), test))
+
+
+def test_a_write_that_is_cancelled_at_any_moment_leaves_nothing_or_everything(make):
+    body = [noise(65_536)] * 40
+
+    async def attempt(storage: Storage, turns: int) -> bool:
+        put = asyncio.create_task(storage.put(stream(*body), FACTS))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        put.cancel()
+        put.cancel()
+        try:
+            stored = await put
+        except asyncio.CancelledError:
+            assert await listed(storage) == []
+            return False
+        await storage.delete([segment.key for segment in stored.segments])
+        return True
+
+    async def test(storage: Storage) -> None:
+        for turns in range(0, 60, 3):
+            await attempt(storage, turns)
+        assert await listed(storage) == []
+
+    asyncio.run(_tell(make(), test))
+
+
+# Parts
+
+
+@with_storage
+async def test_parts_written_in_any_order_are_sealed_in_the_order_that_is_asked(storage):
+    upload = await storage.begin()
+    bodies = {number: noise(SEGMENT // 2 + number, seed=number) for number in (3, 1, 2)}
+    parts = {n: await storage.write_part(upload, n, stream(body), FACTS) for n, body in bodies.items()}
+    assert {n: part.sha256 for n, part in parts.items()} == {n: hashlib.sha256(b).digest() for n, b in bodies.items()}
+    segments = await storage.seal(upload, [parts[n] for n in (1, 2, 3)])
+    assert await read_all(storage, segments) == bodies[1] + bodies[2] + bodies[3]
+
+
+@with_storage
+async def test_two_attempts_at_one_part_live_side_by_side(storage):
+    upload = await storage.begin()
+    first, second = await asyncio.gather(
+        storage.write_part(upload, 1, stream(b"first"), FACTS), storage.write_part(upload, 1, stream(b"second"), FACTS)
+    )
+    await storage.delete([segment.key for segment in first.segments])
+    assert await read_all(storage, await storage.seal(upload, [second])) == b"second"
+
+
+@with_storage
+async def test_a_part_that_breaks_leaves_earlier_attempts_alone(storage):
+    upload = await storage.begin()
+    md5 = hashlib.md5()
+    part = await storage.write_part(upload, 1, stream(b"good"), FACTS, [md5])
+    with pytest.raises(ConnectionResetError):
+        await storage.write_part(upload, 1, breaking(b"bad"), FACTS)
+    assert await read_all(storage, part.segments) == b"good"
+    assert md5.digest() == hashlib.md5(b"good").digest()
+    assert len(await listed(storage)) == 1
+
+
+@with_storage
+async def test_a_handle_is_free_until_a_part_is_written_and_may_be_aborted_twice(storage):
+    first, second = await storage.begin(), await storage.begin()
+    assert first != second
+    assert await listed(storage) == []
+    await storage.abort(first)
+    await storage.abort(first)
+    assert await storage.seal(second, []) == ()
+
+
+@with_storage
+async def test_a_healthy_storage_says_so(storage):
+    await storage.check()
