@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import apsw
+
 from entrepot.domain.accounts import Account
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.accounts import Accounts

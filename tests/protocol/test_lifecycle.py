@@ -1,0 +1,281 @@
+"""Lifetime and access: parsed on every upload route, stored, and obeyed at every read (protocol 4)."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from support.inside import rows, segments_of, unnamed_files
+from support.server import Server
+from support.talk import Reply, Talk, eventually, line
+
+DATA = b"\x89PNG\r\n\x1a\n" + b"pixels" * 500
+FORBID = '{"initial_acl": {"default": "forbid"}}'
+HIDE = '{"initial_acl": {"default": "hide"}}'
+NAMES = ("x-fal-object-lifecycle", "x-fal-object-lifecycle-preference")
+ROUTES = ("/files/upload", "/storage/upload/initiate")
+
+
+def send(talk: Talk, route: str, **headers: str) -> Reply:
+    body = DATA if route == "/files/upload" else b'{"file_name": "cat.png", "content_type": "image/png"}'
+    return talk.post(route, body, **headers)
+
+
+def stored_by(talk: Talk, route: str, **headers: str) -> str:
+    """The URL of a file stored through this route."""
+    reply = send(talk, route, **headers)
+    assert reply.status == 200, reply.body
+    told = reply.json()
+    if route == "/files/upload":
+        return str(told["access_url"])
+    assert talk.put(told["upload_url"], DATA).status == 200
+    return str(told["file_url"])
+
+
+def lives_for(talk: Talk, url: str) -> float | None:
+    expires = talk.get(url).headers.get("x-entrepot-expires-at")
+    ((published,),) = rows(talk.server, "SELECT published_at FROM objects WHERE path = ?", urlsplit(url).path)
+    return None if expires is None else round(datetime.fromisoformat(expires).timestamp() - published, 3)
+
+
+# The header
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("route", ROUTES)
+def test_either_header_name_sets_lifetime_and_access_on_every_upload_route(talk: Talk, route: str, name: str) -> None:
+    url = stored_by(talk, route, **{name: '{"expiration_duration_seconds": 3600}'})
+    assert lives_for(talk, url) == 3600
+    refused = stored_by(talk, route, **{name: FORBID})
+    assert talk.get(refused).status == 403
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_both_header_names_may_say_the_same_but_not_differ(talk: Talk, route: str) -> None:
+    same = dict.fromkeys(NAMES, '{"expiration_duration_seconds": 60}')
+    assert lives_for(talk, stored_by(talk, route, **same)) == 60
+    differing = {**same, NAMES[1]: '{"expiration_duration_seconds": 61}'}
+    reply = send(talk, route, **differing)
+    assert reply.status == 422
+    assert reply.json()["detail"][0]["loc"] == ["header", NAMES[1]]
+
+
+@pytest.mark.parametrize("text", ["null", "{}", '{"expiration_duration_seconds": null}', "", '{"initial_acl": null}',
+                                  '{"initial_acl": {"rules": []}}', '{"allow_io_storage": true}'])  # fmt: skip
+def test_a_header_that_asks_for_nothing_leaves_a_public_file_for_ever(talk: Talk, text: str) -> None:
+    url = stored_by(talk, "/files/upload", x_fal_object_lifecycle=text)
+    assert lives_for(talk, url) is None
+    assert talk.get(url).status == 200
+
+
+LIFETIME = "expiration_duration_seconds"
+BAD: list[tuple[str, list[str | int]]] = [
+    ("{", []),
+    ("[]", []),
+    ("7", []),
+    ('"x"', []),
+    ("nonsense", []),
+    ("[" * 10_000, []),
+    ('{"initial_acl":' * 2_000, []),
+    ("[" * 16_000 + "]" * 16_000, []),
+    ('{"a": "' + "x" * 20_000 + '"}', []),
+    ('{"expiration_duration_seconds": NaN}', []),
+    ('{"expiration_duration_seconds": Infinity}', []),
+    ('{"expiration_duration_seconds": 60, "expiration_duration_seconds": 61}', []),
+    ('{"expiration_duration_seconds": -1}', [LIFETIME]),
+    ('{"expiration_duration_seconds": 0}', [LIFETIME]),
+    ('{"expiration_duration_seconds": 1e18}', [LIFETIME]),
+    ('{"expiration_duration_seconds": 1000000000000000000}', [LIFETIME]),
+    ('{"expiration_duration_seconds": 1.5}', [LIFETIME]),
+    ('{"expiration_duration_seconds": true}', [LIFETIME]),
+    ('{"expiration_duration_seconds": "3600"}', [LIFETIME]),
+    ('{"expiration_duration_seconds": []}', [LIFETIME]),
+    ('{"expiration_durations_seconds": 60}', ["expiration_durations_seconds"]),
+    ('{"initial_acl": "forbid"}', ["initial_acl"]),
+    ('{"initial_acl": {"default": "private"}}', ["initial_acl", "default"]),
+    ('{"initial_acl": {"default": []}}', ["initial_acl", "default"]),
+    ('{"initial_acl": {"rules": {}}}', ["initial_acl", "rules"]),
+    ('{"initial_acl": {"rules": [7]}}', ["initial_acl", "rules", 0]),
+    ('{"initial_acl": {"rules": [{"user": "bob", "decision": "maybe"}]}}', ["initial_acl", "rules", 0, "decision"]),
+    ('{"initial_acl": {"rules": [{"user": "", "decision": "allow"}]}}', ["initial_acl", "rules", 0, "user"]),
+    ('{"initial_acl": {"rules": [{"decision": "allow"}]}}', ["initial_acl", "rules", 0, "user"]),
+]
+
+
+@pytest.mark.parametrize(("text", "field"), BAD, ids=range(len(BAD)))
+def test_a28_a_bad_lifecycle_is_422_that_names_header_and_field_on_every_route(
+    talk: Talk, text: str, field: list[str | int]
+) -> None:
+    before = rows(talk.server, "SELECT (SELECT count(*) FROM objects), (SELECT count(*) FROM uploads)")
+    for route in ROUTES:
+        for name in NAMES:
+            reply = send(talk, route, **{name: text})
+            assert reply.status == 422, (route, name, reply.body)
+            assert reply.json()["detail"][0]["loc"] == ["header", name, *field]
+            assert reply.json()["message"].startswith("header." + name)
+    assert rows(talk.server, "SELECT (SELECT count(*) FROM objects), (SELECT count(*) FROM uploads)") == before
+
+
+def test_a28_a_header_too_large_for_any_server_is_refused_without_a_fault(talk: Talk) -> None:
+    with line(talk.server) as huge:
+        huge.send_head("POST", "/files/upload", **talk.key, content_length="0", x_fal_object_lifecycle="[" * 300_000)
+        answer = huge.rest()
+    assert not answer.startswith(b"HTTP/1.1 5")
+    assert not answer.startswith(b"HTTP/1.1 2")
+
+
+# Lifetime
+
+
+def test_life_starts_at_publish_and_not_at_initiate(talk: Talk) -> None:
+    urls = talk.initiate(x_fal_object_lifecycle='{"expiration_duration_seconds": 1}')
+    time.sleep(1.2)
+    assert talk.put(urls["upload_url"], DATA).status == 200
+    assert lives_for(talk, urls["file_url"]) == 1
+
+
+def test_a_file_is_kept_by_caches_for_its_remaining_life_at_most(talk: Talk) -> None:
+    url = talk.upload(DATA, x_fal_object_lifecycle='{"expiration_duration_seconds": 100}')
+    directive = re.fullmatch(r"public, max-age=(\d+), immutable", talk.get(url).headers["cache-control"])
+    assert directive
+    assert 0 <= int(directive[1]) <= 100
+
+
+def test_the_reply_to_an_upload_tells_when_the_file_expires(talk: Talk) -> None:
+    reply = talk.post("/files/upload", DATA, x_fal_object_lifecycle='{"expiration_duration_seconds": 3600}')
+    told = datetime.fromisoformat(reply.json()["expires_at"])
+    assert told.utcoffset() is not None
+    assert told == datetime.fromisoformat(talk.get(reply.json()["access_url"]).headers["x-entrepot-expires-at"])
+
+
+def test_an_expired_file_is_410_by_every_method_and_condition_and_then_leaves_the_disk(small: Server) -> None:
+    talk = Talk(small)
+    url = talk.upload(DATA, x_fal_object_lifecycle='{"expiration_duration_seconds": 1}')
+    etag = talk.get(url).headers["etag"]
+    (path,) = segments_of(small, url)
+    gone = eventually(lambda: (reply := talk.get(url)).status != 200 and reply)
+    assert (gone.status, gone.json()["code"]) == (410, "gone")
+    assert gone.headers["cache-control"] == "no-store"
+    for headers in ({"if_none_match": etag}, {"if_none_match": "*"}, {"range": "bytes=0-0"}, talk.key,
+                    {"if_modified_since": "Fri, 01 Jan 2100 00:00:00 GMT"}):  # fmt: skip
+        assert talk.get(url, **headers).status == 410
+        assert talk.head(url, **headers).status == 410
+    assert talk.get(url + "?download=1").status == 410
+    eventually(lambda: not path.exists())
+    assert talk.get(url).status == 410
+
+
+def test_e04_a_file_that_expires_while_it_is_read_is_finished_or_cut_and_never_ends_short_as_if_whole(
+    small: Server,
+) -> None:
+    """hostile.md E04: the sweep takes the file off the disk in the middle of a reply."""
+    talk = Talk(small)
+    data = bytes(range(256)) * 4 * 1024 * 8  # 8 MiB: more than the sockets' buffers hold
+    url = talk.upload(data, x_fal_object_lifecycle='{"expiration_duration_seconds": 1}')
+    (path,) = segments_of(small, url)
+    with line(small, receive_buffer=4096) as reader:
+        reader.send_head("GET", urlsplit(url).path, range=f"bytes=0-{len(data) - 1}")
+        head = reader.receive_exactly(4096)
+        assert head.startswith(b"HTTP/1.1 206 ")
+        eventually(lambda: not path.exists())
+        body = (head + reader.rest()).partition(b"\r\n\r\n")[2]
+    assert data.startswith(body)  # right bytes; the announced length tells whether they are all
+    assert talk.get(url).status == 410
+
+
+def test_an_upload_that_is_never_written_ends_and_its_url_says_so(serve: Callable[..., Server]) -> None:
+    talk = Talk(serve(upload_ttl="1", sweep_interval="0.1"))
+    urls = talk.initiate()
+    eventually(lambda: rows(talk.server, "SELECT state FROM uploads") == [("aborted",)])
+    refused = talk.put(urls["upload_url"], DATA)
+    assert refused.status == 403
+    assert talk.get(urls["file_url"]).status == 404
+    assert not unnamed_files(talk.server)
+
+
+# Access
+
+
+def test_forbid_is_403_and_hide_is_the_404_of_a_file_that_never_was(talk: Talk) -> None:
+    forbidden, hidden = (talk.upload(DATA, x_fal_object_lifecycle=acl) for acl in (FORBID, HIDE))
+    assert talk.get(forbidden).status == 403
+    nowhere = talk.get(urlsplit(hidden).path[:-4] + "none")
+    reply = talk.get(hidden)
+    assert (reply.status, nowhere.status) == (404, 404)
+    own = {"x-request-id", "date"}
+    assert [p for p in reply.pairs if p[0] not in own] == [p for p in nowhere.pairs if p[0] not in own]
+    assert _without_id(reply) == _without_id(nowhere)
+
+
+def test_an_owner_reads_by_key_and_by_token(talk: Talk) -> None:
+    for acl in (FORBID, HIDE):
+        url = talk.upload(DATA, x_fal_object_lifecycle=acl)
+        for credential in (talk.key["authorization"], talk.token(), "Bearer " + talk.server.key):
+            reply = talk.get(url, authorization=credential)
+            assert (reply.status, reply.body) == (200, DATA)
+            assert reply.headers["cache-control"] == "private, no-store"
+
+
+def test_rules_decide_for_one_account_by_nickname_and_the_default_for_the_others(talk: Talk, stranger: str) -> None:
+    theirs = {"authorization": f"Key {stranger}"}
+    allowed = _acl("forbid", ("bob", "allow"))
+    refused = _acl("allow", ("bob", "forbid"))
+    hidden = _acl("allow", ("id-of-bob", "hide"))
+    url = talk.upload(DATA, x_fal_object_lifecycle=allowed)
+    assert (talk.get(url).status, talk.get(url, **theirs).status) == (403, 200)
+    url = talk.upload(DATA, x_fal_object_lifecycle=refused)
+    assert (talk.get(url).status, talk.get(url, **theirs).status) == (200, 403)
+    url = talk.upload(DATA, x_fal_object_lifecycle=hidden)
+    assert (talk.get(url).status, talk.get(url, **theirs).status) == (200, 404)
+
+
+def test_a_rule_for_an_unknown_user_is_dropped(talk: Talk) -> None:
+    url = talk.upload(DATA, x_fal_object_lifecycle=_acl("forbid", ("nobody-of-this-name", "allow")))
+    assert talk.get(url).status == 403
+    assert talk.get(url, **talk.key).status == 200
+
+
+@pytest.mark.parametrize("acl", [FORBID, HIDE])
+def test_no_variant_of_a_read_passes_by_the_rules(talk: Talk, stranger: str, acl: str) -> None:
+    url = talk.upload(DATA, x_fal_object_lifecycle=acl)
+    etag = talk.get(url, **talk.key).headers["etag"]
+    expected = 403 if acl == FORBID else 404
+    for credential in ({}, {"authorization": f"Key {stranger}"}, {"authorization": talk.token(authorization=f"Key {stranger}")}):
+        for headers in ({}, {"range": "bytes=0-0"}, {"if_none_match": etag}, {"if_none_match": "*"}, {"if_match": '"x"'}):
+            for target in (url, url + "?download=1", url + "?signature=x"):
+                for method in ("GET", "HEAD"):
+                    reply = talk.ask(method, target, {k.replace("_", "-"): v for k, v in {**headers, **credential}.items()})
+                    assert reply.status == expected
+                    assert reply.headers["cache-control"] == "no-store"
+                    assert "etag" not in reply.headers
+                    assert "repr-digest" not in reply.headers
+
+
+def test_c07_what_a_client_has_in_its_cache_is_never_confirmed_after_access_ended(talk: Talk) -> None:
+    """hostile.md C07: revoked, then If-None-Match."""
+    key = json.loads(talk.server.run("keys", "create", "--json", "--home", str(talk.server.home)).stdout)["key"]
+    url = talk.upload(DATA, authorization=f"Key {key}", x_fal_object_lifecycle=FORBID)
+    token = talk.token(authorization=f"Key {key}")
+    etag = talk.get(url, authorization=token).headers["etag"]
+    assert talk.get(url, authorization=token, if_none_match=etag).status == 304
+    assert talk.get(url, authorization=token, if_none_match=etag).headers["cache-control"] == "private, no-store"
+    talk.server.run("keys", "revoke", key.partition(":")[0], "--home", str(talk.server.home))
+    assert talk.get(url, authorization=token, if_none_match=etag).status == 401
+    assert talk.get(url, authorization=f"Key {key}", if_none_match=etag).status == 401
+    assert talk.get(url, if_none_match=etag).status == 403
+
+
+def _acl(default: str, *rules: tuple[str, str]) -> str:
+    listed = [{"user": user, "decision": decision} for user, decision in rules]
+    return json.dumps({"initial_acl": {"default": default, "rules": listed}})
+
+
+def _without_id(reply: Reply) -> dict[str, Any]:
+    return {k: v for k, v in reply.json().items() if k != "request_id"}
