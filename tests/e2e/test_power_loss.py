@@ -23,7 +23,7 @@ from entrepot.domain.uploads import Intent
 from entrepot.metadata import sqlite
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.accounts import Accounts
-from entrepot.service.uploads import Body
+from entrepot.service.bodies import Body
 from entrepot.settings import Settings
 from entrepot.storage import tree
 from entrepot.storage.base import StorageFailed

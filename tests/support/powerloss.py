@@ -119,7 +119,7 @@ class Recorder:
 
 
 def _caller() -> str:
-    """The line of ours that asked for this sync. What calls `write_file` is no site of its own: the sync is in there."""
+    """The line of ours that asked for this sync: for those in `write_file` and `create_file` not their callers'."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import unquote
 
 import apsw
 
@@ -19,9 +20,10 @@ from entrepot.domain.objects import Object
 from entrepot.domain.signing import Signer
 from entrepot.home import Home, Incarnation, ended_incarnations
 from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.drafts import Rules
 from entrepot.service.keeper import Keeper
 from entrepot.service.objects import Objects
-from entrepot.service.uploads import Rules, Uploads
+from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
 
@@ -67,7 +69,6 @@ async def opened(root: Path, now: float, *, segment_size: int = 4096, threads: i
     metadata = SqliteMetadata(home.catalogue, lock_path=home.catalogue_lock, checkpoints=True)
     storage = LocalStorage(home.blobs, incarnation.id, threads=threads, segment_size=segment_size)
     rules = Rules(home.store, wire.OBJECTS, wire.UPLOAD_SIGNATURE, 1 << 30, 3600.0)
-    time = [now]
     deeds = Deeds(
         home,
         metadata,
@@ -76,7 +77,7 @@ async def opened(root: Path, now: float, *, segment_size: int = 4096, threads: i
         Uploads(metadata, storage, signer, rules, lambda: deeds.now, secrets.token_bytes),
         Objects(metadata, storage, lambda: deeds.now, 0),
         Keeper(metadata, storage, lambda: deeds.now, lambda names: ended_incarnations(home, names), 1e9),
-        time[0],
+        now,
     )
     try:
         yield deeds
@@ -197,8 +198,6 @@ async def space(deeds: Deeds) -> list[str]:
 
 def live_paths(catalogue: Path) -> list[str]:
     """The decoded paths of all objects that readers can reach."""
-    from urllib.parse import unquote
-
     return [unquote(path) for (path,) in _rows(catalogue, "SELECT path FROM objects WHERE state = 'live'")]
 
 
