@@ -38,9 +38,11 @@ from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Access
 from entrepot.service.accounts import Accounts
+from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
 from entrepot.service.keeper import Keeper, Swept
+from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
@@ -61,6 +63,7 @@ FAILURES: dict[type[Exception], Code] = {
 PARENT_CHECK_SECONDS = 0.5
 ORPHAN_INTERVAL = 3600.0
 CHECKPOINT_INTERVAL = 2.0
+DIGEST_INTERVAL = 0.1
 
 
 @dataclass(slots=True)
@@ -91,10 +94,19 @@ class Node:
 def doors_of(node: Node, settings: Settings) -> Doors:
     """All services of a worker, wired."""
     signer = Signer(node.home.signing_secret())
-    rules = Rules(node.home.store, wire.OBJECTS, wire.UPLOAD_SIGNATURE, settings.max_upload, settings.upload_ttl)
+    rules = Rules(
+        store=node.home.store,
+        prefix=wire.OBJECTS,
+        purpose=wire.UPLOAD_SIGNATURE,
+        max_upload=settings.max_upload,
+        upload_ttl=settings.upload_ttl,
+        multipart_ttl=settings.multipart_ttl,
+        max_open=settings.max_open_uploads,
+    )
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
         uploads=Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes),
+        multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes),
         objects=Objects(node.metadata, node.storage, time.time, settings.cache_size),
         health=Health(node.metadata, node.storage),
         api_origin=settings.api_origin,
@@ -154,15 +166,21 @@ def keep(settings: Settings, parent: int) -> None:
         lambda names: ended_incarnations(node.home, names),
         settings.tombstone_ttl,
     )
+    digester = Digester(node.metadata, node.storage)
     with asyncio.Runner() as runner:
         for deed in _due(settings.sweep_interval, stop, parent):
-            runner.run(_do(node, keeper, deed))
+            runner.run(_do(node, keeper, digester, deed))
         runner.run(node.close())
 
 
 def _due(sweep_interval: float, stop: threading.Event, parent: int) -> Iterator[str]:
     """Say what is to be done, each time it is; ends when the process shall."""
-    intervals = {"sweep": sweep_interval, "orphans": ORPHAN_INTERVAL, "checkpoint": CHECKPOINT_INTERVAL}
+    intervals = {
+        "digests": DIGEST_INTERVAL,
+        "sweep": sweep_interval,
+        "orphans": ORPHAN_INTERVAL,
+        "checkpoint": CHECKPOINT_INTERVAL,
+    }
     due = dict.fromkeys(intervals, 0.0)
     while not stop.is_set() and os.getppid() == parent:
         for deed, at in due.items():
@@ -172,7 +190,7 @@ def _due(sweep_interval: float, stop: threading.Event, parent: int) -> Iterator[
         stop.wait(min(PARENT_CHECK_SECONDS, max(0.0, min(due.values()) - time.monotonic())))
 
 
-async def _do(node: Node, keeper: Keeper, deed: str) -> None:
+async def _do(node: Node, keeper: Keeper, digester: Digester, deed: str) -> None:
     """One deed of the keeper. A full or failing disk must not end it: the deed comes again."""
     try:
         if deed == "sweep":
@@ -182,6 +200,8 @@ async def _do(node: Node, keeper: Keeper, deed: str) -> None:
         elif deed == "orphans":
             log.info("looked for orphans: %d segments removed", await keeper.sweep_orphans())
             forget_incarnations(node.home)
+        elif deed == "digests":
+            await digester.step()
         else:
             await node.metadata.checkpoint()
     except (StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError) as error:

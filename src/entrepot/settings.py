@@ -85,6 +85,10 @@ class Settings:
     max_upload: int = _setting(parse_size, "largest single upload", 50 * 1024**3, low=1)
     reserve: int = _setting(parse_size, "free disk space below which uploads get 507", 256 * 1024**2, low=0)
     upload_ttl: float = _setting(float, "life of an unfinished upload and of its signed URL", 86_400, low=1)
+    multipart_ttl: float = _setting(
+        float, "life of an unfinished multipart upload and of its signature", 604_800, low=1
+    )
+    max_open_uploads: int = _setting(int, "unfinished uploads that an account may have at once", 5000, low=1)
     token_ttl: float = _setting(float, "life of a CDN token when the client asks for none", 86_400, low=3700)
     max_age: int = _setting(int, "longest time a cache may keep a public file", 31_536_000, low=0)
     stall_timeout: float = _setting(float, "a connection on which no byte moves for so long is cut", 60, low=0.1)

@@ -19,8 +19,11 @@ from entrepot.domain.lifecycle import MAX_LIFETIME, MAX_RULES, UNSET, AclChoice,
 # Paths (protocol sections 2 and 3)
 OBJECTS = "/files/b/"
 UPLOAD = "/files/upload"
+MULTIPART_UPLOAD = "/files/upload/multipart"
 TOKEN = "/storage/auth/token"
 INITIATE = "/storage/upload/initiate"
+INITIATE_MULTIPART = "/storage/upload/initiate-multipart"
+GCS_MULTIPART = "/storage/files/{key:path}/multipart/{upload_id}"
 
 # Headers, lower case as ASGI gives them
 FILE_NAME = "x-fal-file-name"

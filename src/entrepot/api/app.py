@@ -4,7 +4,11 @@
 |----------------------------|-------------|------------------------|
 | /files/b/<store>/<name>    | GET, HEAD   | serve.get_object       |
 | /files/b/<store>/<name>    | PUT         | cdn.signed_put         |
+| .../multipart/<id>         | GET, DELETE | multipart.listing, .abort |
+| .../multipart/<id>/<n>     | PUT         | multipart.part         |
+| .../multipart/<id>/complete | POST       | multipart.complete     |
 | /files/upload              | POST        | cdn.upload             |
+| /files/upload/multipart    | POST        | multipart.create       |
 | everything else            |             | control plane, rest.py |
 
 The byte path is plain ASGI in front of the FastAPI control plane: a framework's request costs more than a small file.
@@ -13,21 +17,32 @@ The byte path is plain ASGI in front of the FastAPI control plane: a framework's
 from __future__ import annotations
 
 from entrepot import wire
-from entrepot.api import cdn, rest, serve
+from entrepot.api import cdn, multipart, rest, serve
 from entrepot.api.doors import Doors
 from entrepot.api.front import App, Front, Methods
 
 _OBJECT: Methods = {"GET": serve.get_object, "HEAD": serve.get_object, "PUT": cdn.signed_put}
-_UPLOAD: Methods = {"POST": cdn.upload}
+_MULTIPART: Methods = {"GET": multipart.listing, "HEAD": multipart.listing, "DELETE": multipart.abort}
+_PART: Methods = {"PUT": multipart.part}
+_COMPLETE: Methods = {"POST": multipart.complete}
+_FIXED: dict[bytes, Methods] = {
+    wire.UPLOAD.encode(): {"POST": cdn.upload},
+    wire.MULTIPART_UPLOAD.encode(): {"POST": multipart.create},
+}
 _OBJECTS_PREFIX = wire.OBJECTS.encode()
-_UPLOAD_PATH = wire.UPLOAD.encode()
 
 
 def byte_path(raw_path: bytes) -> Methods | None:
     """The methods of a byte-path URL; None sends the request to the control plane."""
-    if raw_path.startswith(_OBJECTS_PREFIX):
+    if not raw_path.startswith(_OBJECTS_PREFIX):
+        return _FIXED.get(raw_path)
+    below = raw_path.split(b"/", 5)[5:]  # what follows /files/b/<store>/<name>/
+    if not below or not below[0].startswith(b"multipart/"):
         return _OBJECT
-    return _UPLOAD if raw_path == _UPLOAD_PATH else None
+    depth = below[0].count(b"/")
+    if depth == 1:
+        return _MULTIPART
+    return _COMPLETE if below[0].endswith(b"/complete") else _PART
 
 
 def build(doors: Doors, lifespan: App) -> Front:

@@ -30,6 +30,11 @@ async def principal(x: Exchange, access: Access) -> Principal:
     return who
 
 
+async def writer(x: Exchange, access: Access, path: str) -> Principal:
+    """The right to act on a multipart upload: its signature, else a credential of its account."""
+    return await (uploader(x, access, path) if x.query(wire.SIGNATURE_PARAMETER) else principal(x, access))
+
+
 async def uploader(x: Exchange, access: Access, path: str) -> Principal:
     """The right to write one begun upload: its signature alone. An Authorization header is ignored, as the stock
     client's fallback sends one (protocol 2.4)."""

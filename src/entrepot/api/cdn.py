@@ -77,9 +77,8 @@ def declared_digests(x: Exchange) -> tuple[Expected, ...]:
 
 
 def canonical_path(x: Exchange) -> str:
-    """The path as the URL was given out, whatever way the client escaped it."""
-    folder, _, last = x.path().rpartition("/")
-    return f"{folder}/{quote_segment(last)}"
+    """The path as the URL was given out, whatever way the client escaped it: each segment on its own."""
+    return "/".join(quote_segment(x.decoded(each)) for each in x.raw_path.split(b"/"))
 
 
 def facts(obj: Object) -> dict[str, object]:

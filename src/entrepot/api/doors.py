@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from entrepot.domain.errors import Code
 from entrepot.service.access import Access
 from entrepot.service.health import Health
+from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
 
@@ -19,6 +20,7 @@ class Doors:
 
     access: Access
     uploads: Uploads
+    multipart: Multipart
     objects: Objects
     health: Health
     api_origin: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -70,8 +70,13 @@ class Exchange:
 
     def path(self) -> str:
         """The request's path, percent-decoded once. Raises Problem when it is not UTF-8."""
+        return self.decoded(self.raw_path)
+
+    @staticmethod
+    def decoded(raw: bytes) -> str:
+        """Percent-decode once, strictly as UTF-8. Raises Problem."""
         try:
-            return unquote_to_bytes(self.raw_path).decode("utf-8")
+            return unquote_to_bytes(raw).decode("utf-8")
         except UnicodeDecodeError:
             raise Problem(Code.VALIDATION_FAILED, "The path is not UTF-8.", where=("path",)) from None
 
@@ -125,7 +130,7 @@ class Exchange:
         await self.start(status, headers)
         await self.send(b"" if self.method == "HEAD" else body)
 
-    async def json(self, status: int, value: dict[str, Any]) -> None:
+    async def json(self, status: int, value: dict[str, Any], extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
         body = wire.compact(value)
         await self.reply(
             status,
@@ -135,6 +140,7 @@ class Exchange:
                 (b"x-content-type-options", b"nosniff"),
                 NO_STORE,
                 *CORS,
+                *extra,
             ],
             body,
         )

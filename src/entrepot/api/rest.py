@@ -12,11 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from entrepot import __version__, wire
-from entrepot.api import auth, openapi
+from entrepot.api import auth, multipart, openapi
 from entrepot.api.doors import Doors
 from entrepot.api.front import exchange_of
 from entrepot.api.responses import STATUS, as_problem, error_body, error_headers
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.names import quote_segment
 from entrepot.domain.uploads import Intent
 
 log = logging.getLogger("entrepot.api")
@@ -51,6 +52,18 @@ def build(doors: Doors) -> FastAPI:
     @app.post(wire.INITIATE)
     async def initiate(request: Request) -> Response:
         return await _initiate(request, doors)
+
+    @app.post(wire.INITIATE_MULTIPART)
+    async def initiate_multipart(request: Request) -> Response:
+        return await _initiate_multipart(request, doors)
+
+    @app.post(wire.GCS_MULTIPART + "/complete")
+    async def gcs_complete(request: Request, key: str, upload_id: str) -> Response:
+        return await _gcs_complete(request, doors, _object_path(key, upload_id))
+
+    @app.post(wire.GCS_MULTIPART + "/{number}")
+    async def gcs_part(request: Request, key: str, upload_id: str, number: int) -> Response:
+        return await _gcs_part(request, doors, _object_path(key, upload_id), number)
 
     @app.api_route("/healthz", methods=_READING)
     async def healthz() -> Response:
@@ -96,25 +109,65 @@ async def _asked_lifetime(request: Request) -> float | None:
 
 async def _initiate(request: Request, doors: Doors) -> Response:
     """POST /storage/upload/initiate: a URL to PUT the bytes to, and the one to read them from (protocol 2.3)."""
-    x = exchange_of(request.scope)
-    who = await auth.principal(x, doors.access)
+    who = await auth.principal(exchange_of(request.scope), doors.access)
+    _storage_type(request)
+    begun = await doors.uploads.begin(who, await _intent(request))
+    file_url = doors.cdn_origin + begun.upload.draft.path
+    return _json({"file_url": file_url, "upload_url": f"{file_url}?{wire.SIGNATURE_PARAMETER}={begun.signature}"})
+
+
+async def _initiate_multipart(request: Request, doors: Doors) -> Response:
+    """POST /storage/upload/initiate-multipart: clients put the part number between path and query (protocol 2.5); in
+    the GCS style they ask for each part's URL (2.6)."""
+    who = await auth.principal(exchange_of(request.scope), doors.access)
+    in_gcs_style = _storage_type(request) == "gcs"
+    begun = await doors.multipart.begin(who, await _intent(request))
+    file_url = doors.cdn_origin + begun.upload.draft.path
+    signed = f"{file_url}/multipart/{begun.upload.id}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
+    key = begun.upload.draft.path.removeprefix(wire.OBJECTS)
+    by_parts = f"{doors.api_origin}/storage/files/{key}/multipart/{begun.upload.id}"
+    return _json({"file_url": file_url, "upload_url": by_parts if in_gcs_style else signed})
+
+
+async def _gcs_part(request: Request, doors: Doors, path: str, number: int) -> Response:
+    """POST {upload_url}/{n}: the URL to PUT this part to (protocol 2.6)."""
+    who = await auth.principal(exchange_of(request.scope), doors.access)
+    begun = await doors.multipart.grant(who, path)
+    url = f"{doors.cdn_origin}{path}/{number}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
+    return _json({"upload_url": url})
+
+
+async def _gcs_complete(request: Request, doors: Doors, path: str) -> Response:
+    """POST {upload_url}/complete in the GCS style."""
+    who = await auth.principal(exchange_of(request.scope), doors.access)
+    cited, size = multipart.parse_complete(await request.body())
+    return _json(multipart.completed(doors, await doors.multipart.finish(who, path, cited, size)))
+
+
+def _object_path(key: str, upload_id: str) -> str:
+    """The multipart path of an upload; `key` is `<store>/<name>`, decoded."""
+    store, _, name = key.partition("/")
+    return f"{wire.OBJECTS}{store}/{quote_segment(name)}/multipart/{upload_id}"
+
+
+def _storage_type(request: Request) -> str:
     storage_type = request.query_params.get("storage_type") or wire.STORAGE_TYPES[0]
     if storage_type not in wire.STORAGE_TYPES:
         known = ", ".join(wire.STORAGE_TYPES)
         raise Problem(Code.VALIDATION_FAILED, f"It must be one of {known}.", where=("query", "storage_type"))
+    return storage_type
+
+
+async def _intent(request: Request) -> Intent:
+    x = exchange_of(request.scope)
     asked = _validated(await request.body())
-    begun = await doors.uploads.begin(
-        who,
-        Intent(
-            lifecycle=wire.parse_lifecycle(x.headers),
-            file_name=asked.file_name,
-            content_type=asked.content_type or None,
-            request_id=x.text(wire.SOURCE_REQUEST),
-            idempotency_key=x.text(wire.IDEMPOTENCY_KEY),
-        ),
+    return Intent(
+        lifecycle=wire.parse_lifecycle(x.headers),
+        file_name=asked.file_name,
+        content_type=asked.content_type or None,
+        request_id=x.text(wire.SOURCE_REQUEST),
+        idempotency_key=x.text(wire.IDEMPOTENCY_KEY),
     )
-    file_url = doors.cdn_origin + begun.upload.draft.path
-    return _json({"file_url": file_url, "upload_url": f"{file_url}?{wire.SIGNATURE_PARAMETER}={begun.signature}"})
 
 
 def _validated(body: bytes) -> InitiateUploadRequest:

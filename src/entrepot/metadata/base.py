@@ -89,12 +89,29 @@ class Metadata(Protocol):
         """`OPEN -> ABORTED`, its parts forgotten, their blobs left without a reference. False when it is not open."""
         ...
 
-    async def add_part(self, part: Part, blob: Blob) -> bool:
-        """Record a part and its blob. False (and nothing recorded) when the upload is not open."""
+    async def add_part(self, part: Part, blob: Blob) -> Part | None:
+        """Record a part and its blob; None (and nothing recorded) when the upload is not open. When an attempt at the
+        same number with the same ETag is there already, record nothing and return that one."""
         ...
 
     async def list_parts(self, upload_id: str) -> Sequence[Part]:
         """All attempts, by number, then by time."""
+        ...
+
+    async def segments_of_parts(self, upload_id: str) -> Mapping[str, tuple[Segment, ...]]:
+        """The segments of all attempts of an upload, in order, by blob id."""
+        ...
+
+    async def growing_uploads(self) -> Mapping[str, int]:
+        """The ids of open uploads that have parts, and how many attempts each has."""
+        ...
+
+    async def note_digest(self, upload_id: str, fingerprint: bytes, sha256: bytes) -> None:
+        """Keep the SHA-256 of a list of attempts of an upload, in place of an earlier list's."""
+        ...
+
+    async def whole_digest(self, upload_id: str, fingerprint: bytes) -> bytes | None:
+        """The SHA-256 noted for this list of attempts, None when another one, or none, was noted."""
         ...
 
     async def publish(self, obj: Object, blob: Blob, upload_id: str | None = None) -> Object | None:
@@ -116,6 +133,14 @@ class Metadata(Protocol):
 
     async def segments(self, blob_id: str) -> tuple[Segment, ...]:
         """The segments of a blob that is live, in order; empty when it is not."""
+        ...
+
+    async def undigested(self, limit: int) -> Sequence[str]:
+        """The ids of up to `limit` live blobs whose SHA-256 is not known yet."""
+        ...
+
+    async def set_digest(self, blob_id: str, sha256: bytes) -> None:
+        """Set the SHA-256 of a blob that has none."""
         ...
 
     # The keeper's work

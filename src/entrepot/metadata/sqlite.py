@@ -105,11 +105,27 @@ class SqliteMetadata:
     async def abort_upload(self, upload_id: str) -> bool:
         return await self._writer.run(lambda db: writes.abort_upload(db, upload_id))
 
-    async def add_part(self, part: Part, blob: Blob) -> bool:
+    async def add_part(self, part: Part, blob: Blob) -> Part | None:
         return await self._writer.run(lambda db: writes.add_part(db, part, blob))
 
     async def list_parts(self, upload_id: str) -> Sequence[Part]:
         return [rows.part_of(row) for row in self._reader.rows(SQL["list_parts"], upload_id)]
+
+    async def segments_of_parts(self, upload_id: str) -> Mapping[str, tuple[Segment, ...]]:
+        found: dict[str, list[Segment]] = {}
+        for blob_id, *segment in self._reader.rows(SQL["segments_of_parts"], upload_id):
+            found.setdefault(blob_id, []).append(Segment(*segment))
+        return {blob_id: tuple(segments) for blob_id, segments in found.items()}
+
+    async def growing_uploads(self) -> Mapping[str, int]:
+        return {upload_id: count for upload_id, count in self._reader.rows(SQL["growing_uploads"]) if count}
+
+    async def note_digest(self, upload_id: str, fingerprint: bytes, sha256: bytes) -> None:
+        await self._writer.run(lambda db: writes.note_digest(db, upload_id, fingerprint, sha256))
+
+    async def whole_digest(self, upload_id: str, fingerprint: bytes) -> bytes | None:
+        row = self._reader.row(SQL["whole_digest"], upload_id, fingerprint)
+        return row[0] if row else None
 
     async def publish(self, obj: Object, blob: Blob, upload_id: str | None = None) -> Object | None:
         return await self._writer.run(lambda db: writes.publish(db, obj, blob, upload_id))
@@ -121,6 +137,12 @@ class SqliteMetadata:
 
     async def segments(self, blob_id: str) -> tuple[Segment, ...]:
         return tuple(map(rows.segment_of, self._reader.rows(_SEGMENTS, blob_id)))
+
+    async def undigested(self, limit: int) -> Sequence[str]:
+        return [blob_id for (blob_id,) in self._reader.rows(SQL["undigested"], limit)]
+
+    async def set_digest(self, blob_id: str, sha256: bytes) -> None:
+        await self._writer.run(lambda db: writes.set_digest(db, blob_id, sha256))
 
     # The keeper's work
     async def expire_objects(self, now: float, limit: int) -> int:

@@ -59,12 +59,22 @@ def expire_uploads(db: apsw.Connection, now: float, limit: int) -> int:
     return len(ended)
 
 
-def add_part(db: apsw.Connection, part: Part, blob: Blob) -> bool:
+def add_part(db: apsw.Connection, part: Part, blob: Blob) -> Part | None:
     if _state_of(db, part.upload_id)[0] is not UploadState.OPEN:
-        return False
+        return None
+    if found := _fetch(db, "same_part", part.upload_id, part.number, part.etag):
+        return rows.part_of(found[0])
     nr = _add_blob(db, blob, None)
     db.execute(SQL["add_part"], rows.part_row(part, nr))
-    return True
+    return part
+
+
+def note_digest(db: apsw.Connection, upload_id: str, fingerprint: bytes, sha256: bytes) -> None:
+    _changed(db, "note_digest", upload_id, fingerprint, sha256)
+
+
+def set_digest(db: apsw.Connection, blob_id: str, sha256: bytes) -> None:
+    _changed(db, "set_digest", blob_id, sha256)
 
 
 def publish(db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None) -> Object | None:

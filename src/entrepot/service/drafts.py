@@ -34,6 +34,14 @@ class Rules:
     max_open: int = 5000
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A begun upload and the signature that lets anyone who has it finish it."""
+
+    upload: Upload
+    signature: str
+
+
 class Drafts:
     """Makes drafts and uploads, and turns drafts into objects. Clock and randomness are passed in."""
 

@@ -7,7 +7,6 @@ object exist; then the reply. A crash between leaves bytes that no row names, ne
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
@@ -17,16 +16,8 @@ from entrepot.domain.uploads import Draft, Intent, Upload, UploadKind, UploadSta
 from entrepot.metadata.base import Metadata
 from entrepot.service.access import Clock, require_account
 from entrepot.service.bodies import Body, Receiver
-from entrepot.service.drafts import Drafts, Rules, over, same_or_refused
+from entrepot.service.drafts import Begun, Drafts, Rules, over, same_or_refused
 from entrepot.storage.base import Storage
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A begun upload and the signature that lets anyone who has it finish it."""
-
-    upload: Upload
-    signature: str
 
 
 class Uploads:

@@ -69,3 +69,9 @@ DELETE FROM blobs WHERE id = ? AND state = 'dying';
 
 -- name: known_keys
 SELECT key FROM segments WHERE key IN (SELECT value FROM json_each(?));
+
+-- name: undigested
+SELECT id FROM blobs WHERE sha256 IS NULL AND state <> 'dying' ORDER BY nr LIMIT ?;
+
+-- name: set_digest
+UPDATE blobs SET sha256 = ?2 WHERE id = ?1 AND sha256 IS NULL;

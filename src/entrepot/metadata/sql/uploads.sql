@@ -52,3 +52,24 @@ ORDER BY p.number, p.received_at, p.rowid;
 
 -- name: forget_parts
 DELETE FROM parts WHERE upload_id IN (SELECT value FROM json_each(?)) RETURNING blob_nr;
+
+-- name: same_part
+SELECT p.upload_id, p.number, p.etag, p.size, p.sha256, b.id, p.received_at
+FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr
+WHERE p.upload_id = ? AND p.number = ? AND p.etag = ?;
+
+-- name: segments_of_parts
+SELECT b.id, s.key, s.size, s.blocks
+FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr JOIN segments AS s ON s.blob_nr = p.blob_nr
+WHERE p.upload_id = ?
+ORDER BY p.blob_nr, s.position;
+
+-- name: growing_uploads
+SELECT id, (SELECT count(*) FROM parts AS p WHERE p.upload_id = u.id) FROM uploads AS u
+WHERE state = 'open' AND kind = 'multipart';
+
+-- name: note_digest
+UPDATE uploads SET digest_of = ?2, digest = ?3 WHERE id = ?1;
+
+-- name: whole_digest
+SELECT digest FROM uploads WHERE id = ? AND digest_of = ?;

@@ -31,6 +31,8 @@ CREATE TABLE blobs (
     state TEXT NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'loose', 'dying'))
 ) STRICT;
 
+CREATE INDEX blobs_undigested ON blobs (nr) WHERE sha256 IS NULL;
+
 -- The sweep reads only what is on its way out, however many blobs live.
 CREATE INDEX blobs_leaving ON blobs (state) WHERE state <> 'live';
 
@@ -87,12 +89,15 @@ CREATE TABLE uploads (
     storage_id TEXT,
     idempotency_key TEXT,
     fingerprint BLOB,
+    digest_of BLOB,  -- which list of parts
+    digest BLOB,  -- the SHA-256 of their bytes
     ended_at REAL
 ) STRICT;
 
 CREATE UNIQUE INDEX uploads_idempotency ON uploads (account_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL AND state <> 'aborted';
 CREATE INDEX uploads_due ON uploads (expires_at) WHERE state = 'open';
+CREATE INDEX uploads_growing ON uploads (id) WHERE state = 'open' AND kind = 'multipart';
 CREATE INDEX uploads_open ON uploads (account_id) WHERE state = 'open';
 CREATE INDEX uploads_ended ON uploads (ended_at) WHERE ended_at IS NOT NULL;
 

@@ -1,0 +1,145 @@
+"""Multipart at the CDN's doors (protocol 2.5, 3.2-3.4): create, part, complete, and our list and abort.
+
+| Path                                       | Method | Handler  |
+|--------------------------------------------|--------|----------|
+| /files/upload/multipart                    | POST   | create   |
+| <object path>/multipart/<upload>/<number>  | PUT    | part     |
+| <object path>/multipart/<upload>/complete  | POST   | complete |
+| <object path>/multipart/<upload>           | GET    | listing  |
+| <object path>/multipart/<upload>           | DELETE | abort    |
+
+All but create take the signature of the upload or the credential of its account.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from entrepot import wire
+from entrepot.api import auth
+from entrepot.api.cdn import body_of, canonical_path, declared_type, facts
+from entrepot.api.doors import Doors
+from entrepot.api.exchange import Exchange
+from entrepot.api.responses import CORS, NO_STORE
+from entrepot.domain.errors import Code, Problem
+from entrepot.domain.multipart import Cited
+from entrepot.domain.objects import Object
+from entrepot.domain.uploads import Intent, Part
+
+# 10,000 parts of about 120 bytes each.
+MAX_LIST_BYTES = 4 * 1024 * 1024
+
+
+async def create(x: Exchange, doors: Doors) -> None:
+    """POST /files/upload/multipart: no body; Content-Type is that of the future file."""
+    who = await auth.principal(x, doors.access)
+    intent = Intent(
+        lifecycle=wire.parse_lifecycle(x.headers),
+        file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
+        content_type=declared_type(x),
+        request_id=x.text(wire.SOURCE_REQUEST),
+        idempotency_key=x.text(wire.IDEMPOTENCY_KEY),
+    )
+    upload = (await doors.multipart.begin(who, intent)).upload
+    url = doors.cdn_origin + upload.draft.path
+    await x.json(200, {"access_url": url, "uploadId": upload.id, "expires_at": wire.timestamp(upload.expires_at)})
+
+
+async def part(x: Exchange, doors: Doors) -> None:
+    """PUT a part: both an ETag header (Python) and JSON with partNumber and etag (JavaScript)."""
+    base, _, last = canonical_path(x).rpartition("/")
+    who = await auth.writer(x, doors.access, base)
+    done = await doors.multipart.write(who, base, _number(last), body_of(x, doors))
+    await x.json(
+        200,
+        {"partNumber": done.number, "etag": done.etag, "size": done.size},
+        [(b"etag", f'"{done.etag}"'.encode())],
+    )
+
+
+async def complete(x: Exchange, doors: Doors) -> None:
+    """POST complete, of any content type (protocol C11). Retried completes get the same reply."""
+    base = canonical_path(x).rpartition("/")[0]
+    who = await auth.writer(x, doors.access, base)
+    cited, size = parse_complete(await _small_body(x, doors))
+    obj = await doors.multipart.finish(who, base, cited, size)
+    await x.json(200, completed(doors, obj))
+
+
+async def listing(x: Exchange, doors: Doors) -> None:
+    """GET the upload: which parts are held, for a client that goes on after a break."""
+    path = canonical_path(x)
+    who = await auth.writer(x, doors.access, path)
+    found = await doors.multipart.list(who, path)
+    await x.json(
+        200,
+        {
+            "uploadId": found.upload.id,
+            "access_url": doors.cdn_origin + found.upload.draft.path,
+            "state": found.upload.state.value,
+            "expires_at": wire.timestamp(found.upload.expires_at),
+            "parts": [_described(each) for each in found.parts],
+        },
+    )
+
+
+async def abort(x: Exchange, doors: Doors) -> None:
+    """DELETE the upload: its parts are freed."""
+    path = canonical_path(x)
+    who = await auth.writer(x, doors.access, path)
+    await doors.multipart.abort(who, path)
+    await x.reply(204, [NO_STORE, *CORS])
+
+
+def completed(doors: Doors, obj: Object) -> dict[str, Any]:
+    """The reply of every complete."""
+    return {"access_url": doors.cdn_origin + obj.path, "uploaded": True, **facts(obj)}
+
+
+def parse_complete(raw: bytes) -> tuple[list[Cited], int | None]:
+    """`{"parts": [{"partNumber": 1, "etag": "..."}], "size": n}`; `part_number` in the GCS style (protocol 2.6)."""
+    try:
+        value = json.loads(raw)
+        parts = value["parts"]
+        cited = [_cited(each) for each in parts]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        message = 'It must be JSON like {"parts": [{"partNumber": 1, "etag": "..."}]}.'
+        raise Problem(Code.VALIDATION_FAILED, message, where=("body", "parts")) from None
+    size = value.get("size")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+        raise Problem(Code.VALIDATION_FAILED, "It must be a number of bytes.", where=("body", "size"))
+    return cited, size
+
+
+def _cited(value: Any) -> Cited:
+    number = value["partNumber"] if "partNumber" in value else value["part_number"]
+    etag = value.get("etag")
+    if not isinstance(number, int) or isinstance(number, bool) or not isinstance(etag, str | None):
+        raise TypeError
+    return Cited(number, etag)
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise Problem(Code.VALIDATION_FAILED, "It must be a whole number from 1.", where=("path", "part_number"))
+    return int(text)
+
+
+async def _small_body(x: Exchange, doors: Doors) -> bytes:
+    received = bytearray()
+    async for chunk in x.body(doors.stall_timeout):
+        received += chunk
+        if len(received) > MAX_LIST_BYTES:
+            raise Problem(Code.TOO_LARGE, f"The list of parts is larger than {MAX_LIST_BYTES} bytes.")
+    return bytes(received)
+
+
+def _described(part: Part) -> dict[str, Any]:
+    return {
+        "partNumber": part.number,
+        "etag": part.etag,
+        "size": part.size,
+        "digest": f"sha256:{part.sha256.hex()}",
+        "received_at": wire.timestamp(part.received_at),
+    }

@@ -1,0 +1,193 @@
+"""Multipart uploads: parts in any order, each an immutable attempt; finish writes a list and copies nothing.
+
+Every multipart door (CDN, REST, GCS style) comes here. A part is durable when it is acknowledged; a retry is another
+attempt beside it; `finish` cites the attempt it means by its ETag. What arrives during or after finish changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from entrepot.domain.acl import Principal
+from entrepot.domain.errors import Code, Problem, not_found
+from entrepot.domain.multipart import MAX_PARTS, Cited, choose, etag_of, fingerprint
+from entrepot.domain.objects import Object
+from entrepot.domain.signing import Claims, Signer
+from entrepot.domain.uploads import Intent, Part, Upload, UploadKind, UploadState
+from entrepot.metadata.base import Metadata
+from entrepot.service.access import Clock, require_account
+from entrepot.service.bodies import HEAD_SIZE, Body, Receiver
+from entrepot.service.drafts import Begun, Drafts, Rules, over
+from entrepot.storage.base import Storage, Stored
+
+# How long `finish` waits for the digest of the whole, which follows the parts; then the object goes without at first.
+DIGEST_WAIT = 3.0
+DIGEST_LOOK = 0.05
+# Signed paths of a multipart upload are all below this one.
+MULTIPART = "/multipart/"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An upload and its acknowledged parts, by number, then by time."""
+
+    upload: Upload
+    parts: Sequence[Part]
+
+
+class Multipart:
+    """Begin, write, finish, abort, list."""
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        storage: Storage,
+        signer: Signer,
+        rules: Rules,
+        clock: Clock,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._metadata = metadata
+        self._storage = storage
+        self._receiver = Receiver(storage, rules.max_upload)
+        self._drafts = Drafts(metadata, rules, clock, random)
+        self._signer = signer
+        self._rules = rules
+        self._clock = clock
+
+    async def begin(self, who: Principal, intent: Intent) -> Begun:
+        """Open an upload whose URL can be given out at once; nothing can be read there before it is finished.
+
+        The signature is good for all paths below the upload's: parts, finish, list and abort.
+        """
+        require_account(who)
+        upload = await self._drafts.begin(who, intent, UploadKind.MULTIPART, await self._storage.begin())
+        return self._begun(upload)
+
+    async def grant(self, who: Principal, path: str) -> Begun:
+        """The signature of an upload that its account began, for another client to go on with."""
+        return self._begun(await self._open(who, path))
+
+    async def write(self, who: Principal, path: str, number: int, body: Body) -> Part:
+        """Store one attempt at one part. The same bytes again give the same part.
+
+        Raises Problem: NOT_FOUND for an upload of somebody else, GONE when its time is over, ALREADY_PUBLISHED after
+        finish, VALIDATION_FAILED for a number that is not in 1 to 10,000.
+        """
+        upload = await self._open(who, path)
+        if not 1 <= number <= MAX_PARTS:
+            message = f"It must be from 1 to {MAX_PARTS}."
+            raise Problem(Code.VALIDATION_FAILED, message, where=("path", "part_number"))
+        self._check_open(upload)
+        write = partial(self._storage.write_part, upload.storage_id or "", number)
+        facts = {"object": upload.draft.object_id, "account": upload.draft.account_id, "part": str(number)}
+        received = await self._receiver.receive_by(write, body, {**facts, "name": upload.draft.name})
+        return await self._record(upload, number, received.stored)
+
+    async def finish(self, who: Principal, path: str, cited: Sequence[Cited], size: int | None = None) -> Object:
+        """Publish the cited attempts as one object. Repeated and concurrent calls give one object.
+
+        Raises Problem: INVALID_PARTS naming every number that is missing, doubled or foreign, EMPTY_PART,
+        SIZE_MISMATCH when `size` is not the sum; the upload stays open then.
+        """
+        upload = await self._open(who, path)
+        if upload.state is UploadState.PUBLISHED:
+            return await self._published(upload)
+        self._check_open(upload)
+        parts = choose(await self._metadata.list_parts(upload.id), cited)
+        total = sum(part.size for part in parts)
+        if size is not None and size != total:
+            message = f"The parts have {total} bytes together, {size} were declared."
+            raise Problem(Code.SIZE_MISMATCH, message)
+        segments = await self._metadata.segments_of_parts(upload.id)
+        stored = [Stored(segments.get(part.blob_id, ()), part.size, part.sha256) for part in parts]
+        if any(sum(s.size for s in each.segments) != each.size for each in stored):
+            return await self._published(upload)  # another call was first, and took the parts
+        blob = self._drafts.blob(
+            await self._storage.seal(upload.storage_id or "", stored), total, await self._digest(upload, parts)
+        )
+        return await self._drafts.publish(upload.draft, None, await self._head(stored), blob, upload.id)
+
+    async def abort(self, who: Principal, path: str) -> None:
+        """End an upload and free its parts. Repeatable; a published one stays as it is (ALREADY_PUBLISHED)."""
+        upload = await self._open(who, path)
+        if upload.state is UploadState.PUBLISHED:
+            raise _published()
+        await self._metadata.abort_upload(upload.id)
+        await self._storage.abort(upload.storage_id or "")
+
+    async def list(self, who: Principal, path: str) -> Listing:
+        """The parts that are held, so that a client can go on after its own death or the server's."""
+        upload = await self._open(who, path)
+        return Listing(upload, await self._metadata.list_parts(upload.id))
+
+    def _begun(self, upload: Upload) -> Begun:
+        claims = Claims(self._rules.purpose, upload.draft.key_id, int(upload.expires_at), path_of(upload))
+        return Begun(upload, self._signer.sign(claims))
+
+    async def _open(self, who: Principal, path: str) -> Upload:
+        """The upload at a multipart path, if `who` may act on it: by its signature, or as its account."""
+        if who.upload_path is not None and who.upload_path != path:
+            raise Problem(Code.FORBIDDEN, "This signature is for another upload.")
+        if who.upload_path is None:
+            require_account(who)
+        upload = await self._metadata.upload(path.rpartition("/")[2])
+        mine = upload is not None and upload.draft.account_id == who.account_id and path_of(upload) == path
+        if upload is None or not mine or upload.kind is not UploadKind.MULTIPART:
+            raise not_found()
+        return upload
+
+    def _check_open(self, upload: Upload) -> None:
+        if upload.state is UploadState.PUBLISHED:
+            raise _published()
+        if upload.state is UploadState.ABORTED or self._clock() >= upload.expires_at:
+            raise over()
+
+    async def _record(self, upload: Upload, number: int, stored: Stored) -> Part:
+        blob = self._drafts.blob(stored.segments, stored.size, stored.sha256)
+        etag = etag_of(stored.sha256)
+        part = Part(upload.id, number, etag, stored.size, stored.sha256, blob.id, self._clock())
+        kept = await self._metadata.add_part(part, blob)
+        if kept is None or kept.blob_id != blob.id:
+            await self._receiver.discard(stored)
+        if kept is None:
+            self._check_open(await self._metadata.upload(upload.id) or upload)
+            raise over()
+        return kept
+
+    async def _published(self, upload: Upload) -> Object:
+        obj = await self._metadata.object(upload.draft.object_id)
+        if obj is None:
+            raise over()
+        return obj
+
+    async def _head(self, stored: Sequence[Stored]) -> bytes:
+        """The first bytes of the object, which decide what it is."""
+        for segment in (s for each in stored for s in each.segments):
+            pieces = self._storage.read(segment.key, 0, min(HEAD_SIZE, segment.size))
+            return b"".join([piece async for piece in pieces])
+        return b""
+
+    async def _digest(self, upload: Upload, parts: Sequence[Part]) -> bytes | None:
+        """The SHA-256 of the whole: of one part, its own; else the keeper's, which may need a moment for the tail."""
+        if len(parts) == 1:
+            return parts[0].sha256
+        wanted = fingerprint(parts)
+        deadline = asyncio.get_running_loop().time() + DIGEST_WAIT
+        while (found := await self._metadata.whole_digest(upload.id, wanted)) is None:
+            if asyncio.get_running_loop().time() >= deadline:
+                return None
+            await asyncio.sleep(DIGEST_LOOK)
+        return found
+
+
+def path_of(upload: Upload) -> str:
+    """The path that all requests of a multipart upload are below."""
+    return f"{upload.draft.path}{MULTIPART}{upload.id}"
+
+
+def _published() -> Problem:
+    return Problem(Code.ALREADY_PUBLISHED, "This upload is finished; its content does not change any more.")
