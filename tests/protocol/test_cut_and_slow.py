@@ -13,7 +13,7 @@ import pytest
 
 from support.inside import rows, unnamed_files
 from support.server import Server
-from support.talk import Line, Talk, eventually, line
+from support.talk import Talk, eventually, line
 
 MIB = 1024 * 1024
 
@@ -109,7 +109,7 @@ def test_a05_an_endless_body_without_length_is_413_at_the_limit_with_flat_memory
                 endless.send_chunk(piece)
                 peak = max(peak, sum(psutil.Process(pid).memory_info().rss for pid in pids))
             pytest.fail("256 MiB were taken, 8 are the limit")
-        reply = endless.reply("POST")
+        reply = endless.answer("POST")
     assert (reply.status, reply.json()["code"]) == (413, "too_large")
     assert peak - before < 64 * MIB
 
@@ -125,7 +125,7 @@ def test_a08_the_limit_is_exact_to_the_byte(tiny: Talk, chunked: bool) -> None:
         if chunked:
             over.send_chunk(bytes(8 * MIB))
             over.send_chunk(b"1")
-        assert over.reply("POST").status == 413
+        assert over.answer("POST").status == 413
 
 
 def test_a_length_beyond_any_number_is_refused(tiny: Talk) -> None:
@@ -133,7 +133,8 @@ def test_a_length_beyond_any_number_is_refused(tiny: Talk) -> None:
         with line(tiny.server) as strange:
             strange.send_head("POST", "/files/upload", **tiny.key, content_length=length)
             strange.send(b"12345")
-            strange.half_close()
+            with contextlib.suppress(OSError):  # it may have been closed at once
+                strange.half_close()
             answer = strange.rest()
         assert not answer.startswith(b"HTTP/1.1 5"), length
 
@@ -167,14 +168,14 @@ def test_a06_a_client_that_asks_first_and_may_is_told_to_go_on(tiny: Talk) -> No
         asking.send_head("POST", "/files/upload", **tiny.key, content_length="5", expect="100-continue")
         assert asking.receive_exactly(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
         asking.send(b"hello")
-        assert asking.reply("POST").status == 200
+        assert asking.answer("POST").status == 200
 
 
 def test_a_client_that_writes_first_and_reads_later_still_sees_the_refusal(tiny: Talk) -> None:
     with line(tiny.server) as writer:
         writer.send_head("POST", "/files/upload", authorization="Key a:b", content_length=str(MIB // 2))
         writer.send(bytes(MIB // 2))
-        assert writer.reply("POST").status == 401
+        assert writer.answer("POST").status == 401
 
 
 # Slow clients
@@ -186,7 +187,7 @@ def test_a24_a_slow_but_honest_sender_succeeds_however_long_it_takes(tiny: Talk)
         for i in range(8):
             time.sleep(0.4)  # 3.2 seconds in all: longer than the time-out for one silence
             slow.send(b"%d" % i)
-        reply = slow.reply("POST")
+        reply = slow.answer("POST")
     assert reply.status == 200
     assert tiny.get(reply.json()["access_url"]).body == b"01234567"
 
@@ -195,7 +196,7 @@ def test_a_sender_that_falls_silent_gets_408_and_leaves_no_bytes(tiny: Talk) -> 
     with one_more_outcome(tiny.server, "timed_out"), line(tiny.server) as silent:
         silent.send_head("POST", "/files/upload", **tiny.key, content_length="4000000")
         silent.send(b"x" * 3 * MIB)
-        reply = silent.reply("POST")
+        reply = silent.answer("POST")
     assert (reply.status, reply.json()["code"]) == (408, "timed_out")
 
 
@@ -203,7 +204,7 @@ def test_e17_readers_that_take_nothing_are_cut_while_others_are_served(tiny: Tal
     url = tiny.upload(bytes(8 * MIB))
     path = url.partition(str(tiny.server.port))[2]
     before = outcomes(tiny.server).count("client_gone")
-    readers = [Line(tiny.server, receive_buffer=4096) for _ in range(40)]
+    readers = [line(tiny.server, receive_buffer=4096) for _ in range(40)]
     try:
         for reader in readers:
             reader.send_head("GET", path)

@@ -6,7 +6,8 @@ import json
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
+from itertools import product
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -123,12 +124,10 @@ def test_a28_a_bad_lifecycle_is_422_that_names_header_and_field_on_every_route(
     assert rows(talk.server, "SELECT (SELECT count(*) FROM objects), (SELECT count(*) FROM uploads)") == before
 
 
-def test_a28_a_header_too_large_for_any_server_is_refused_without_a_fault(talk: Talk) -> None:
+def test_a28_a_huge_header_is_refused_like_any_bad_one(talk: Talk) -> None:
     with line(talk.server) as huge:
-        huge.send_head("POST", "/files/upload", **talk.key, content_length="0", x_fal_object_lifecycle="[" * 300_000)
-        answer = huge.rest()
-    assert not answer.startswith(b"HTTP/1.1 5")
-    assert not answer.startswith(b"HTTP/1.1 2")
+        huge.send_head("POST", "/files/upload", **talk.key, content_length="0", x_fal_object_lifecycle="[" * 100_000)
+        assert huge.answer("POST").status == 422
 
 
 # Lifetime
@@ -180,8 +179,8 @@ def test_e04_a_file_that_expires_while_it_is_read_is_finished_or_cut_and_never_e
     data = bytes(range(256)) * 4 * 1024 * 8  # 8 MiB: more than the sockets' buffers hold
     url = talk.upload(data, x_fal_object_lifecycle='{"expiration_duration_seconds": 1}')
     (path,) = segments_of(small, url)
-    with line(small, receive_buffer=4096) as reader:
-        reader.send_head("GET", urlsplit(url).path, range=f"bytes=0-{len(data) - 1}")
+    with line(small, receive_buffer=65536) as reader:
+        reader.send_head("GET", urlsplit(url).path, range=f"bytes=0-{len(data) - 1}", connection="close")
         head = reader.receive_exactly(4096)
         assert head.startswith(b"HTTP/1.1 206 ")
         eventually(lambda: not path.exists())
@@ -225,15 +224,13 @@ def test_an_owner_reads_by_key_and_by_token(talk: Talk) -> None:
 
 def test_rules_decide_for_one_account_by_nickname_and_the_default_for_the_others(talk: Talk, stranger: str) -> None:
     theirs = {"authorization": f"Key {stranger}"}
-    allowed = _acl("forbid", ("bob", "allow"))
-    refused = _acl("allow", ("bob", "forbid"))
-    hidden = _acl("allow", ("id-of-bob", "hide"))
-    url = talk.upload(DATA, x_fal_object_lifecycle=allowed)
-    assert (talk.get(url).status, talk.get(url, **theirs).status) == (403, 200)
-    url = talk.upload(DATA, x_fal_object_lifecycle=refused)
-    assert (talk.get(url).status, talk.get(url, **theirs).status) == (200, 403)
-    url = talk.upload(DATA, x_fal_object_lifecycle=hidden)
-    assert (talk.get(url).status, talk.get(url, **theirs).status) == (200, 404)
+    for acl, others, bob in (
+        (_acl("forbid", ("bob", "allow")), 403, 200),
+        (_acl("allow", ("bob", "forbid")), 200, 403),
+        (_acl("allow", ("id-of-bob", "hide")), 200, 404),
+    ):
+        url = talk.upload(DATA, x_fal_object_lifecycle=acl)
+        assert (talk.get(url).status, talk.get(url, **theirs).status) == (others, bob)
 
 
 def test_a_rule_for_an_unknown_user_is_dropped(talk: Talk) -> None:
@@ -247,15 +244,15 @@ def test_no_variant_of_a_read_passes_by_the_rules(talk: Talk, stranger: str, acl
     url = talk.upload(DATA, x_fal_object_lifecycle=acl)
     etag = talk.get(url, **talk.key).headers["etag"]
     expected = 403 if acl == FORBID else 404
-    for credential in ({}, {"authorization": f"Key {stranger}"}, {"authorization": talk.token(authorization=f"Key {stranger}")}):
-        for headers in ({}, {"range": "bytes=0-0"}, {"if_none_match": etag}, {"if_none_match": "*"}, {"if_match": '"x"'}):
-            for target in (url, url + "?download=1", url + "?signature=x"):
-                for method in ("GET", "HEAD"):
-                    reply = talk.ask(method, target, {k.replace("_", "-"): v for k, v in {**headers, **credential}.items()})
-                    assert reply.status == expected
-                    assert reply.headers["cache-control"] == "no-store"
-                    assert "etag" not in reply.headers
-                    assert "repr-digest" not in reply.headers
+    theirs = f"Key {stranger}"
+    credentials = [{}, {"authorization": theirs}, {"authorization": talk.token(authorization=theirs)}]
+    conditions = [{}, {"range": "bytes=0-0"}, {"if-none-match": etag}, {"if-none-match": "*"}, {"if-match": '"x"'}]
+    targets = [url, url + "?download=1", url + "?signature=x"]
+    for credential, condition, target, method in product(credentials, conditions, targets, ("GET", "HEAD")):
+        reply = talk.ask(method, target, {**condition, **credential})
+        assert reply.status == expected
+        assert reply.headers["cache-control"] == "no-store"
+        assert not {"etag", "repr-digest", "last-modified"} & reply.headers.keys()
 
 
 def test_c07_what_a_client_has_in_its_cache_is_never_confirmed_after_access_ended(talk: Talk) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import socket
 import ssl
-import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from support import rawhttp
 from support.server import Server
 
 Value = str | bytes
@@ -106,72 +104,44 @@ class Talk:
         return f"Bearer {reply.json()['token']}"
 
 
-class Line:
-    """One TCP connection, byte by byte."""
-
-    def __init__(self, server: Server, receive_buffer: int = 0) -> None:
-        self.socket = socket.socket()
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(SECONDS)
-        self.socket.connect(("127.0.0.1", server.port))
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+class Line(rawhttp.Connection):
+    """One TCP connection to a server, byte by byte, with short words for what most tests say and hear."""
 
     def send_head(self, method: str, target: str, **headers: Value) -> None:
-        """A request's head, with a Host header unless one is given."""
-        fields = {"host": "test", **_named(headers)}
-        lines = [f"{name}: ".encode() + (v if isinstance(v, bytes) else v.encode()) for name, v in fields.items()]
-        self.send(b"\r\n".join([f"{method} {target} HTTP/1.1".encode(), *lines, b"", b""]))
+        self.send(rawhttp.request(method, target, _named(headers)))
 
     def send_chunk(self, data: bytes) -> None:
-        self.send(b"%x\r\n%s\r\n" % (len(data), data))
-
-    def receive(self, size: int) -> bytes:
-        """Up to `size` bytes; b"" at the end, however it came."""
-        with contextlib.suppress(ConnectionResetError):
-            return self.socket.recv(size)
-        return b""
+        self.send(rawhttp.chunk(data))
 
     def receive_exactly(self, size: int) -> bytes:
+        """So many bytes, or fewer at the end of the connection."""
         data = b""
-        while len(data) < size and (more := self.receive(size - len(data))):
+        while len(data) < size and (more := self._received(size - len(data))):
             data += more
         return data
 
     def rest(self) -> bytes:
-        """All until the end of the connection."""
-        return b"".join(iter(lambda: self.receive(1 << 20), b""))
+        """All until the end of the connection, however it came."""
+        return b"".join(iter(lambda: self._received(1 << 20), b""))
 
-    def reply(self, method: str = "GET") -> Reply:
-        """The next whole answer, after any interim ones. Nothing after it may be read from this line."""
-        got = http.client.HTTPResponse(self.socket, method=method)
-        got.begin()
-        pairs = [(name.lower(), value) for name, value in got.getheaders()]
-        return Reply(got.status, dict(pairs), got.read(), pairs)
+    def answer(self, method: str = "GET") -> Reply:
+        """The next whole answer, after any interim ones."""
+        got = self.reply(method)
+        pairs = [(name.decode().lower(), value.decode("latin-1")) for name, value in got.headers]
+        return Reply(got.status, dict(pairs), got.body, pairs)
 
-    def half_close(self) -> None:
-        with contextlib.suppress(OSError):  # the other side may have closed already
-            self.socket.shutdown(socket.SHUT_WR)
-
-    def reset(self) -> None:
-        """Close with a RST."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
-
-    def close(self) -> None:
-        self.socket.close()
+    def _received(self, most: int) -> bytes:
+        try:
+            return self.receive(most)
+        except ConnectionResetError:
+            return b""
 
 
-@contextlib.contextmanager
-def line(server: Server, receive_buffer: int = 0) -> Iterator[Line]:
-    """A connection for one `with` block."""
-    made = Line(server, receive_buffer)
-    try:
-        yield made
-    finally:
-        made.close()
+def line(server: Server, receive_buffer: int = 0) -> Line:
+    """A connection, closed at the end of its `with` block."""
+    made = Line.open(server.port, seconds=SECONDS, receive_buffer=receive_buffer)
+    assert isinstance(made, Line)
+    return made
 
 
 def _named(headers: Mapping[str, Value]) -> dict[str, Value]:

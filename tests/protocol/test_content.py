@@ -1,0 +1,127 @@
+"""What a browser may show of a stranger's bytes: hostile.md C01-C03, with a real browser where there is one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.talk import Talk
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
+HTML = b"<!DOCTYPE html><html><body><script>document.title='ran'</script></body></html>"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>document.title="ran"</script></svg>'
+XSLT = b'<?xml version="1.0"?><?xml-stylesheet type="text/xsl" href="#x"?><a xmlns:xsl="x"/>'
+XHTML = b'<html xmlns="http://www.w3.org/1999/xhtml"><head><script>document.title="ran"</script></head></html>'
+PDF = b"%PDF-1.7\n1 0 obj<</OpenAction<</S/JavaScript/JS(app.alert(1))>>>>endobj"
+UTF7 = b"+ADw-script+AD4-document.title='ran'+ADw-/script+AD4-"
+MHTML = (
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/related; boundary=x\r\n\r\n--x\r\nContent-Type: text/html\r\n\r\n"
+    + HTML
+)
+
+ACTIVE = {
+    "html": (HTML, "text/html"),
+    "svg": (SVG, "image/svg+xml"),
+    "xml with xslt": (XSLT, "application/xml"),
+    "xhtml": (XHTML, "application/xhtml+xml"),
+    "pdf": (PDF, "application/pdf"),
+    "utf-7": (UTF7, "text/html;charset=utf-7"),
+    "utf-7 text": (UTF7, "text/plain;charset=utf-7"),
+    "mhtml": (MHTML, "multipart/related"),
+    "message": (MHTML, "message/rfc822"),
+    "javascript": (b"document.title='ran'", "text/javascript"),
+}
+POLYGLOTS = {
+    "gif and javascript": (b"GIF89a/*" + bytes(20) + b"*/=1;document.title='ran'", "text/javascript"),
+    "gif and html": (b"GIF89a" + HTML, "text/html"),
+    "pdf and html": (b"%PDF-1.7\n" + HTML, "text/html"),
+    "png and html": (PNG + HTML, "text/html"),
+    "html that claims to be a gif": (HTML, "image/gif"),
+    "svg that claims to be a png": (SVG, "image/png"),
+    "javascript that claims to be text, then html": (HTML, "text/plain"),
+}
+
+
+def assert_guarded(talk: Talk, url: str) -> None:
+    for method in ("GET", "HEAD"):
+        headers = talk.ask(method, url).headers
+        assert headers["content-disposition"].startswith("attachment")
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"].startswith("sandbox;")
+
+
+# Bytes that are plain text, whatever else they were declared to be: shown as text, which runs nowhere.
+LETTERS = {"utf-7", "utf-7 text", "mhtml", "message", "javascript"}
+
+
+@pytest.mark.parametrize("kind", ACTIVE)
+def test_c01_active_content_is_an_attachment_in_a_sandbox_as_itself_and_as_a_png(talk: Talk, kind: str) -> None:
+    data, content_type = ACTIVE[kind]
+    for declared in (content_type, "image/png"):
+        assert_guarded(talk, talk.upload(data, content_type=declared))
+
+
+@pytest.mark.parametrize("kind", ACTIVE)
+def test_c01_active_content_without_a_type_is_an_attachment_or_plain_text(talk: Talk, kind: str) -> None:
+    for headers in ({}, {"content_type": "application/octet-stream"}):
+        url = talk.upload(ACTIVE[kind][0], **headers)
+        if kind in LETTERS:
+            assert talk.get(url).headers["content-type"] == "text/plain"
+        else:
+            assert_guarded(talk, url)
+
+
+@pytest.mark.parametrize("kind", POLYGLOTS)
+def test_c02_a_polyglot_is_never_shown_in_place_under_the_type_that_runs(talk: Talk, kind: str) -> None:
+    data, content_type = POLYGLOTS[kind]
+    assert_guarded(talk, talk.upload(data, content_type=content_type))
+
+
+def test_c02_a_polyglot_is_shown_only_as_the_safe_type_that_it_says_and_looks_like(talk: Talk) -> None:
+    data, _ = POLYGLOTS["gif and javascript"]
+    headers = talk.get(talk.upload(data, content_type="image/gif")).headers
+    assert headers["content-type"] == "image/gif"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"].startswith("sandbox;")
+
+
+@pytest.mark.parametrize("declared", ["audio/wav", "video/mp4", "text/plain"])
+def test_c03_a_contradiction_keeps_its_declared_type_and_becomes_an_attachment(talk: Talk, declared: str) -> None:
+    url = talk.upload(PNG, content_type=declared, x_fal_file_name="a.mp4")
+    assert talk.get(url).headers["content-type"] == declared
+    assert_guarded(talk, url)
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type"), [(PNG, "image/png"), (b"GIF89a" + bytes(20), "image/gif"), (b"some words", "text/plain")]
+)
+def test_a_safe_type_whose_bytes_agree_is_shown_in_place(talk: Talk, data: bytes, content_type: str) -> None:
+    headers = talk.get(talk.upload(data, content_type=content_type)).headers
+    assert "content-disposition" not in headers
+    assert headers["content-type"] == content_type
+
+
+# In a browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+def dumped(url: str, profile: Path) -> str:
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no browser tries to run uploads")
+def test_c01_no_script_of_an_upload_runs_in_a_browser(talk: Talk, tmp_path: Path) -> None:
+    page = tmp_path / "own.html"
+    page.write_text("<script>document.title='ran'</script>")
+    assert "<title>ran</title>" in dumped(page.as_uri(), tmp_path / "profile"), "the browser runs scripts at all"
+    for kind, (data, content_type) in {**ACTIVE, **POLYGLOTS}.items():
+        for declared in (content_type, "image/png"):
+            url = talk.upload(data, content_type=declared)
+            assert "<title>ran</title>" not in dumped(url, tmp_path / "profile"), (kind, declared)
