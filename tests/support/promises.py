@@ -61,12 +61,15 @@ class Deeds:
 
 
 @contextlib.asynccontextmanager
-async def opened(root: Path, now: float, *, segment_size: int = 4096, threads: int = 1) -> AsyncIterator[Deeds]:
+async def opened(
+    root: Path, now: float, *, segment_size: int = 4096, threads: int = 1, vfs: str | None = None
+) -> AsyncIterator[Deeds]:
+    """One process on a home, as long as the block lasts."""
     home = Home.open(root)
     signer = Signer(home.signing_secret())
     lock = home.lock_shared()
     incarnation = Incarnation(home)
-    metadata = SqliteMetadata(home.catalogue, lock_path=home.catalogue_lock, checkpoints=True)
+    metadata = SqliteMetadata(home.catalogue, lock_path=home.catalogue_lock, checkpoints=True, vfs=vfs)
     storage = LocalStorage(home.blobs, incarnation.id, threads=threads, segment_size=segment_size)
     rules = Rules(home.store, wire.OBJECTS, wire.UPLOAD_SIGNATURE, 1 << 30, 3600.0)
     deeds = Deeds(
