@@ -38,6 +38,7 @@ from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Access
 from entrepot.service.accounts import Accounts
+from entrepot.service.bodies import Slots
 from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
@@ -102,11 +103,14 @@ def doors_of(node: Node, settings: Settings) -> Doors:
         upload_ttl=settings.upload_ttl,
         multipart_ttl=settings.multipart_ttl,
         max_open=settings.max_open_uploads,
+        max_bodies=settings.max_uploads,
+        quota=settings.account_quota,
     )
+    slots = Slots(rules.max_bodies)
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
-        uploads=Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes),
-        multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes),
+        uploads=Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
+        multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
         objects=Objects(node.metadata, node.storage, time.time, settings.cache_size),
         health=Health(node.metadata, node.storage),
         api_origin=settings.api_origin,

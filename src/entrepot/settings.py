@@ -84,6 +84,8 @@ class Settings:
     tls_key: Path | None = _setting(_path, "private key of the certificate (PEM)")
     max_upload: int = _setting(parse_size, "largest single upload", 50 * 1024**3, low=1)
     reserve: int = _setting(parse_size, "free disk space below which uploads get 507", 256 * 1024**2, low=0)
+    max_uploads: int = _setting(int, "bodies that a worker takes in at once; more wait, or get 429", 128, low=1)
+    account_quota: int | None = _setting(parse_size, "bytes that an account may store (default: no bound)", low=0)
     upload_ttl: float = _setting(float, "life of an unfinished upload and of its signed URL", 86_400, low=1)
     multipart_ttl: float = _setting(
         float, "life of an unfinished multipart upload and of its signature", 604_800, low=1

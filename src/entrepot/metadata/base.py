@@ -45,6 +45,10 @@ class Metadata(Protocol):
 
     async def account(self, account_id: str) -> Account | None: ...
 
+    async def usage(self, account_id: str) -> int:
+        """Bytes that the account holds: its objects that have bytes, and the parts of its open uploads."""
+        ...
+
     async def account_ids(self, users: Collection[str]) -> Mapping[str, str]:
         """Map each of these nicknames or account ids that exists to its account id."""
         ...

@@ -67,6 +67,10 @@ class SqliteMetadata:
         row = self._reader.row(SQL["account"], account_id)
         return None if row is None else rows.account_of(row)
 
+    async def usage(self, account_id: str) -> int:
+        row = self._reader.row(SQL["usage"], account_id)
+        return int(row[0]) if row else 0
+
     async def account_ids(self, users: Collection[str]) -> Mapping[str, str]:
         return dict(self._reader.rows(SQL["account_ids"], rows.array(users)))
 
@@ -113,7 +117,8 @@ class SqliteMetadata:
 
     async def segments_of_parts(self, upload_id: str) -> Mapping[str, tuple[Segment, ...]]:
         found: dict[str, list[Segment]] = {}
-        for blob_id, *segment in self._reader.rows(SQL["segments_of_parts"], upload_id):
+        held = self._reader.rows(SQL["segments_of_parts"], upload_id)
+        for blob_id, _, *segment in sorted(held, key=lambda row: row[:2]):
             found.setdefault(blob_id, []).append(Segment(*segment))
         return {blob_id: tuple(segments) for blob_id, segments in found.items()}
 

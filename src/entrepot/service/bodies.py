@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,6 +15,7 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.storage.base import Hash, Storage, Stored
 
 HEAD_SIZE = 4096  # bytes that decide what a file is
+PATIENCE = 200.0  # seconds that a body waits for a slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +44,61 @@ class Received:
 Write = Callable[[AsyncIterator[bytes], Mapping[str, str], list[Hash]], Awaitable[Stored]]
 
 
+class Slots:
+    """How many bodies a process takes in at once: each needs a few MiB while it does (I9)."""
+
+    def __init__(self, number: int) -> None:
+        self._free = asyncio.Semaphore(number)
+
+    def refuse_when_full(self) -> None:
+        """Raise Problem(RATE_LIMITED) when a body would have to wait: only for requests that clients repeat."""
+        if self._free.locked():
+            message = "The server takes in as many bodies as it can."
+            raise Problem(Code.RATE_LIMITED, message, fix="Send it again after a moment.", retry_after=1)
+
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """Wait for a slot, unread: the client feels a slow line. Stock clients send a part once and give up after
+        300 seconds, so the wait ends before, and the body is then taken all the same."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._free.acquire()
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 class Receiver:
     """Takes bodies of at most `limit` bytes."""
 
-    def __init__(self, storage: Storage, limit: int) -> None:
+    def __init__(self, storage: Storage, limit: int, slots: Slots) -> None:
         self._storage = storage
         self._limit = limit
+        self._slots = slots
 
-    def check_length(self, body: Body) -> None:
-        """Raise Problem(TOO_LARGE) for a declared length above the limit, before a byte is read."""
-        if body.length is not None and body.length > self._limit:
-            raise self._too_large()
+    def check_length(self, body: Body, room: int | None = None) -> None:
+        """Raise Problem for a declared length above the limit or the account's room, before a byte is read."""
+        if body.length is not None and body.length > self._bound(room):
+            raise self._too_large(room)
 
-    async def receive(self, body: Body, facts: Mapping[str, str]) -> Received:
-        """Store a body; see `Storage.put`. Raises Problem, and leaves nothing then."""
-        return await self.receive_by(self._storage.put, body, facts)
+    async def receive(self, body: Body, facts: Mapping[str, str], room: int | None) -> Received:
+        """Store a body; see `Storage.put`. Raises Problem, and leaves nothing then.
 
-    async def receive_by(self, write: Write, body: Body, facts: Mapping[str, str]) -> Received:
+        `room` is what its account may still store, in bytes; None for no bound.
+        """
+        return await self.receive_by(self._storage.put, body, facts, room)
+
+    async def receive_by(self, write: Write, body: Body, facts: Mapping[str, str], room: int | None) -> Received:
         """Store a body with a write of the storage."""
-        self.check_length(body)
+        self.check_length(body, room)
         head = bytearray()
         hashers = [expected.hasher() for expected in body.expected]
-        stored = await write(_with_head(self.bounded(body), head), facts, list(hashers))
+        async with self._slots.hold():
+            stored = await write(_with_head(self.bounded(body, room), head), facts, list(hashers))
         for expected, hasher in zip(body.expected, hashers, strict=True):
             if not hmac.compare_digest(hasher.digest(), expected.value):
                 await self.discard(stored)
@@ -82,18 +117,23 @@ class Receiver:
         """Free bytes that no row will ever name, even when the client is gone meanwhile."""
         await asyncio.shield(self._storage.delete([s.key for s in stored.segments]))
 
-    async def bounded(self, body: Body) -> AsyncIterator[bytes]:
+    async def bounded(self, body: Body, room: int | None = None) -> AsyncIterator[bytes]:
         """The body's stream, refused above the limit and when it is not as long as it declared to be."""
-        received = 0
+        received, bound = 0, self._bound(room)
         async for chunk in body.stream:
             received += len(chunk)
-            if received > self._limit:
-                raise self._too_large()
+            if received > bound:
+                raise self._too_large(room)
             yield chunk
         if body.length is not None and received != body.length:
             raise Problem(Code.INVALID_REQUEST, f"The body has {received} bytes, {body.length} were declared.")
 
-    def _too_large(self) -> Problem:
+    def _bound(self, room: int | None) -> int:
+        return self._limit if room is None else min(room, self._limit)
+
+    def _too_large(self, room: int | None) -> Problem:
+        if room is not None and room < self._limit:
+            return Problem(Code.QUOTA_EXCEEDED, f"This account has room for {room} bytes more.")
         return Problem(Code.TOO_LARGE, f"The body is larger than the limit of {self._limit} bytes.")
 
 

@@ -23,7 +23,7 @@ RETRY_SECONDS = 60
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What bounds uploads. `store` and `prefix` make object paths; `purpose` is that of upload signatures; sizes in
-    bytes, times in seconds."""
+    bytes, times in seconds. `max_bodies` is per process, `max_open` and `quota` per account."""
 
     store: str
     prefix: str
@@ -32,6 +32,8 @@ class Rules:
     upload_ttl: float
     multipart_ttl: float = 7 * 86_400
     max_open: int = 5000
+    max_bodies: int = 128
+    quota: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,11 @@ class Drafts:
             message = "This idempotency key was used with another request."
             raise Problem(Code.VALIDATION_FAILED, message, where=("header", "idempotency-key"))
         return upload
+
+    async def room(self, account_id: str) -> int | None:
+        """Bytes that the account may still store; None without a quota. Bodies in flight are not counted yet."""
+        quota = self._rules.quota
+        return None if quota is None else max(0, quota - await self._metadata.usage(account_id))
 
     async def settled(self, draft: Draft, later: Lifecycle) -> Draft:
         """The draft with what a later request of the same upload says of its lifecycle."""

@@ -19,7 +19,7 @@ from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Intent, Part, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Metadata
 from entrepot.service.access import Clock, require_account
-from entrepot.service.bodies import HEAD_SIZE, Body, Receiver
+from entrepot.service.bodies import HEAD_SIZE, Body, Receiver, Slots
 from entrepot.service.drafts import Begun, Drafts, Rules, over
 from entrepot.storage.base import Storage, Stored
 
@@ -49,10 +49,11 @@ class Multipart:
         rules: Rules,
         clock: Clock,
         random: Callable[[int], bytes],
+        slots: Slots | None = None,
     ) -> None:
         self._metadata = metadata
         self._storage = storage
-        self._receiver = Receiver(storage, rules.max_upload)
+        self._receiver = Receiver(storage, rules.max_upload, slots or Slots(rules.max_bodies))
         self._drafts = Drafts(metadata, rules, clock, random)
         self._signer = signer
         self._rules = rules
@@ -84,7 +85,8 @@ class Multipart:
         self._check_open(upload)
         write = partial(self._storage.write_part, upload.storage_id or "", number)
         facts = {"object": upload.draft.object_id, "account": upload.draft.account_id, "part": str(number)}
-        received = await self._receiver.receive_by(write, body, {**facts, "name": upload.draft.name})
+        room = await self._drafts.room(upload.draft.account_id)
+        received = await self._receiver.receive_by(write, body, {**facts, "name": upload.draft.name}, room)
         return await self._record(upload, number, received.stored)
 
     async def finish(self, who: Principal, path: str, cited: Sequence[Cited], size: int | None = None) -> Object:

@@ -15,7 +15,7 @@ from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Draft, Intent, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Metadata
 from entrepot.service.access import Clock, require_account
-from entrepot.service.bodies import Body, Receiver
+from entrepot.service.bodies import Body, Receiver, Slots
 from entrepot.service.drafts import Begun, Drafts, Rules, over, same_or_refused
 from entrepot.storage.base import Storage
 
@@ -31,9 +31,12 @@ class Uploads:
         rules: Rules,
         clock: Clock,
         random: Callable[[int], bytes],
+        slots: Slots | None = None,
     ) -> None:
+        """`slots` are shared with the other services of a process that take bodies."""
         self._metadata = metadata
-        self._receiver = Receiver(storage, rules.max_upload)
+        self._slots = slots or Slots(rules.max_bodies)
+        self._receiver = Receiver(storage, rules.max_upload, self._slots)
         self._drafts = Drafts(metadata, rules, clock, random)
         self._signer = signer
         self._rules = rules
@@ -70,12 +73,13 @@ class Uploads:
         """Store a body in one request and publish it under a new URL."""
         require_account(who)
         self._receiver.check_length(body)
+        self._slots.refuse_when_full()
         return await self._finish(await self._drafts.draft(who, intent), body, None)
 
     async def _finish(self, draft: Draft, body: Body, upload: Upload | None) -> Object:
         """Receive and publish; of two that race for one upload the second compares."""
         facts = {"object": draft.object_id, "name": draft.name, "account": draft.account_id}
-        received = await self._receiver.receive(body, facts)
+        received = await self._receiver.receive(body, facts, await self._drafts.room(draft.account_id))
         stored = received.stored
         blob = self._drafts.blob(stored.segments, stored.size, stored.sha256)
         try:

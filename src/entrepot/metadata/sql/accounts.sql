@@ -4,6 +4,9 @@ INSERT INTO accounts (id, nickname, created_at, defaults, state) VALUES (?, ?, ?
 -- name: account
 SELECT id, nickname, created_at, defaults, state FROM accounts WHERE id = ?;
 
+-- name: usage
+SELECT bytes FROM usage WHERE account_id = ?;
+
 -- name: list_accounts
 SELECT id, nickname, created_at, defaults, state FROM accounts ORDER BY created_at, id;
 

@@ -59,10 +59,9 @@ FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr
 WHERE p.upload_id = ? AND p.number = ? AND p.etag = ?;
 
 -- name: segments_of_parts
-SELECT b.id, s.key, s.size, s.blocks
+SELECT b.id, s.position, s.key, s.size, s.blocks
 FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr JOIN segments AS s ON s.blob_nr = p.blob_nr
-WHERE p.upload_id = ?
-ORDER BY p.blob_nr, s.position;
+WHERE p.upload_id = ?;
 
 -- name: growing_uploads
 SELECT id, (SELECT count(*) FROM parts AS p WHERE p.upload_id = u.id) FROM uploads AS u

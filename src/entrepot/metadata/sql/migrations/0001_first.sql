@@ -119,6 +119,42 @@ CREATE TABLE leases (
     until REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Bytes that an account holds: its objects that have bytes, and the parts of its open uploads. Kept by triggers, so no
+-- write can forget to.
+CREATE TABLE usage (
+    account_id TEXT PRIMARY KEY NOT NULL REFERENCES accounts (id),
+    bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER object_is_counted AFTER INSERT ON objects WHEN NEW.blob_nr IS NOT NULL
+BEGIN
+    INSERT INTO usage (account_id, bytes) VALUES (NEW.account_id, NEW.size)
+    ON CONFLICT (account_id) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+
+CREATE TRIGGER object_is_uncounted AFTER UPDATE OF blob_nr ON objects
+    WHEN OLD.blob_nr IS NOT NULL AND NEW.blob_nr IS NULL
+BEGIN
+    UPDATE usage SET bytes = bytes - OLD.size WHERE account_id = OLD.account_id;
+END;
+
+CREATE TRIGGER object_goes_uncounted AFTER DELETE ON objects WHEN OLD.blob_nr IS NOT NULL
+BEGIN
+    UPDATE usage SET bytes = bytes - OLD.size WHERE account_id = OLD.account_id;
+END;
+
+CREATE TRIGGER part_is_counted AFTER INSERT ON parts
+BEGIN
+    INSERT INTO usage (account_id, bytes) SELECT u.account_id, NEW.size FROM uploads AS u WHERE u.id = NEW.upload_id
+    ON CONFLICT (account_id) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+
+CREATE TRIGGER part_is_uncounted AFTER DELETE ON parts
+BEGIN
+    UPDATE usage SET bytes = bytes - OLD.size
+    WHERE account_id = (SELECT u.account_id FROM uploads AS u WHERE u.id = OLD.upload_id);
+END;
+
 -- Whoever lets go of a blob marks it, whatever statement it was: no write can forget to, so no blob is ever lost.
 -- A mark is only a hint to look: what condemns a blob counts its holders in the same transaction.
 CREATE TRIGGER object_lets_go AFTER UPDATE OF blob_nr ON objects
