@@ -47,7 +47,13 @@ from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
-from entrepot.sockets import check_port, end_stalled_connections, possible_connections, raise_file_limit
+from entrepot.sockets import (
+    check_certificate,
+    check_port,
+    end_stalled_connections,
+    possible_connections,
+    raise_file_limit,
+)
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 from entrepot.storage.local import LocalStorage
 
@@ -287,6 +293,8 @@ def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
     """Serve until SIGTERM or SIGINT. Raises HomeError or SettingsError before anything is started."""
     logs.configure()
     check_port(settings.host, settings.port)
+    if settings.tls_cert and settings.tls_key:
+        check_certificate(settings.tls_cert, settings.tls_key)
     raise_file_limit()
     lock = take_home(settings.home)
     try:

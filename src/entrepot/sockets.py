@@ -1,4 +1,5 @@
-"""What the ASGI server leaves to the operating system: a port of our own, and an end for stalled connections."""
+"""What the ASGI server leaves to the operating system: a port of our own, certificates that work, and
+an end for stalled connections."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ import errno
 import os
 import resource
 import socket
+import ssl
 import stat
+from pathlib import Path
 
 from entrepot.settings import SettingsError
 
@@ -27,6 +30,17 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from None
+
+
+def check_certificate(chain: Path, key: Path) -> None:
+    """Refuse TLS files that cannot be used, before anything is started. A key under a passphrase is one of them."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password="")
+    except OSError as error:
+        raise SettingsError(
+            f"tls_cert {chain} and tls_key {key} cannot be used: {error.strerror or error}. "
+            "Both must be PEM files that belong together, the key without a passphrase."
+        ) from None
 
 
 def raise_file_limit() -> None:
