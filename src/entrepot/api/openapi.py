@@ -36,6 +36,25 @@ def document(origin: str) -> Json:
                 "head": _get("Read a file's headers", "readFileHeaders", False),
                 "put": _PUT,
             },
+            "/storage/upload/initiate-multipart": {"post": _INITIATE_MULTIPART},
+            "/storage/files/{key}/multipart/{upload_id}/{part}": {
+                "parameters": [_path("key"), _path("upload_id"), _path("part")],
+                "post": _GCS_PART,
+            },
+            "/files/upload/multipart": {"post": _CREATE_MULTIPART},
+            "/files/b/{store}/{name}/multipart/{upload_id}": {
+                "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
+                "get": _LIST_PARTS,
+                "delete": _ABORT,
+            },
+            "/files/b/{store}/{name}/multipart/{upload_id}/{part}": {
+                "parameters": [_path("store"), _path("name"), _path("upload_id"), _path("part"), _SIGNATURE],
+                "put": _PUT_PART,
+            },
+            "/files/b/{store}/{name}/multipart/{upload_id}/complete": {
+                "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
+                "post": _COMPLETE,
+            },
             "/healthz": {"get": _health("Whether the process lives", "healthz")},
             "/readyz": {"get": _health("Whether reads and writes would work now", "readyz")},
         },
@@ -138,6 +157,7 @@ _UPLOAD: Json = {
         "401": _ref("responses", "Unauthorized"),
         "413": _ref("responses", "TooLarge"),
         "422": _ref("responses", "ValidationError"),
+        "429": _ref("responses", "RateLimited"),
         "507": _ref("responses", "InsufficientStorage"),
     },
 }
@@ -156,6 +176,105 @@ _PUT: Json = {
         "412": _ref("responses", "AlreadyPublished"),
         "413": _ref("responses", "TooLarge"),
         "507": _ref("responses", "InsufficientStorage"),
+    },
+}
+
+
+_SIGNATURE: Json = {
+    "name": "signature",
+    "in": "query",
+    "description": "The upload's signature; without it the credential of its account is needed.",
+    "schema": {"type": "string"},
+}
+_EITHER: list[Json] = [{}, {"FalKeyAuth": []}, {"CdnToken": []}]
+
+_INITIATE_MULTIPART: Json = {
+    **_INITIATE,
+    "summary": "Initiate a multipart upload",
+    "description": "Returns the file's URL and one below which parts are put, the number before the query.",
+    "operationId": "initiateMultipartUpload",
+    "responses": {**_INITIATE["responses"], "429": _ref("responses", "RateLimited")},
+}
+
+_CREATE_MULTIPART: Json = {
+    "summary": "Open a multipart upload",
+    "operationId": "createMultipartUpload",
+    "tags": ["Storage"],
+    "security": [{"FalKeyAuth": []}, {"CdnToken": []}],
+    "parameters": _UPLOAD["parameters"],
+    "responses": {
+        "200": {"description": "Opened.", "content": _json("MultipartUpload")},
+        "401": _ref("responses", "Unauthorized"),
+        "422": _ref("responses", "ValidationError"),
+        "429": _ref("responses", "RateLimited"),
+    },
+}
+
+_GCS_PART: Json = {
+    "summary": "Get the URL of a part, or finish when `part` is `complete` (GCS style)",
+    "operationId": "gcsPart",
+    "tags": ["Storage"],
+    "responses": {
+        "200": {"description": "The part's signed URL, or the finished file."},
+        "401": _ref("responses", "Unauthorized"),
+        "404": _ref("responses", "NotFound"),
+        "422": _ref("responses", "InvalidParts"),
+    },
+}
+
+_PUT_PART: Json = {
+    "summary": "Store one attempt at a part",
+    "operationId": "putPart",
+    "tags": ["Storage"],
+    "security": _EITHER,
+    "requestBody": {"required": True, "content": _BINARY},
+    "responses": {
+        "200": {"description": "Durable. The ETag header is the part's SHA-256.", "content": _json("StoredPart")},
+        "403": _ref("responses", "Forbidden"),
+        "404": _ref("responses", "NotFound"),
+        "410": _ref("responses", "Gone"),
+        "412": _ref("responses", "AlreadyPublished"),
+        "413": _ref("responses", "TooLarge"),
+    },
+}
+
+_COMPLETE: Json = {
+    "summary": "Publish the listed parts as one file",
+    "operationId": "completeMultipartUpload",
+    "tags": ["Storage"],
+    "security": _EITHER,
+    "requestBody": {"required": True, "content": _json("CompleteMultipart")},
+    "responses": {
+        "200": {"description": "Published; the same again for a repeated call.", "content": _json("UploadedFile")},
+        "403": _ref("responses", "Forbidden"),
+        "404": _ref("responses", "NotFound"),
+        "410": _ref("responses", "Gone"),
+        "422": _ref("responses", "InvalidParts"),
+    },
+}
+
+_LIST_PARTS: Json = {
+    "summary": "List the parts that are held",
+    "operationId": "listParts",
+    "tags": ["Storage"],
+    "security": _EITHER,
+    "responses": {
+        "200": {"description": "All acknowledged attempts, by number.", "content": _json("MultipartListing")},
+        "403": _ref("responses", "Forbidden"),
+        "404": _ref("responses", "NotFound"),
+    },
+}
+
+_ABORT: Json = {
+    "summary": "Abort a multipart upload and free its parts",
+    "operationId": "abortMultipartUpload",
+    "tags": ["Storage"],
+    "security": _EITHER,
+    "responses": {
+        "204": {"description": "Ended."},
+        "403": _ref("responses", "Forbidden"),
+        "404": _ref("responses", "NotFound"),
+        "412": _ref("responses", "AlreadyPublished"),
     },
 }
 
@@ -203,6 +322,8 @@ _RESPONSES: Json = {
     "RangeNotSatisfiable": _error("No byte of the file is in the range."),
     "TooLarge": _error("Larger than the limit."),
     "ValidationError": _error("Invalid `content_type` or `file_name`."),
+    "InvalidParts": _error("The list does not match the parts that are held, one is empty, or the size is another."),
+    "RateLimited": _error("Too many unfinished uploads, or too many bodies at once; Retry-After says when."),
     "Unavailable": _error("Storage or catalogue cannot be used at the moment."),
     "InsufficientStorage": _error("No room on the disk."),
 }
@@ -269,6 +390,43 @@ _SCHEMAS: Json = {
             "size": {"type": "integer"},
             "digest": {"type": ["string", "null"], "description": "sha256:<hex>"},
             "expires_at": {"type": ["string", "null"], "format": "date-time"},
+        },
+    },
+    "MultipartUpload": {
+        "type": "object",
+        "required": ["access_url", "uploadId"],
+        "properties": {
+            "access_url": {"type": "string", "format": "uri"},
+            "uploadId": {"type": "string"},
+            "expires_at": {"type": "string", "format": "date-time"},
+        },
+    },
+    "StoredPart": {
+        "type": "object",
+        "required": ["partNumber", "etag"],
+        "properties": {
+            "partNumber": {"type": "integer"},
+            "etag": {"type": "string"},
+            "size": {"type": "integer"},
+        },
+    },
+    "CompleteMultipart": {
+        "type": "object",
+        "required": ["parts"],
+        "properties": {
+            "parts": {"type": "array", "items": _ref("schemas", "StoredPart")},
+            "size": {"type": "integer", "description": "Declared size of the whole."},
+        },
+    },
+    "MultipartListing": {
+        "type": "object",
+        "required": ["uploadId", "access_url", "state", "parts"],
+        "properties": {
+            "uploadId": {"type": "string"},
+            "access_url": {"type": "string", "format": "uri"},
+            "state": {"type": "string", "enum": ["open", "published", "aborted"]},
+            "expires_at": {"type": "string", "format": "date-time"},
+            "parts": {"type": "array", "items": _ref("schemas", "StoredPart")},
         },
     },
     "ErrorResponse": {
