@@ -18,7 +18,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' .venv-lock/bin/uv --no-config --
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
-setup: .venv/.dev .venv-fal-client/.ready  ## Prepare everything that the tests need
+setup: .venv/.dev .venv-fal-client/.ready .venv-fal/.ready tests/compat/js/node_modules/.ready  ## Prepare what the tests need
 
 serve: .venv/.server  ## Run the server on ./.entrepot (ARGS='--port 9000')
 	@exec .venv/bin/entrepot serve --home ./.entrepot $(ARGS)
@@ -45,9 +45,11 @@ lock: .venv-lock/.ready  ## Make the locks again (LOCK_ARGS=--upgrade for newer 
 	$(COMPILE) pyproject.toml --extra server --extra dev --group build -o requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra server --group build -c requirements/dev.lock -o requirements/server.lock
 	$(COMPILE) requirements/compat-fal-client.in -o requirements/compat-fal-client.lock
+	$(COMPILE) requirements/compat-fal.in -o requirements/compat-fal.lock
 
 clean:  ## Remove environments and caches, never the data in .entrepot
-	rm -rf .venv .venv-fal-client .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .venv-fal-client .venv-fal .venv-lock tests/compat/js/node_modules dist
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # A stamp is touched when its environment is complete, and is stale when a lock or pyproject.toml is newer.
 .venv/.server: requirements/server.lock pyproject.toml | .venv/.made
@@ -66,6 +68,18 @@ clean:  ## Remove environments and caches, never the data in .entrepot
 	@echo 'Installing the stock client into .venv-fal-client'
 	@.venv-fal-client/bin/python $(LOCKED) requirements/compat-fal-client.lock
 	@touch $@
+
+.venv-fal/.ready: requirements/compat-fal.lock | .venv-fal/.made
+	@echo 'Installing the stock toolkit into .venv-fal'
+	@.venv-fal/bin/python $(LOCKED) requirements/compat-fal.lock
+	@touch $@
+
+# Node is no need of a newcomer: without it the tests of the JavaScript client are skipped, and say so.
+tests/compat/js/node_modules/.ready: tests/compat/js/package-lock.json
+	@if command -v npm > /dev/null; then \
+		echo 'Installing the stock JavaScript client into tests/compat/js/node_modules'; \
+		npm ci --prefix tests/compat/js --no-audit --no-fund --ignore-scripts --loglevel=error && touch $@; \
+	else echo 'There is no npm: the JavaScript client is not installed, its tests are skipped'; fi
 
 .venv-lock/.ready: | .venv-lock/.made
 	@.venv-lock/bin/python $(INSTALL) uv==0.13.9
