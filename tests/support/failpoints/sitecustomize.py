@@ -1,7 +1,8 @@
 """Read by every Python process whose PYTHONPATH has this folder: a server made to die at a chosen operation.
 
 `ENTREPOT_TEST_KILL=<kind>:<k>` makes a worker kill itself with SIGKILL just before its k-th operation of that kind
-(from 1), counted from the moment when the file `ENTREPOT_TEST_ARMED` is there. Kinds are those of
+(from 1), counted from the moment when the file `ENTREPOT_TEST_ARMED` is there; `<kind>:<k>:entrepot-keeper` the
+keeper. Kinds are those of
 `entrepot.atomic.Kind`, and of SQLite's files `db_write` and `db_sync` (the sync of a commit); `reply` dies just after
 that sync, so that all is durable and nobody is told.
 """
@@ -16,16 +17,17 @@ from typing import Any
 
 
 class Failpoint:
-    """Counts operations of one kind in a worker, and ends the process at the k-th."""
+    """Counts operations of one kind in one kind of process, and ends the process at the k-th."""
 
     def __init__(self, text: str, armed: str) -> None:
-        self.kind, _, k = text.partition(":")
+        self.kind, k, *process = text.split(":")
+        self.process = process[0] if process else "granian-worker"
         self._left = int(k)
         self._armed = armed
         self._lock = threading.Lock()
 
     def meet(self, kind: str) -> None:
-        if kind != self.kind or multiprocessing.current_process().name != "granian-worker":
+        if kind != self.kind or multiprocessing.current_process().name != self.process:
             return
         with self._lock:
             if os.path.exists(self._armed):
