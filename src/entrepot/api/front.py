@@ -23,6 +23,12 @@ Handler = Callable[[Exchange, Doors], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Methods = Mapping[str, Handler]
 
+# Written by hand: to build a dict and dump it costs a fifth of a small read.
+_LINE = (
+    '{"time": "%s", "level": "info", "logger": "entrepot.access", "request_id": "%s", "client": %s, "method": %s, '
+    '"path": %s, "status": %d, "bytes": %d, "ms": %.2f%s%s}\n'
+)
+_quoted = json.encoder.encode_basestring_ascii
 _PREFLIGHT_SECONDS = b"86400"
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 MAX_CONTROL_BODY = 1024 * 1024
@@ -91,24 +97,20 @@ class Front:
 
     def _log(self, x: Exchange, outcome: str = "") -> None:
         """The path without its query: signatures and tokens stay out of the log."""
-        line: dict[str, Any] = {
-            "time": iso(time.time()),
-            "level": "info",
-            "logger": "entrepot.access",
-            "request_id": x.request_id,
-            "client": (x.scope.get("client") or ("",))[0],
-            "method": x.method,
-            "path": x.raw_path.decode("latin-1"),
-            "status": x.status,
-            "bytes": x.sent,
-            "ms": round((time.perf_counter() - x.started) * 1000, 2),
-        }
-        if x.who:
-            line["key"] = x.who
-        if outcome:
-            line["outcome"] = outcome
+        line = _LINE % (
+            iso(time.time()),
+            x.request_id,
+            _quoted((x.scope.get("client") or ("",))[0]),
+            _quoted(x.method),
+            _quoted(x.raw_path.decode("latin-1")),
+            x.status,
+            x.sent,
+            (time.perf_counter() - x.started) * 1000,
+            f', "key": {_quoted(x.who)}' if x.who else "",
+            f', "outcome": "{outcome}"' if outcome else "",
+        )
         try:
-            self._out.write(json.dumps(line) + "\n")
+            self._out.write(line)
         except OSError:
             return  # a full disk under the log must not fail the request
 
