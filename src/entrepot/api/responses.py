@@ -8,7 +8,8 @@ from typing import Any
 from entrepot import wire
 from entrepot.domain.errors import Code, Problem
 
-Headers = list[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
+Headers = list[Header]
 
 STATUS: Mapping[Code, int] = {
     Code.INVALID_REQUEST: 400,

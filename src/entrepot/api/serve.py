@@ -7,12 +7,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 
 from entrepot import wire
 from entrepot.api import auth
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import ClientGone, Exchange
-from entrepot.api.responses import CORS, Headers
+from entrepot.api.responses import CORS, Header, Headers
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.names import disposition
 from entrepot.domain.objects import Object, is_public
@@ -54,27 +55,36 @@ async def get_object(x: Exchange, doors: Doors) -> None:
     if ranges:
         headers.append((b"content-range", chosen.content_range(obj.size).encode()))
     headers.append((b"content-length", b"%d" % len(chosen)))
-    pieces = doors.objects.read(obj, chosen.start, chosen.end)
-    await _stream(x, doors, 206 if ranges else 200, headers, pieces, len(chosen))
+    status = 206 if ranges else 200
+    small = await doors.objects.small(obj)
+    if small is not None:
+        await x.start(status, headers)
+        return await x.send(small[chosen.start : chosen.end])
+    await _stream(x, doors, status, headers, doors.objects.read(obj, chosen.start, chosen.end), len(chosen))
 
 
 def _headers(x: Exchange, doors: Doors, obj: Object) -> Headers:
     headers = [
-        *_GUARDS,
-        (b"etag", obj.etag.encode()),
-        (b"last-modified", formatdate(obj.published_at, usegmt=True).encode()),
+        *_facts(obj.etag, obj.published_at, obj.sha256, obj.expires_at),
         (b"cache-control", _cache_control(doors, obj).encode()),
     ]
-    if obj.sha256 is not None:
-        headers.append((b"repr-digest", wire.repr_digest(obj.sha256).encode()))
-    if obj.expires_at is not None:
-        headers.append((wire.EXPIRES_AT.encode(), wire.timestamp(obj.expires_at).encode()))
     if x.scope["query_string"] and x.query("download") == "1":
         headers.append((b"content-disposition", disposition("attachment", obj.name or obj.id).encode()))
     elif not obj.inline:
         # No file name here: stock downloaders would save under it, and mix up two users' files of one name.
         headers.append((b"content-disposition", b"attachment"))
     return headers
+
+
+@lru_cache(maxsize=4096)
+def _facts(etag: str, published_at: float, sha256: bytes | None, expires_at: float | None) -> tuple[Header, ...]:
+    """The headers that follow from these facts alone."""
+    headers = [*_GUARDS, (b"etag", etag.encode()), (b"last-modified", formatdate(published_at, usegmt=True).encode())]
+    if sha256 is not None:
+        headers.append((b"repr-digest", wire.repr_digest(sha256).encode()))
+    if expires_at is not None:
+        headers.append((wire.EXPIRES_AT.encode(), wire.timestamp(expires_at).encode()))
+    return tuple(headers)
 
 
 def _cache_control(doors: Doors, obj: Object) -> str:

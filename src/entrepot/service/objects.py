@@ -41,10 +41,20 @@ class Objects:
         The whole last segment must match: an id with another name is no URL that was ever given out.
         """
         obj = await self._metadata.object(object_id_of(path))
-        if obj is None or obj.path != _canonical(path):
+        if obj is None or obj.path != (path if "%" not in path and path == obj.path else _canonical(path)):
             raise not_found()
         check_readable(obj, who, self._clock())
         return obj
+
+    async def small(self, obj: Object) -> bytes | None:
+        """All bytes of an opened object that is small enough to be kept in memory; else None. Raises as `read` does."""
+        if obj.size > SMALL:
+            return None
+        data = self._small.get(obj.blob_id)
+        if data is None:
+            data = b"".join([piece async for piece in self._pieces(obj, 0, obj.size)])
+            self._small.put(obj.blob_id, data)
+        return data
 
     async def read(self, obj: Object, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield bytes `start` to `end` (not included) of an opened object, each verified. Pieces are at most 512 KiB.
@@ -53,12 +63,9 @@ class Objects:
         was stored, GONE or NOT_FOUND when they were removed meanwhile; after the first piece the caller has to cut the
         connection.
         """
-        if obj.size <= SMALL:
-            data = self._small.get(obj.blob_id)
-            if data is None:
-                data = b"".join([piece async for piece in self._pieces(obj, 0, obj.size)])
-                self._small.put(obj.blob_id, data)
-            yield data if end - start == obj.size else data[start:end]
+        data = await self.small(obj)
+        if data is not None:
+            yield data[start:end]
             return
         async with contextlib.aclosing(self._pieces(obj, start, end)) as pieces:
             async for piece in pieces:
