@@ -43,6 +43,7 @@ class Exchange:
         "finished",
         "headers",
         "method",
+        "raw_path",
         "request_id",
         "scope",
         "sent",
@@ -54,6 +55,8 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         self.scope = scope
         self.method: str = scope["method"]
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        self.raw_path = raw.partition(b"?")[0]
         self.request_id = request_id
         self.started = time.perf_counter()
         self.status = 0
@@ -79,11 +82,6 @@ class Exchange:
             return unquote_to_bytes(raw).decode("utf-8")
         except UnicodeDecodeError:
             raise Problem(Code.VALIDATION_FAILED, "The path is not UTF-8.", where=("path",)) from None
-
-    @property
-    def raw_path(self) -> bytes:
-        raw: bytes = self.scope.get("raw_path") or self.scope["path"].encode()
-        return raw.partition(b"?")[0]
 
     def query(self, name: str) -> str | None:
         """The one value of a query parameter; None when it is missing or given twice."""

@@ -60,6 +60,8 @@ ANONYMOUS = Principal()
 
 def decide(acl: Acl, owner: str, identities: Iterable[str]) -> Decision:
     """Return the decision for a requester that showed these account ids (none: anonymous)."""
+    if not acl.rules:
+        return Decision.ALLOW if owner in identities else acl.default
     ids = set(identities)
     if owner in ids:
         return Decision.ALLOW
