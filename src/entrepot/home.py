@@ -5,6 +5,7 @@
     catalogue.db       the SQLite catalogue (and its -wal and -shm)
     catalogue.lock     writers of all processes take turns by it
     blobs/<incarnation>/<bucket>/<number>   the bytes
+    blobs/.store-<store id>                 an empty folder: these are the bytes of this home
     serve.lock         held by the one `serve`, names its pid
     home.lock          held shared by every process that has the home open
     run/<incarnation>  held by the process that writes blobs under that name, names its pid
@@ -121,8 +122,9 @@ class Home:
         """Make the folders and the secret of a new home, or finish making one that was cut short."""
         if not cls.exists(root):
             _ensure_above(root.absolute())
-        for folder in (root, root / "blobs", root / "run"):
-            _ensure_folder(folder)
+            _ensure_folder(root)
+            _ensure_folder(root / "blobs")
+        _ensure_folder(root / "run")
         if not (root / "signing.secret").exists():
             atomic.create_file(root / "signing.secret", secrets.token_hex(32).encode(), 0o600)
 
@@ -130,9 +132,23 @@ class Home:
     def complete(cls, root: Path) -> Home:
         """Write the mark of a complete home; the last step of making one."""
         home = cls(root, secrets.token_hex(4))
+        _ensure_folder(home._mark)
         facts = {"format": FORMAT, "store": home.store, "created_at": time.time()}
         atomic.write_file(root / "home.json", json.dumps(facts).encode(), 0o600)
         return home
+
+    @property
+    def _mark(self) -> Path:
+        return self.blobs / f".store-{self.store}"
+
+    def check_blobs(self) -> None:
+        """Raise HomeError unless the blobs folder is the one of this home: while its disk is not mounted, another one
+        has its place, and what is written there would be hidden later."""
+        if not self._mark.is_dir():
+            raise HomeError(
+                f"The folder {self.blobs} does not hold the files of this home. Is its disk mounted? "
+                f"If you put the files there yourself, say so: mkdir {self._mark}"
+            )
 
     def lock_shared(self) -> Lock:
         """Hold the home open; every process that reads or writes it does so for life."""

@@ -86,6 +86,7 @@ class Node:
     def open(cls, settings: Settings, *, checkpoints: bool = False) -> Node:
         """Open a complete home for reading and writing. Raises HomeError, MetadataFailed, StorageFailed."""
         home = Home.open(settings.home)
+        home.check_blobs()
         home.lock_shared()  # held until the process ends
         incarnation = Incarnation(home)
         metadata = SqliteMetadata(home.catalogue, lock_path=home.catalogue_lock, checkpoints=checkpoints)
@@ -233,6 +234,7 @@ def prepare(settings: Settings) -> Start:
     """
     if Home.exists(settings.home):
         home = Home.open(settings.home)
+        home.check_blobs()
         home.signing_secret()
         asyncio.run(_migrate(home))
         return Start(home, None)

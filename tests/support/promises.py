@@ -66,6 +66,7 @@ async def opened(
 ) -> AsyncIterator[Deeds]:
     """One process on a home, as long as the block lasts."""
     home = Home.open(root)
+    home.check_blobs()
     signer = Signer(home.signing_secret())
     lock = home.lock_shared()
     incarnation = Incarnation(home)
