@@ -1,0 +1,129 @@
+"""The published OpenAPI document: fal's operation is in it as fal describes it, and the server does what it says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from support.server import Server
+from support.talk import Reply, Talk
+
+DATA = b"bytes"
+
+
+@pytest.fixture(scope="module")
+def document(server: Server) -> Any:
+    return Talk(server).get("/openapi.json").json()
+
+
+def resolved(document: Any, value: Any) -> Any:
+    """`value` with every reference replaced by what it names."""
+    if isinstance(value, dict):
+        if "$ref" in value:
+            found = document
+            for step in value["$ref"].removeprefix("#/").split("/"):
+                found = found[step]
+            return resolved(document, found)
+        return {k: resolved(document, v) for k, v in value.items()}
+    return [resolved(document, v) for v in value] if isinstance(value, list) else value
+
+
+def test_every_reference_of_the_document_leads_somewhere(document: Any) -> None:
+    assert resolved(document, document)["openapi"] == "3.1.0"
+
+
+def test_the_initiate_operation_is_the_one_that_fal_publishes(document: Any) -> None:
+    operation = resolved(document, document["paths"]["/storage/upload/initiate"]["post"])
+    assert operation["operationId"] == "initiateUpload"
+    assert operation["summary"] == "Initiate Asset Upload"
+    assert operation["tags"] == ["Storage"]
+    body = operation["requestBody"]
+    assert body["required"] is True
+    schema = body["content"]["application/json"]["schema"]
+    assert schema["type"] == "object"
+    assert set(schema["required"]) == {"content_type", "file_name"}
+    assert {name: field["type"] for name, field in schema["properties"].items()} == {
+        "content_type": "string",
+        "file_name": "string",
+    }
+    assert body["content"]["application/json"]["examples"]["PngImage"]["value"] == {
+        "content_type": "image/png",
+        "file_name": "reference.png",
+    }
+    assert set(operation["responses"]) >= {"200", "401", "422"}
+    reply = operation["responses"]["200"]["content"]["application/json"]
+    assert set(reply["schema"]["required"]) == {"upload_url", "file_url"}
+    assert all(
+        field == {**field, "type": "string", "format": "uri"} for field in reply["schema"]["properties"].values()
+    )
+    assert set(reply["examples"]["Issued"]["value"]) == {"upload_url", "file_url"}
+    for status in ("401", "422"):
+        error = operation["responses"][status]["content"]["application/json"]["schema"]
+        assert {"type": "string"} in error["properties"]["detail"]["oneOf"]
+
+
+def test_the_security_scheme_is_the_one_that_fal_publishes(document: Any) -> None:
+    scheme = document["components"]["securitySchemes"]["FalKeyAuth"]
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "Authorization")
+    assert document["security"] == [{"FalKeyAuth": []}]
+
+
+def test_every_documented_route_and_method_exists_and_no_other_method_does(talk: Talk, document: Any) -> None:
+    methods = {"get", "head", "post", "put", "patch", "delete"}
+    for template, operations in document["paths"].items():
+        path = re.sub(r"\{\w+\}", "x", template)
+        for method in sorted(methods):
+            reply = talk.ask(method.upper(), path, {"content-length": "0"})
+            if method in operations:
+                assert reply.status not in (405, 501), (method, path)
+            elif method != "head" or "get" not in operations:
+                assert reply.status == 405, (method, path)
+
+
+def described(document: Any, path: str, method: str, reply: Reply) -> bool:
+    """Whether the document has this status of this operation, with the fields that its schema requires."""
+    answer = resolved(document, document["paths"][path][method]["responses"])[str(reply.status)]
+    schema = answer.get("content", {}).get("application/json", {}).get("schema")
+    return schema is None or (schema["required"] and set(schema["required"]) <= set(reply.json()))
+
+
+def test_replies_have_the_documented_status_and_fields(talk: Talk, document: Any) -> None:
+    wish = {"file_name": "a.png", "content_type": "image/png"}
+    one = "/files/b/{store}/{name}"
+    url = talk.upload(DATA)
+    urls = talk.initiate()
+    assert described(document, "/storage/auth/token", "post", talk.post("/storage/auth/token"))
+    assert described(document, "/storage/auth/token", "post", talk.ask("POST", "/storage/auth/token"))
+    for reply in (
+        talk.post_json("/storage/upload/initiate", wish),
+        talk.post_json("/storage/upload/initiate", wish, authorization="Key a:b"),
+        talk.post_json("/storage/upload/initiate", {}),
+    ):
+        assert described(document, "/storage/upload/initiate", "post", reply)
+    for reply in (
+        talk.post("/files/upload", DATA),
+        talk.post("/files/upload", DATA, content_md5="x"),
+        talk.post("/files/upload", DATA, authorization="Key a:b"),
+        talk.post("/files/upload", DATA, x_fal_object_lifecycle="x"),
+    ):
+        assert described(document, "/files/upload", "post", reply)
+    for reply in (
+        talk.put(urls["file_url"], DATA),
+        talk.put(urls["upload_url"], DATA),
+        talk.put(urls["upload_url"], DATA * 2),
+    ):
+        assert described(document, one, "put", reply)
+    for reply in (
+        talk.get(url),
+        talk.get(url, range="bytes=0-1"),
+        talk.get(url, range="bytes=99-"),
+        talk.get(url, if_none_match="*"),
+        talk.get(url, if_match='"x"'),
+        talk.get(url + "x"),
+        talk.get(talk.upload(DATA, x_fal_object_lifecycle='{"initial_acl": {"default": "forbid"}}')),
+    ):
+        assert described(document, one, "get", reply)
+    for path in ("/healthz", "/readyz"):
+        assert described(document, path, "get", talk.get(path))
