@@ -18,12 +18,14 @@ from entrepot.atomic import Kind
 from entrepot.domain.accounts import Account
 from entrepot.domain.acl import Principal
 from entrepot.domain.lifecycle import Lifecycle
+from entrepot.domain.multipart import Cited
 from entrepot.domain.objects import Object
-from entrepot.domain.uploads import Intent
+from entrepot.domain.uploads import Intent, Part
 from entrepot.metadata import sqlite
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.accounts import Accounts
 from entrepot.service.bodies import Body
+from entrepot.service.multipart import path_of
 from entrepot.settings import Settings
 from entrepot.storage import tree
 from entrepot.storage.base import StorageFailed
@@ -114,6 +116,8 @@ class Day:
             await deeds.metadata.checkpoint()
             await self.put(deeds, "after.txt", 50)
             await self.let_time_pass(deeds, 20)
+            await self.send_in_parts(deeds, "parts.bin")
+            await self.abort_in_parts(deeds, "dropped.bin")
             await self.put(deeds, "later.bin", SEGMENT * 2)
 
     async def _second_process(self) -> None:
@@ -141,6 +145,28 @@ class Day:
         path = await self.begin(deeds, name)
         right = Principal(self.who.account_id, self.who.key_id, path)
         self.published(await deeds.uploads.write(right, path, Body(pieces(self.make(name, SEGMENT + 5)))))
+
+    async def send_in_parts(self, deeds: Deeds, name: str) -> None:
+        """Out of order, and with a second attempt at one part, which is the one that counts."""
+        path = path_of((await deeds.multipart.begin(self.who, Intent(Lifecycle(), name))).upload)
+        first, second = self.chance.randbytes(SEGMENT + 1), self.chance.randbytes(30)
+        self.contents[name] = first + second
+        await self.write_part(deeds, path, 2, second)
+        await self.write_part(deeds, path, 1, b"a first attempt")
+        part = await self.write_part(deeds, path, 1, first)
+        await deeds.digester.step()
+        self.published(await deeds.multipart.finish(self.who, path, [Cited(2, None), Cited(1, part.etag)]))
+
+    async def abort_in_parts(self, deeds: Deeds, name: str) -> None:
+        upload = (await deeds.multipart.begin(self.who, Intent(Lifecycle(), name))).upload
+        await self.write_part(deeds, path_of(upload), 1, bytes(SEGMENT * 2))
+        await deeds.multipart.abort(self.who, path_of(upload))
+        self.recorder.mark(lambda claims: claims.aborted.add(upload.id))
+
+    async def write_part(self, deeds: Deeds, path: str, number: int, data: bytes) -> Part:
+        part = await deeds.multipart.write(self.who, path, number, Body(pieces(data)))
+        self.recorder.mark(lambda claims: claims.parts.append(part))
+        return part
 
     async def break_off(self, deeds: Deeds, name: str) -> None:
         async def stream() -> AsyncIterator[bytes]:

@@ -18,10 +18,13 @@ from entrepot.domain.acl import ANONYMOUS
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.objects import Object
 from entrepot.domain.signing import Signer
+from entrepot.domain.uploads import Part, UploadState
 from entrepot.home import Home, Incarnation, ended_incarnations
 from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
 from entrepot.service.keeper import Keeper
+from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
@@ -39,6 +42,8 @@ class Claims:
     keys: set[str] = field(default_factory=set)
     revoked: set[str] = field(default_factory=set)
     files: dict[str, bytes] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    aborted: set[str] = field(default_factory=set)  # upload ids
     accounts: list[str] = field(default_factory=list)  # of the catalogue that stands alone
     homes: int = 0  # homes that were complete
 
@@ -52,6 +57,8 @@ class Deeds:
     storage: LocalStorage
     incarnation: Incarnation
     uploads: Uploads
+    multipart: Multipart
+    digester: Digester
     objects: Objects
     keeper: Keeper
     now: float
@@ -79,6 +86,8 @@ async def opened(
         storage,
         incarnation,
         Uploads(metadata, storage, signer, rules, lambda: deeds.now, secrets.token_bytes),
+        Multipart(metadata, storage, signer, rules, lambda: deeds.now, secrets.token_bytes),
+        Digester(metadata, storage),
         Objects(metadata, storage, lambda: deeds.now, 0),
         Keeper(metadata, storage, lambda: deeds.now, lambda names: ended_incarnations(home, names), 1e9),
         now,
@@ -149,6 +158,7 @@ async def _home(root: Path, claims: Claims) -> list[str]:
         for path in live_paths(root / "catalogue.db"):
             found += await _whole(deeds, path, claims)
         found += await _rights(deeds, claims)
+        found += await _unfinished(deeds, claims)
         return found + await space(deeds)
 
 
@@ -183,6 +193,22 @@ async def _rights(deeds: Deeds, claims: Claims) -> list[str]:
         *(f"the key {key_id} is valid again" for key_id in claims.revoked if keys[key_id].valid),
         *("a begun upload is gone" for upload in begun if upload is None),
     ]
+
+
+async def _unfinished(deeds: Deeds, claims: Claims) -> list[str]:
+    """An acknowledged part is held until its upload ends; an aborted upload stays so."""
+    found = []
+    for part in claims.parts:
+        upload = await deeds.metadata.upload(part.upload_id)
+        if upload is None:
+            found.append("an upload with parts is gone")
+        elif upload.state is UploadState.OPEN and part not in await deeds.metadata.list_parts(part.upload_id):
+            found.append(f"I1: part {part.number} is lost")
+    for upload_id in claims.aborted:
+        upload = await deeds.metadata.upload(upload_id)
+        if upload is None or upload.state is not UploadState.ABORTED:
+            found.append("an aborted upload is open again")
+    return found
 
 
 async def space(deeds: Deeds) -> list[str]:
