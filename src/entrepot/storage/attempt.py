@@ -23,6 +23,10 @@ class SegmentFile:
         self._hasher = BlockHasher()
 
     @property
+    def key(self) -> str:
+        return self._key
+
+    @property
     def size(self) -> int:
         """Bytes written so far."""
         return self._file.size
@@ -93,15 +97,20 @@ class Attempt:
         return full
 
     def settle(self, segment: SegmentFile) -> None:
-        """Make one full segment durable; may run beside the other methods."""
-        segment.settle(self._facts)
+        """Make one full segment durable; may run beside the other methods.
+
+        Beside the given facts it keeps which attempt it is part of and where, so that a whole can be put together
+        again without a catalogue.
+        """
+        place = {"attempt": self._segments[0].key, "segment": str(self._segments.index(segment))}
+        segment.settle({**place, **self._facts})
 
     def finish(self, pieces: Sequence[bytes]) -> Stored:
         """Append the last pieces and settle what `write` has not returned."""
         for segment in self.write(pieces):
-            segment.settle(self._facts)
+            self.settle(segment)
         if self._segments and self._segments[-1].size < self._segment_size:
-            self._segments[-1].settle(self._facts)
+            self.settle(self._segments[-1])
         segments = tuple(segment.described() for segment in self._segments)
         return Stored(segments, sum(segment.size for segment in segments), self._whole.digest())
 

@@ -47,7 +47,8 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """One entry of `list`. `incarnation` names the process that wrote it; `facts` are those given to the write."""
+    """One entry of `list`. `incarnation` names the process that wrote it; `facts` are those given to the write, and
+    maybe some of the storage's own."""
 
     key: str
     incarnation: str
@@ -102,8 +103,11 @@ class Storage(Protocol):
         """Remove keys; one that is not there is no error."""
         ...
 
-    def list(self) -> AsyncIterator[StoredKey]:
-        """Yield every key, in any order. What is written or deleted meanwhile may or may not appear."""
+    def list(self) -> AsyncGenerator[StoredKey, None]:
+        """Yield every key, in any order. What is written or deleted meanwhile may or may not appear.
+
+        An async generator: close it when it is not read to the end.
+        """
         ...
 
     async def check(self) -> None:

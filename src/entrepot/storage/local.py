@@ -111,7 +111,7 @@ class LocalStorage:
         """
         await self._threads.run(_remove, self._tree, keys)
 
-    async def list(self) -> AsyncIterator[StoredKey]:
+    async def list(self) -> AsyncGenerator[StoredKey, None]:
         """Yield every key; see `Storage.list`. Files that are not ours are passed over."""
         walk = self._tree.walk()
         try:
