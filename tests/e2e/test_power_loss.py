@@ -270,12 +270,20 @@ class Checked:
 @pytest.mark.parametrize("luck", [EVERYTHING, ONLY_SYNCED, NAMES, TORN, CHANCE], ids=lambda luck: luck.title)
 def test_no_power_cut_breaks_a_promise_when(day: Day, place: Path, luck: Luck) -> None:
     checked = Checked(day, place)
-    rounds = 1 + (ROUNDS if luck in (TORN, CHANCE) else 0)
-    for round_ in range(rounds):
+    events = day.recorder.events
+    for round_ in range(1 + (ROUNDS if luck in (TORN, CHANCE) else 0)):
         for moment, disk, marks in checked.moments():
+            if round_ == 0 and _is_amid_writes(events, moment):
+                continue
             found = checked.after(disk, marks, luck, moment + 1_000_003 * round_)
-            assert not found, (moment, day.recorder.events[moment], round_, found)
+            assert not found, (moment, events[moment], round_, found)
     assert checked.states > 100
+
+
+def _is_amid_writes(events: list[Event], moment: int) -> bool:
+    """Of a run of writes only each fourth moment is looked at, and the last: what may be lost in between may be lost
+    at the end too."""
+    return moment % 4 != 0 and all(event.kind is Kind.WRITE for event in events[moment : moment + 2])
 
 
 # What SQLite syncs before it has a log: the file is still empty, and an empty catalogue is what its loss leaves.
