@@ -57,13 +57,14 @@ def choose(held: Iterable[Part], cited: Sequence[Cited]) -> list[Part]:
     for part in held:
         attempts.setdefault(part.number, {})[part.etag] = part
     counts = Counter(each.number for each in cited)
+    last = min(max(counts, default=1), MAX_PARTS)  # a list may name any number
     chosen = {each.number: _attempt(attempts.get(each.number, {}), each.etag) for each in cited}
     wrong = {
         "listed twice": [n for n, times in counts.items() if times > 1],
         "never uploaded": [n for n in counts if n not in attempts],
         "uploaded with another ETag": [n for n, part in chosen.items() if part is None and n in attempts],
         "uploaded and not listed": [n for n in attempts if n not in counts],
-        "missing before the last": [n for n in range(1, max(counts, default=1)) if n not in counts],
+        "missing before the last": [n for n in range(1, last) if n not in counts],
     }
     if not cited or any(wrong.values()):
         raise Problem(Code.INVALID_PARTS, _complaint(wrong))
