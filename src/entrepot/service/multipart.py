@@ -21,7 +21,7 @@ from entrepot.metadata.base import Metadata
 from entrepot.service.access import Clock, require_account
 from entrepot.service.bodies import HEAD_SIZE, Body, Receiver, Slots
 from entrepot.service.drafts import Begun, Drafts, Rules, over
-from entrepot.storage.base import Storage, Stored
+from entrepot.storage.base import BlobMissing, Storage, Stored
 
 # How long `finish` waits for the digest of the whole, which follows the parts; then the object goes without at first.
 DIGEST_WAIT = 3.0
@@ -99,26 +99,25 @@ class Multipart:
         if upload.state is UploadState.PUBLISHED:
             return await self._published(upload)
         self._check_open(upload)
-        parts = choose(await self._metadata.list_parts(upload.id), cited)
-        total = sum(part.size for part in parts)
-        if size is not None and size != total:
-            message = f"The parts have {total} bytes together, {size} were declared."
-            raise Problem(Code.SIZE_MISMATCH, message)
-        segments = await self._metadata.segments_of_parts(upload.id)
-        stored = [Stored(segments.get(part.blob_id, ()), part.size, part.sha256) for part in parts]
-        if any(sum(s.size for s in each.segments) != each.size for each in stored):
-            return await self._published(upload)  # another call was first, and took the parts
-        blob = self._drafts.blob(
-            await self._storage.seal(upload.storage_id or "", stored), total, await self._digest(upload, parts)
-        )
-        return await self._drafts.publish(upload.draft, None, await self._head(stored), blob, upload.id)
+        try:
+            return await self._publish(upload, cited, size)
+        except (Problem, BlobMissing):
+            # Another call may have been first: it took the parts that it cited, and the others are being removed.
+            upload = await self._metadata.upload(upload.id) or upload
+            if upload.state is UploadState.PUBLISHED:
+                return await self._published(upload)
+            self._check_open(upload)
+            raise
 
     async def abort(self, who: Principal, path: str) -> None:
         """End an upload and free its parts. Repeatable; a published one stays as it is (ALREADY_PUBLISHED)."""
         upload = await self._open(who, path)
         if upload.state is UploadState.PUBLISHED:
             raise _published()
-        await self._metadata.abort_upload(upload.id)
+        if not await self._metadata.abort_upload(upload.id):
+            now = await self._metadata.upload(upload.id)
+            if now is not None and now.state is UploadState.PUBLISHED:
+                raise _published()  # meanwhile
         await self._storage.abort(upload.storage_id or "")
 
     async def list(self, who: Principal, path: str) -> Listing:
@@ -159,6 +158,19 @@ class Multipart:
             self._check_open(await self._metadata.upload(upload.id) or upload)
             raise over()
         return kept
+
+    async def _publish(self, upload: Upload, cited: Sequence[Cited], size: int | None) -> Object:
+        parts = choose(await self._metadata.list_parts(upload.id), cited)
+        total = sum(part.size for part in parts)
+        if size is not None and size != total:
+            message = f"The parts have {total} bytes together, {size} were declared."
+            raise Problem(Code.SIZE_MISMATCH, message)
+        segments = await self._metadata.segments_of_parts(upload.id)
+        stored = [Stored(segments.get(part.blob_id, ()), part.size, part.sha256) for part in parts]
+        blob = self._drafts.blob(
+            await self._storage.seal(upload.storage_id or "", stored), total, await self._digest(upload, parts)
+        )
+        return await self._drafts.publish(upload.draft, None, await self._head(stored), blob, upload.id)
 
     async def _published(self, upload: Upload) -> Object:
         obj = await self._metadata.object(upload.draft.object_id)

@@ -1,0 +1,161 @@
+"""Calls that meet in the middle of a multipart upload, in the order that hurts most."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from entrepot.domain.accounts import Account
+from entrepot.domain.acl import Principal
+from entrepot.domain.errors import Code, Problem
+from entrepot.domain.lifecycle import Lifecycle
+from entrepot.domain.multipart import Cited
+from entrepot.domain.objects import Object
+from entrepot.domain.signing import Signer
+from entrepot.domain.uploads import Intent
+from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service import multipart
+from entrepot.service.bodies import Body
+from entrepot.service.drafts import Rules
+from entrepot.service.keeper import Keeper
+from entrepot.service.multipart import Multipart, path_of
+from entrepot.storage.memory import MemoryStorage
+
+WHO = Principal("account", "key")
+LAST = [Cited(1, None), Cited(2, None)]
+Deed = Callable[["Scene"], Awaitable[Any]]
+
+
+class Interrupted(SqliteMetadata):
+    """A catalogue in which somebody else acts just before the named method reads or writes."""
+
+    before = ""
+    deed: Callable[[], Awaitable[Any]] | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name != super().__getattribute__("before") or self.deed is None:
+            return found
+        deed, self.deed = self.deed, None
+
+        async def late(*args: Any) -> Any:
+            await deed()
+            return await found(*args)
+
+        return late
+
+
+class Scene:
+    """An open upload of two parts, each with an attempt more than is needed."""
+
+    def __init__(self) -> None:
+        self.metadata = Interrupted(None)
+        self.storage = MemoryStorage()
+        rules = Rules("0123abcd", "/files/b/", "upload", 1 << 20, 3600.0)
+        signer = Signer(bytes(range(32)))
+        self.multipart = Multipart(
+            self.metadata, self.storage, signer, rules, lambda: 100.0, lambda size: secrets.token_bytes(size)
+        )
+        self.keeper = Keeper(self.metadata, self.storage, lambda: 100.0, lambda names: set(), 1e9)
+
+    async def begin(self) -> None:
+        await self.metadata.add_account(Account("account", "nick", 1.0))
+        begun = await self.multipart.begin(WHO, Intent(Lifecycle(), "a.bin"))
+        self.path = path_of(begun.upload)
+        for number, data in ((1, b"one"), (1, b"ONE"), (2, b"two"), (2, b"TWO")):
+            part = await self.multipart.write(WHO, self.path, number, Body(_stream(data)))
+            if number == 1 and data == b"one":
+                self.first_attempt = part.etag
+
+    async def finish(self) -> Object:
+        return await self.multipart.finish(WHO, self.path, LAST)
+
+    async def finish_with_first_attempt_and_sweep(self) -> Object:
+        obj = await self.multipart.finish(WHO, self.path, [Cited(1, self.first_attempt), Cited(2, None)])
+        await self.keeper.sweep()
+        return obj
+
+
+async def _stream(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no keeper that digests here."""
+    monkeypatch.setattr(multipart, "DIGEST_WAIT", 0.0)
+
+
+def played(act: Callable[[Scene], Awaitable[Any]], before: str, deed: Deed) -> tuple[Any, Any]:
+    """What an act gave, or the problem that it raised, and what the deed gave that came in between."""
+
+    async def play() -> tuple[Any, Any]:
+        scene, between = Scene(), []
+        await scene.begin()
+
+        async def remembered() -> None:
+            between.append(await deed(scene))
+
+        scene.metadata.before, scene.metadata.deed = before, remembered
+        try:
+            try:
+                result: Any = await act(scene)
+            except Problem as problem:
+                result = problem
+            return result, between[0]
+        finally:
+            await scene.metadata.close()
+
+    return asyncio.run(play())
+
+
+@pytest.mark.parametrize("deed", [Scene.finish, Scene.finish_with_first_attempt_and_sweep])
+@pytest.mark.parametrize("before", ["list_parts", "segments_of_parts", "whole_digest", "account", "publish"])
+def test_a_finish_that_another_one_overtakes_gives_its_object(before: str, deed: Deed) -> None:
+    result, first = played(Scene.finish, before, deed)
+    assert result == first
+
+
+@pytest.mark.parametrize("before", ["list_parts", "segments_of_parts", "whole_digest", "account", "publish"])
+def test_a_finish_that_an_abort_overtakes_is_refused(before: str) -> None:
+    async def abort(scene: Scene) -> None:
+        await scene.multipart.abort(WHO, scene.path)
+        await scene.keeper.sweep()
+
+    result, _ = played(Scene.finish, before, abort)
+    assert isinstance(result, Problem)
+    assert result.code is Code.GONE
+
+
+def test_an_abort_that_a_finish_overtakes_is_refused() -> None:
+    result, _ = played(lambda scene: scene.multipart.abort(WHO, scene.path), "abort_upload", Scene.finish)
+    assert isinstance(result, Problem)
+    assert result.code is Code.ALREADY_PUBLISHED
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_part_that_a_finish_overtakes_is_refused_and_freed(same: bool) -> None:
+    files: list[set[str]] = []
+
+    async def keys(scene: Scene) -> set[str]:
+        return {entry.key async for entry in scene.storage.list()}
+
+    async def write(scene: Scene) -> Any:
+        try:
+            return await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"ONE" if same else b"new")))
+        finally:
+            files.append(await keys(scene))
+
+    async def finish(scene: Scene) -> set[str]:
+        before = await keys(scene)
+        await scene.finish()
+        return before
+
+    result, before = played(write, "add_part", finish)
+    assert isinstance(result, Problem)
+    assert result.code is Code.ALREADY_PUBLISHED
+    assert len(files[0]) == len(before) - 1  # what was received meanwhile is gone
