@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import TracebackType
+from typing import Self
 
 SECONDS = 20.0
 MAX_HEAD = 1 << 20
@@ -110,7 +111,7 @@ class Connection:
         server_name: str = "localhost",
         seconds: float = SECONDS,
         receive_buffer: int = 0,
-    ) -> Connection:
+    ) -> Self:
         """Connect. With a small `receive_buffer` the sender feels early that nobody reads."""
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
@@ -125,7 +126,7 @@ class Connection:
             sock.close()
             raise
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

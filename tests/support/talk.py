@@ -139,9 +139,7 @@ class Line(rawhttp.Connection):
 
 def line(server: Server, receive_buffer: int = 0) -> Line:
     """A connection, closed at the end of its `with` block."""
-    made = Line.open(server.port, seconds=SECONDS, receive_buffer=receive_buffer)
-    assert isinstance(made, Line)
-    return made
+    return Line.open(server.port, seconds=SECONDS, receive_buffer=receive_buffer)
 
 
 def _named(headers: Mapping[str, Value]) -> dict[str, Value]:
