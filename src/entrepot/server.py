@@ -20,16 +20,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server import MPServer
+from typing import TYPE_CHECKING
 
 from entrepot import logs, wire
-from entrepot.api import app as api
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Receive, Scope, Send
-from entrepot.api.front import App, Front
 from entrepot.domain.errors import Code
 from entrepot.domain.keys import ApiKey
 from entrepot.domain.signing import Signer
@@ -56,6 +49,16 @@ from entrepot.sockets import (
 )
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 from entrepot.storage.local import LocalStorage
+
+if TYPE_CHECKING:
+    from granian.server import MPServer
+
+    from entrepot.api.doors import Doors
+    from entrepot.api.exchange import Receive, Scope, Send
+    from entrepot.api.front import App, Front
+
+# The web framework and the ASGI server are imported by the processes that use them, where they do: loading them takes
+# longer than all that `entrepot keys` has to do.
 
 log = logging.getLogger("entrepot.server")
 
@@ -101,6 +104,8 @@ class Node:
 
 def doors_of(node: Node, settings: Settings) -> Doors:
     """All services of a worker, wired."""
+    from entrepot.api.doors import Doors
+
     signer = Signer(node.home.signing_secret())
     rules = Rules(
         store=node.home.store,
@@ -132,18 +137,20 @@ def doors_of(node: Node, settings: Settings) -> Doors:
 
 def app() -> Front:
     """The ASGI app of a worker; settings come from the environment."""
+    from entrepot.api import app as api
+
     logs.configure()
     settings = Settings.load({})
     node = Node.open(settings)
-    return api.build(doors_of(node, settings), _lifespan(node, settings.stall_timeout))
+    return api.build(doors_of(node, settings), _lifespan(node, settings))
 
 
-def _lifespan(node: Node, stall_timeout: float) -> App:
+def _lifespan(node: Node, settings: Settings) -> App:
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         background = [
-            asyncio.create_task(_end_with_parent(os.getppid())),
-            asyncio.create_task(end_stalled_connections(stall_timeout)),
+            asyncio.create_task(_end_with_parent(_parent_pid(), settings.drain)),
+            asyncio.create_task(end_stalled_connections(settings.stall_timeout)),
         ]
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -155,12 +162,21 @@ def _lifespan(node: Node, stall_timeout: float) -> App:
     return lifespan
 
 
-async def _end_with_parent(parent: int) -> None:
-    """A worker whose parent was killed ends, so that a new server can take the home."""
+def _parent_pid() -> int:
+    """Who started this process: it may be gone by now, and another one be our parent."""
+    parent = multiprocessing.parent_process()
+    return parent.pid if parent is not None and parent.pid is not None else os.getppid()
+
+
+async def _end_with_parent(parent: int, drain: int) -> None:
+    """A worker whose parent was killed ends, so that a new server can take the home. Nobody else ends what still runs
+    at the deadline."""
     while os.getppid() == parent:
         await asyncio.sleep(PARENT_CHECK_SECONDS)
     log.error("the parent process %d is gone: ending", parent)
     os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(drain)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def keep(settings: Settings, parent: int) -> None:
@@ -311,6 +327,11 @@ def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
 
 
 def _granian(settings: Settings) -> MPServer:
+    from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
+    from granian.http import HTTP1Settings
+    from granian.log import LogLevels
+    from granian.server import MPServer
+
     # Forked workers would share the parent's locks, and keep them after its death.
     multiprocessing.set_start_method("spawn", force=True)
     return MPServer(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -54,6 +53,8 @@ def _verb(
 
 
 def run(args: argparse.Namespace) -> int:
+    import asyncio  # here and not above: it is a third of what `--help` loads
+
     from entrepot import server
     from entrepot.domain.errors import Problem
     from entrepot.home import HomeError
