@@ -9,6 +9,8 @@ import resource
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -98,6 +100,75 @@ def test_a_home_is_not_taken_while_a_worker_of_a_killed_server_lives(make: Make)
     first.start()
     ledger.check(first)
     assert ledger.upload(first, MIB)
+
+
+def test_a_worker_of_a_killed_server_ends_though_a_client_keeps_it_busy(make: Make) -> None:
+    server, stop = make().start(), threading.Event()
+    assert server.process
+    left = server.pids()[1:]
+    upload = InFlight(server, "/files/upload", "endless.bin", bytes(MIB))
+
+    def dribble() -> None:
+        with contextlib.suppress(OSError):
+            while not stop.wait(0.1):
+                upload.socket.sendall(b"x")
+
+    client = threading.Thread(target=dribble)
+    client.start()
+    try:
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+        wait_for(lambda: not any(map(psutil.pid_exists, left)), "the killed server's processes end by themselves")
+    finally:
+        stop.set()
+        client.join()
+        upload.socket.close()
+        kill_all(left)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.6, 1.0])
+def test_a_server_that_is_killed_while_it_starts_leaves_no_process(make: Make, seconds: float) -> None:
+    server = make()
+    server.start(wait=False)
+    assert server.process
+    wait_for(lambda: len(server.pids()) > 2, "the first processes are started")
+    time.sleep(seconds)
+    left = server.pids()[1:]
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+    try:
+        wait_for(lambda: not any(map(psutil.pid_exists, left)), "its processes end by themselves")
+    finally:
+        kill_all(left)
+    server.start()
+    assert Ledger().upload(server, 1000)
+
+
+def test_of_two_first_starts_at_once_one_serves_and_the_other_refuses(make: Make) -> None:
+    first = make()
+    first.folder.mkdir()
+    both = [
+        subprocess.Popen(
+            command("serve", "--home", str(first.home), "--port", str(port), "--workers", "1", "--drain", "3"),
+            env=clean_environ(first.folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for port in (first.port, free_port())
+    ]  # fmt: skip
+    try:
+        wait_for(lambda: any(each.poll() is not None for each in both), "one of them refuses")
+        (refusing,) = [each for each in both if each.poll() is not None]
+        assert refusing.stderr and refusing.returncode == 1
+        said = refusing.stderr.read()
+        assert "Stop it first" in said
+        assert "Traceback" not in said
+        (serving,) = [each for each in both if each is not refusing]
+        wait_for(lambda: living_pids(first.home), "the other serves")
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(60) == 0
+    finally:
+        for each in both:
+            each.kill()
+            each.communicate()
 
 
 def test_keys_are_made_and_revoked_beside_a_running_server_and_count_at_once(make: Make) -> None:
