@@ -645,8 +645,10 @@ async def test_ended_uploads_and_objects_are_forgotten_after_their_time(store):
     await publish(store, "gone", expires_at=200.0)
     await begin(store, "open")
     await begin(store, "late", expires_at=210.0)
-    await begin(store, "done")
+    await begin(store, "done", expires_at=180.0)
+    await begin(store, "asked again", expires_at=500.0)
     await store.publish(an_object("done-object", a_blob("b"), published_at=190.0), a_blob("b"), "done")
+    await store.publish(an_object("asked again-object", a_blob("c"), published_at=190.0), a_blob("c"), "asked again")
     await store.expire_objects(205.0, 10)
     await store.expire_uploads(220.0, 10)
     assert await store.forget_ended(190.0, 10) == 0
@@ -654,6 +656,8 @@ async def test_ended_uploads_and_objects_are_forgotten_after_their_time(store):
     assert await store.upload("done") is None and await store.object("done-object")
     assert await store.forget_ended(200.1, 10) == 1
     assert await store.object("gone") is None
+    assert await store.forget_ended(500.0, 10) == 1
+    assert await store.upload("asked again")
     assert await store.forget_ended(1e9, 10) == 1
     assert await store.upload("late") is None
     assert await store.upload("open") and await store.object("live")

@@ -26,7 +26,8 @@ FROM uploads WHERE account_id = ? AND idempotency_key = ? AND state <> 'aborted'
 SELECT state, object_id FROM uploads WHERE id = ?;
 
 -- name: end_upload
-UPDATE uploads SET state = 'published', ended_at = ?2 WHERE id = ?1 AND state = 'open';
+-- As long as its time is not over, a client may ask for its end again and must hear the same.
+UPDATE uploads SET state = 'published', ended_at = max(?2, expires_at) WHERE id = ?1 AND state = 'open';
 
 -- name: abort_upload
 -- The caller's clock is not here: an aborted upload counts as ended when its time would have been over.
