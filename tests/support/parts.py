@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,8 +43,7 @@ class Upload:
     def put(self, number: int, data: bytes | Iterable[bytes], **headers: Value) -> Reply:
         """One attempt at one part."""
         credential = {} if self.door == "gcs" else self.credential
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.talk.ask("PUT", self.address(number), {**credential, **named}, data)
+        return self.talk.ask("PUT", self.address(number), {**credential, **_named(headers)}, data)
 
     def part(self, number: int, data: bytes | Iterable[bytes], **headers: Value) -> dict[str, Any]:
         """A part that must be taken, as the list of `complete` names it."""
@@ -88,8 +87,8 @@ def begin(talk: Talk, door: str = "cdn", name: str = "big.bin", kind: str = "vid
     """Begin an upload at one of the doors with the key of the server, unless `authorization` says otherwise."""
     key = {name: str(value) for name, value in {**talk.key, **headers}.items() if name == "authorization"}
     if door == "cdn":
-        spelled: dict[str, Value] = {"content_type": kind, "x_fal_file_name": name.encode(), **headers}
-        reply = talk.post("/files/upload/multipart", **spelled)
+        own = {"content-type": kind, "x-fal-file-name": name.encode()}
+        reply = talk.ask("POST", "/files/upload/multipart", {**talk.key, **own, **_named(headers)}, b"")
         assert reply.status == 200, (reply.status, reply.body)
         told = reply.json()
         return Upload(talk, door, told["access_url"], f"{told['access_url']}/multipart/{told['uploadId']}", "", key)
@@ -99,3 +98,7 @@ def begin(talk: Talk, door: str = "cdn", name: str = "big.bin", kind: str = "vid
     assert reply.status == 200, (reply.status, reply.body)
     base, mark, query = reply.json()["upload_url"].partition("?")
     return Upload(talk, door, reply.json()["file_url"], base, mark + query, key if door == "gcs" else {})
+
+
+def _named(headers: Mapping[str, Value]) -> dict[str, Value]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
