@@ -126,7 +126,8 @@ class Home:
             _ensure_folder(root / "blobs")
         _ensure_folder(root / "run")
         if not (root / "signing.secret").exists():
-            atomic.create_file(root / "signing.secret", secrets.token_hex(32).encode(), 0o600)
+            with contextlib.suppress(FileExistsError):  # another first start was faster, and one will refuse
+                atomic.create_file(root / "signing.secret", secrets.token_hex(32).encode(), 0o600)
 
     @classmethod
     def complete(cls, root: Path) -> Home:
@@ -179,7 +180,7 @@ def _ensure_above(root: Path) -> None:
 
 def _ensure_folder(path: Path) -> None:
     with atomic.Folder.open(path.parent) as parent:
-        if not path.exists():
+        with contextlib.suppress(FileExistsError):
             parent.make_dir(path.name, 0o700)
         parent.sync()
 
