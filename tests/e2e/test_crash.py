@@ -70,7 +70,7 @@ def _end_clean(server: Server, ledger: Ledger) -> None:
     assert server.stop() == 0
 
 
-@pytest.mark.timeout(0)
+@pytest.mark.timeout(120 + 20 * ROUNDS)
 def test_kills_at_random_moments_lose_nothing_and_leave_nothing(server: Server) -> None:
     ledger, chance = Ledger(), Random(11)
     for _ in range(ROUNDS):
