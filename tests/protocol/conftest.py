@@ -18,9 +18,9 @@ def talk(server: Server) -> Talk:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that takes 8 MiB at most and gives up on a silent connection after two seconds."""
+    """A server that takes 32 MiB at most and gives up on a silent connection after two seconds."""
     folder = tmp_path_factory.mktemp("small")
-    with running(folder, max_upload="8M", stall_timeout="2", sweep_interval="0.2") as shared:
+    with running(folder, max_upload="32M", stall_timeout="2", sweep_interval="0.2") as shared:
         yield shared
 
 

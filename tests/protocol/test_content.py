@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
+import re
 import shutil
+import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -104,24 +112,75 @@ def test_a_safe_type_whose_bytes_agree_is_shown_in_place(talk: Talk, data: bytes
     assert headers["content-type"] == content_type
 
 
-# In a browser
+# In a browser: a page of another origin embeds every upload in every way, and each upload, were it to run, would tell
+# that page. Bytes of the page's own server do so, which shows that the page would hear of it.
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--virtual-time-budget=5000"]  # fmt: skip
+TELL = "for (const w of [parent, top, opener]) w && w.postMessage(NAME, '*')"
+HARNESS = """<!DOCTYPE html><title>nothing ran</title><script>
+addEventListener("message", e => { document.title += " | " + e.data })
+</script>%s"""
 
 
-def dumped(url: str, profile: Path) -> str:
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+def telling(name: str, data: bytes) -> bytes:
+    """The payload with its script replaced by one that tells the page."""
+    script = TELL.replace("NAME", f"'{name}'").encode()
+    return data.replace(b"document.title='ran'", script).replace(
+        b'document.title="ran"', script.replace(b"&&", b"&amp;&amp;")
+    )
+
+
+@contextlib.contextmanager
+def page_server(folder: Path) -> Iterator[str]:
+    """Serve a folder's files on the loopback; gives the origin."""
+    handler = functools.partial(SilentHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{http.server_port}"
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def dumped(url: str, home: Path) -> str:
+    """The page as Chromium shows it in the end. The browser ends with all processes that it started."""
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={home / 'profile'}", "--dump-dom", url]
+    surroundings = {**os.environ, "HOME": str(home)}
+    with subprocess.Popen(
+        command, env=surroundings, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as browser:
+        try:
+            return browser.communicate(timeout=60)[0].decode()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(browser.pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no browser tries to run uploads")
 def test_c01_no_script_of_an_upload_runs_in_a_browser(talk: Talk, tmp_path: Path) -> None:
-    page = tmp_path / "own.html"
-    page.write_text("<script>document.title='ran'</script>")
-    assert "<title>ran</title>" in dumped(page.as_uri(), tmp_path / "profile"), "the browser runs scripts at all"
-    for kind, (data, content_type) in {**ACTIVE, **POLYGLOTS}.items():
-        for declared in (content_type, "image/png"):
-            url = talk.upload(data, content_type=declared)
-            assert "<title>ran</title>" not in dumped(url, tmp_path / "profile"), (kind, declared)
+    (tmp_path / "own.html").write_bytes(telling("own", HTML))
+    (tmp_path / "own.svg").write_bytes(telling("own svg", SVG))
+    uploads = [
+        talk.upload(telling(f"{kind} as {declared}", data), content_type=declared)
+        for kind, (data, content_type) in {**ACTIVE, **POLYGLOTS}.items()
+        for declared in (content_type, "image/png")
+    ]
+    ways = '<iframe src="{0}"></iframe><object data="{0}"></object><embed src="{0}"><img src="{0}">'
+    embedded = "".join(ways.format(url) for url in ["own.html", "own.svg", *uploads])
+    (tmp_path / "page.html").write_text(HARNESS % embedded)
+    with page_server(tmp_path) as origin:
+        title = re.search("<title>(.*?)</title>", dumped(f"{origin}/page.html", tmp_path))
+    assert title
+    first, *ran = title[1].split(" | ")
+    assert first == "nothing ran"
+    assert {"own", "own svg"} == set(ran), "what is in the page's own files runs, and nothing else does"

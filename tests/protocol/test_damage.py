@@ -34,21 +34,26 @@ def flip(path: Path, position: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-def swap_file(path: Path, data: bytes) -> None:
+def put_in_place(path: Path, made: Callable[[Path], None]) -> None:
     path.unlink()
-    path.write_bytes(data)
+    made(path)
 
 
 WAYS: dict[str, Callable[[Path], None]] = {
     "one bit flipped": lambda path: flip(path, 5),
     "a bit at the end of the first block": lambda path: flip(path, BLOCK - 1),
     "truncated to nothing": lambda path: os.truncate(path, 0),
-    "replaced by other bytes of the same size": lambda path: swap_file(path, bytes(SIZE)),
+    "replaced by other bytes of the same size": lambda path: put_in_place(path, lambda p: os.truncate(_new(p), SIZE)),
     "deleted": Path.unlink,
-    "replaced by a folder": lambda path: (path.unlink(), path.mkdir())[1],
-    "replaced by a link to another file": lambda path: (path.unlink(), path.symlink_to("/etc/passwd"))[1],
-    "replaced by a pipe": lambda path: (path.unlink(), os.mkfifo(path))[1],
+    "replaced by a folder": lambda path: put_in_place(path, Path.mkdir),
+    "replaced by a link to another file": lambda path: put_in_place(path, lambda p: p.symlink_to("/etc/passwd")),
+    "replaced by a pipe": lambda path: put_in_place(path, os.mkfifo),
 }
+
+
+def _new(path: Path) -> Path:
+    path.touch()
+    return path
 
 
 @pytest.mark.parametrize("way", WAYS)

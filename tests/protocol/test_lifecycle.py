@@ -176,7 +176,7 @@ def test_e04_a_file_that_expires_while_it_is_read_is_finished_or_cut_and_never_e
 ) -> None:
     """hostile.md E04: the sweep takes the file off the disk in the middle of a reply."""
     talk = Talk(small)
-    data = bytes(range(256)) * 4 * 1024 * 8  # 8 MiB: more than the sockets' buffers hold
+    data = bytes(range(256)) * 4 * 1024 * 32  # 32 MiB: more than the sockets' buffers hold
     url = talk.upload(data, x_fal_object_lifecycle='{"expiration_duration_seconds": 1}')
     (path,) = segments_of(small, url)
     with line(small, receive_buffer=65536) as reader:

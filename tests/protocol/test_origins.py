@@ -43,7 +43,7 @@ def test_c05_links_come_from_the_settings_whatever_a_request_claims(talk: Talk) 
         assert told["file_url"].startswith(f"{origin}/files/b/")
         assert told["upload_url"].startswith(f"{origin}/files/b/")
         assert talk.upload(DATA, **{header: value}).startswith(f"{origin}/files/b/")
-        assert talk.post("/storage/auth/token", **{header: value}).json()["base_url"] == origin
+        assert talk.post("/storage/auth/token", b"", **{header: value}).json()["base_url"] == origin
         assert talk.get("/openapi.json", **{header: value}).json()["servers"] == [{"url": origin}]
 
 

@@ -50,10 +50,10 @@ def test_uploads_and_reads_work_over_https_and_links_say_so(secure: Secure) -> N
 def test_the_upload_command_trusts_a_private_ca_through_ssl_cert_file(secure: Secure, tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
     file.write_bytes(DATA)
-    surroundings = {"ENTREPOT_URL": secure.server.url, "ENTREPOT_KEY": secure.server.key}
-    done = secure.server.run("upload", str(file), **surroundings, SSL_CERT_FILE=str(secure.ca))
+    url, key = secure.server.url, secure.server.key
+    done = secure.server.run("upload", str(file), ENTREPOT_URL=url, ENTREPOT_KEY=key, SSL_CERT_FILE=str(secure.ca))
     assert Talk(secure.server, secure.context).get(done.stdout.strip()).body == DATA
-    refused = secure.server.run("upload", str(file), check=False, **surroundings)
+    refused = secure.server.run("upload", str(file), check=False, ENTREPOT_URL=url, ENTREPOT_KEY=key)
     assert refused.returncode == 1
     assert "certificate" in refused.stderr.lower()
 
