@@ -3,6 +3,8 @@ path or the control plane, turns what went wrong into one kind of error body, an
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -50,6 +52,7 @@ class Front:
         self._control = control
         self._lifespan = lifespan
         self._out = out
+        self._lines: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -109,10 +112,17 @@ class Front:
             f', "key": {_quoted(x.who)}' if x.who else "",
             f', "outcome": "{outcome}"' if outcome else "",
         )
-        try:
-            self._out.write(line)
-        except OSError:
-            return  # a full disk under the log must not fail the request
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write_lines)
+        self._lines.append(line)
+
+    def _write_lines(self) -> None:
+        """Write what this turn of the event loop has gathered: one system call for all that ended in it."""
+        lines, self._lines = "".join(self._lines), []
+        # A full disk under the log must not fail a request.
+        with contextlib.suppress(OSError):
+            self._out.write(lines)
+            self._out.flush()
 
 
 def _host_of(x: Exchange) -> str:

@@ -34,7 +34,7 @@ SELECT nr, state FROM blobs WHERE id = ?;
 -- A new segment, or one that a part of this upload (?6) held alone: any other would be taken from a living object.
 INSERT INTO segments (blob_nr, position, key, size, blocks) VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT (key) DO UPDATE SET blob_nr = excluded.blob_nr, position = excluded.position
-WHERE segments.blob_nr IN (SELECT blob_nr FROM parts WHERE upload_id = ?6)
+WHERE EXISTS (SELECT 1 FROM parts AS p WHERE p.blob_nr = segments.blob_nr AND p.upload_id = ?6)
     AND NOT EXISTS (SELECT 1 FROM objects AS o WHERE o.blob_nr = segments.blob_nr);
 
 -- name: forget_empty_blobs
