@@ -99,7 +99,9 @@ class Server:
             if self.process is not None and self.process.poll() is not None:
                 break
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
+                # A process that was just killed may take connections until the last of its threads is gone.
+                if self.workers():
+                    return
             time.sleep(0.02)
         raise AssertionError(f"the server did not start:\n{self.log()}")
 
