@@ -25,7 +25,7 @@ from entrepot import logs, wire
 from entrepot.domain.errors import Code
 from entrepot.domain.keys import ApiKey
 from entrepot.domain.signing import Signer
-from entrepot.home import Home, Incarnation, ServeLock, ended_incarnations, forget_incarnations
+from entrepot.home import Home, HomeError, Incarnation, ServeLock, ended_incarnations, forget_incarnations
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Access
@@ -37,6 +37,7 @@ from entrepot.service.health import Health
 from entrepot.service.keeper import Keeper, Swept
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
+from entrepot.service.schedule import Deed
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.sockets import (
@@ -69,6 +70,7 @@ FAILURES: dict[type[Exception], Code] = {
     MetadataFailed: Code.UNAVAILABLE,
     BlobMissing: Code.GONE,
 }
+KEEPER_SURVIVES = (StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError)
 PARENT_CHECK_SECONDS = 0.5
 ORPHAN_INTERVAL = 3600.0
 CHECKPOINT_INTERVAL = 2.0
@@ -193,45 +195,41 @@ def keep(settings: Settings, parent: int) -> None:
         settings.tombstone_ttl,
     )
     digester = Digester(node.metadata, node.storage)
+    deeds = _deeds(node, keeper, digester, settings.sweep_interval)
     with asyncio.Runner() as runner:
-        for deed in _due(settings.sweep_interval, stop, parent):
-            runner.run(_do(node, keeper, digester, deed))
+        while not stop.is_set() and os.getppid() == parent:
+            for deed in deeds:
+                if deed.is_due and not stop.is_set():
+                    runner.run(deed.do())
+            soonest = min(deed.due for deed in deeds) - time.monotonic()
+            stop.wait(min(PARENT_CHECK_SECONDS, max(0.0, soonest)))
         runner.run(node.close())
 
 
-def _due(sweep_interval: float, stop: threading.Event, parent: int) -> Iterator[str]:
-    """Say what is to be done, each time it is; ends when the process shall."""
-    intervals = {
-        "digests": DIGEST_INTERVAL,
-        "sweep": sweep_interval,
-        "orphans": ORPHAN_INTERVAL,
-        "checkpoint": CHECKPOINT_INTERVAL,
-    }
-    due = dict.fromkeys(intervals, 0.0)
-    while not stop.is_set() and os.getppid() == parent:
-        for deed, at in due.items():
-            if time.monotonic() >= at and not stop.is_set():
-                yield deed
-                due[deed] = time.monotonic() + intervals[deed]
-        stop.wait(min(PARENT_CHECK_SECONDS, max(0.0, min(due.values()) - time.monotonic())))
+def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float) -> list[Deed]:
+    """All that the keeper does, and how often."""
 
+    async def sweep() -> bool:
+        swept = await keeper.sweep()
+        if swept != Swept():
+            log.info("swept: %s", swept)
+        return False
 
-async def _do(node: Node, keeper: Keeper, digester: Digester, deed: str) -> None:
-    """One deed of the keeper. A full or failing disk must not end it: the deed comes again."""
-    try:
-        if deed == "sweep":
-            swept = await keeper.sweep()
-            if swept != Swept():
-                log.info("swept: %s", swept)
-        elif deed == "orphans":
-            log.info("looked for orphans: %d segments removed", await keeper.sweep_orphans())
-            forget_incarnations(node.home)
-        elif deed == "digests":
-            await digester.step()
-        else:
-            await node.metadata.checkpoint()
-    except (StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError) as error:
-        log.error("%s failed and will be repeated: %s", deed, error)
+    async def look_for_orphans() -> bool:
+        log.info("looked for orphans: %d segments removed", await keeper.sweep_orphans())
+        forget_incarnations(node.home)
+        return False
+
+    async def checkpoint() -> bool:
+        await node.metadata.checkpoint()
+        return False
+
+    return [
+        Deed("digests", DIGEST_INTERVAL, digester.step, KEEPER_SURVIVES),
+        Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
+        Deed("orphans", ORPHAN_INTERVAL, look_for_orphans, KEEPER_SURVIVES),
+        Deed("checkpoint", CHECKPOINT_INTERVAL, checkpoint, KEEPER_SURVIVES),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +259,7 @@ def prepare(settings: Settings) -> Start:
 
 async def _migrate(home: Home) -> None:
     """Bring the catalogue up to date before any worker opens it."""
-    await SqliteMetadata(home.catalogue, lock_path=home.catalogue_lock).close()
+    await _open_catalogue(home.root).close()
 
 
 async def _found(root: Path) -> ApiKey:
@@ -270,9 +268,17 @@ async def _found(root: Path) -> ApiKey:
         return await accounts.create_key("first key")
 
 
+def _open_catalogue(root: Path) -> SqliteMetadata:
+    """Open, make or migrate it. Raises HomeError, for those who start something on a home."""
+    try:
+        return SqliteMetadata(root / "catalogue.db", lock_path=root / "catalogue.lock")
+    except (MetadataFailed, MetadataFull) as error:
+        raise HomeError(f"The catalogue of the home at {root} cannot be used. {error}") from None
+
+
 @contextlib.asynccontextmanager
 async def _accounts(root: Path) -> AsyncIterator[Accounts]:
-    metadata = SqliteMetadata(root / "catalogue.db", lock_path=root / "catalogue.lock")
+    metadata = _open_catalogue(root)
     try:
         yield Accounts(metadata, time.time, secrets.token_bytes)
     finally:
@@ -309,6 +315,7 @@ def take_home(root: Path) -> ServeLock:
 def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
     """Serve until SIGTERM or SIGINT. Raises HomeError or SettingsError before anything is started."""
     logs.configure()
+    signal.signal(signal.SIGTERM, _end_early)  # until the ASGI server sets its own
     check_port(settings.host, settings.port)
     if settings.tls_cert and settings.tls_key:
         check_certificate(settings.tls_cert, settings.tls_key)
@@ -323,6 +330,11 @@ def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
             _granian(settings).serve()
     finally:
         lock.release()
+
+
+def _end_early(*_: object) -> None:
+    """SIGTERM before anything serves: an orderly end, as later."""
+    raise SystemExit(0)
 
 
 def _granian(settings: Settings) -> MPServer:
