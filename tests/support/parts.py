@@ -87,7 +87,7 @@ def begin(talk: Talk, door: str = "cdn", name: str = "big.bin", kind: str = "vid
     """Begin an upload at one of the doors with the key of the server, unless `authorization` says otherwise."""
     key = {name: str(value) for name, value in {**talk.key, **headers}.items() if name == "authorization"}
     if door == "cdn":
-        own = {"content-type": kind, "x-fal-file-name": name.encode()}
+        own: dict[str, Value] = {"content-type": kind, "x-fal-file-name": name.encode()}
         reply = talk.ask("POST", "/files/upload/multipart", {**talk.key, **own, **_named(headers)}, b"")
         assert reply.status == 200, (reply.status, reply.body)
         told = reply.json()
