@@ -13,7 +13,7 @@ from functools import partial
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
-from entrepot.domain.multipart import MAX_PARTS, Cited, choose, etag_of, fingerprint
+from entrepot.domain.multipart import MAX_PARTS, Cited, choose, etag_of, fingerprint, prefix
 from entrepot.domain.objects import Object
 from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Intent, Part, Upload, UploadKind, UploadState
@@ -160,16 +160,17 @@ class Multipart:
         return kept
 
     async def _publish(self, upload: Upload, cited: Sequence[Cited], size: int | None) -> Object:
-        parts = choose(await self._metadata.list_parts(upload.id), cited)
+        held = await self._metadata.list_parts(upload.id)
+        parts = choose(held, cited)
         total = sum(part.size for part in parts)
         if size is not None and size != total:
             message = f"The parts have {total} bytes together, {size} were declared."
             raise Problem(Code.SIZE_MISMATCH, message)
         segments = await self._metadata.segments_of_parts(upload.id)
         stored = [Stored(segments.get(part.blob_id, ()), part.size, part.sha256) for part in parts]
-        blob = self._drafts.blob(
-            await self._storage.seal(upload.storage_id or "", stored), total, await self._digest(upload, parts)
-        )
+        # The keeper follows the last attempts: the digest of others would be waited for in vain.
+        sha256 = await self._digest(upload, parts, DIGEST_WAIT if parts == prefix(held) else 0.0)
+        blob = self._drafts.blob(await self._storage.seal(upload.storage_id or "", stored), total, sha256)
         return await self._drafts.publish(upload.draft, None, await self._head(stored), blob, upload.id)
 
     async def _published(self, upload: Upload) -> Object:
@@ -185,12 +186,12 @@ class Multipart:
             return b"".join([piece async for piece in pieces])
         return b""
 
-    async def _digest(self, upload: Upload, parts: Sequence[Part]) -> bytes | None:
+    async def _digest(self, upload: Upload, parts: Sequence[Part], patience: float) -> bytes | None:
         """The SHA-256 of the whole: of one part, its own; else the keeper's, which may need a moment for the tail."""
         if len(parts) == 1:
             return parts[0].sha256
         wanted = fingerprint(parts)
-        deadline = asyncio.get_running_loop().time() + DIGEST_WAIT
+        deadline = asyncio.get_running_loop().time() + patience
         while (found := await self._metadata.whole_digest(upload.id, wanted)) is None:
             if asyncio.get_running_loop().time() >= deadline:
                 return None
