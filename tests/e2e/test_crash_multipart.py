@@ -1,0 +1,111 @@
+"""A real server killed at each step of a part and of the end of a multipart upload (hostile.md H01)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.crashing import CUT, FAILPOINTS, wait_for_clean_disk
+from support.parts import Upload, begin
+from support.server import Server
+from support.talk import Reply, Talk
+
+MIB = 1024 * 1024
+OLD, NEW, TAIL = b"old" * MIB, b"new" * MIB, b"tail" * 1000
+# Each step of the commit protocol, in order; the body is written in pieces of one MiB.
+OF_A_PART = [
+    "create:1", "write:1", "write:3", "set_facts:1", "sync:1", "sync_dir:1", "db_write:1", "db_write:4", "db_sync:1",
+    "reply:1",
+]  # fmt: skip
+OF_THE_END = ["db_write:1", "db_write:4", "db_sync:1", "reply:1"]
+# SQLite has written its commit record, but not told the other processes: a write of the keeper may take its place, so
+# that what nobody was told of is there or not.
+COMMITTED = ("db_sync:1", "reply:1")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "server", {"sweep_interval": "0.2", "drain": "5"})
+    yield server
+    if server.process is not None:
+        server.kill()
+
+
+def killed_at(server: Server, failpoint: str, armed: Path, prepare: Callable[[], Upload]) -> Upload:
+    """Start a server that dies at this step once it is armed, and make an upload on it."""
+    server.environ = {
+        "PYTHONPATH": str(FAILPOINTS),
+        "ENTREPOT_TEST_KILL": failpoint,
+        "ENTREPOT_TEST_ARMED": str(armed),
+    }
+    server.start()
+    return prepare()
+
+
+def died(server: Server, armed: Path, act: Callable[[], Reply]) -> None:
+    """The act meets the failpoint: no answer comes, and the worker is gone. Then the whole machine crashes."""
+    (worker,) = server.workers()
+    armed.touch()
+    try:
+        reply = act()
+    except CUT:
+        pass
+    else:
+        raise AssertionError(f"the failpoint was not met: {reply.status} {reply.body!r}")
+    armed.unlink()
+    assert worker not in server.workers()
+    server.kill()
+    server.environ = {}
+    server.start()
+
+
+def with_two_parts(server: Server) -> Upload:
+    upload = begin(Talk(server))
+    upload.part(1, OLD)
+    upload.part(2, TAIL)
+    return upload
+
+
+@pytest.mark.timeout(300)
+def test_h01_a_kill_at_each_step_of_a_part_keeps_what_was_acknowledged(server: Server, tmp_path: Path) -> None:
+    armed, done = tmp_path / "armed", []
+    for failpoint in OF_A_PART:
+        upload = killed_at(server, failpoint, armed, lambda: with_two_parts(server))
+        died(server, armed, lambda upload=upload: upload.put(1, NEW))  # type: ignore[misc]
+        held = [(part["partNumber"], part["size"]) for part in upload.listing().json()["parts"]]
+        acknowledged = [(1, len(OLD)), (2, len(TAIL))]
+        with_new = [(1, len(OLD)), (1, len(NEW)), (2, len(TAIL))]
+        assert held == acknowledged or (failpoint in COMMITTED and held == with_new), failpoint
+        again = upload.part(1, NEW)
+        cited = {part["partNumber"]: part for part in upload.listing().json()["parts"]}
+        upload.finished([again, cited[2]])
+        done.append(upload)
+        assert Talk(server).get(upload.url).body == NEW + TAIL
+        assert server.stop() == 0
+    server.start()
+    wait_for_clean_disk(server)
+    for upload in done:
+        assert Talk(server).get(upload.url).body == NEW + TAIL
+
+
+@pytest.mark.timeout(300)
+def test_h01_a_kill_at_each_step_of_the_end_publishes_all_or_nothing(server: Server, tmp_path: Path) -> None:
+    armed, done = tmp_path / "armed", []
+    for failpoint in OF_THE_END:
+        upload = killed_at(server, failpoint, armed, lambda: with_two_parts(server))
+        parts = upload.listing().json()["parts"]
+        died(server, armed, lambda upload=upload, parts=parts: upload.finish(parts))  # type: ignore[misc]
+        state = upload.listing().json()["state"]
+        assert state == "open" or (failpoint in COMMITTED and state == "published"), failpoint
+        assert Talk(server).get(upload.url).status == (200 if state == "published" else 404)
+        told = upload.finished(parts)
+        assert told["size"] == len(OLD + TAIL)
+        assert upload.finished(parts) == told
+        done.append(upload)
+        assert server.stop() == 0
+    server.start()
+    wait_for_clean_disk(server)
+    for upload in done:
+        assert Talk(server).get(upload.url).body == OLD + TAIL
