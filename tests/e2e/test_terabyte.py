@@ -16,7 +16,7 @@ import pytest
 from entrepot.domain.multipart import MAX_PARTS
 from entrepot.domain.objects import BLOCK_SIZE
 from entrepot.storage.blocks import checksums
-from support.parts import Upload, begin
+from support.parts import Upload, alike, begin
 from support.server import Server
 from support.talk import Talk
 
@@ -62,6 +62,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         server.kill()
 
 
+@pytest.mark.timeout(300)
 def test_a_terabyte_in_ten_thousand_parts_is_finished_without_a_copy_and_read_at_both_ends(server: Server) -> None:
     talk = Talk(server.start())
     upload = begin(talk, "gcs")
@@ -74,7 +75,7 @@ def test_a_terabyte_in_ten_thousand_parts_is_finished_without_a_copy_and_read_at
     assert SIZE > 10**12
     told = upload.finished(parts, size=SIZE)
     assert told["size"] == SIZE
-    assert upload.finished(parts) == told
+    assert alike(told, upload.finished(parts))
     assert {path: path.stat().st_ino for path in (server.home / "blobs").rglob("*") if path.is_file()} == files
     assert sum(path.stat().st_blocks for path in files) * 512 < 64 * 1024 * 1024, "what is sparse stayed so"
     assert talk.head(upload.url).headers["content-length"] == str(SIZE)

@@ -81,7 +81,7 @@ def test_a_lock_names_exact_versions_with_hashes_and_no_address(lock):
 
 
 def test_all_four_locks_are_there():
-    assert [lock.stem for lock in LOCKS] == ["compat-fal", "compat-fal-client", "dev", "server"]
+    assert {lock.stem for lock in LOCKS} == {"compat-fal", "compat-fal-client", "dev", "server"}
 
 
 def test_the_server_runs_on_the_versions_that_are_tested():

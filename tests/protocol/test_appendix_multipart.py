@@ -147,7 +147,7 @@ def test_c11_the_end_is_taken_with_any_type_answers_a_json_object_and_may_be_ret
     talk: Talk, content_type: str
 ) -> None:
     upload = begin(talk)
-    part = upload.part(1, DATA)
+    part = upload.part(1, DATA)  # of a single part the digest is known at once
     first, again = (upload.finish([part], content_type=content_type) for _ in range(2))
     assert (first.status, first.headers["content-type"]) == (200, "application/json")
     assert isinstance(first.json(), dict)

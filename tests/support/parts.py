@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from support.talk import Reply, Talk, Value
+from support.inside import rows
+from support.talk import Reply, Talk, Value, eventually
 
 DOORS = ("cdn", "rest", "gcs")
 
@@ -67,6 +70,14 @@ class Upload:
         assert reply.status == 200, (reply.status, reply.body)
         return dict(reply.json())
 
+    def followed(self) -> None:
+        """Wait until the keeper has the digest of all parts, so that the end need not wait for it."""
+        digests = [bytes.fromhex(part["digest"].removeprefix("sha256:")) for part in self.listing().json()["parts"]]
+        names = hashlib.sha256(b"".join(digests)).digest()
+        eventually(
+            partial(rows, self.talk.server, "SELECT 1 FROM uploads WHERE id = ? AND digest_of = ?", self.id, names)
+        )
+
     def listing(self) -> Reply:
         return self.talk.ask("GET", self.own_target(), self.credential)
 
@@ -81,6 +92,11 @@ class Upload:
         if self.door != "gcs" or not isinstance(parts, list):
             return parts
         return [{"part_number": each["partNumber"], "etag": (each["etag"] or "").strip('"')} for each in parts]
+
+
+def alike(first: dict[str, Any], again: dict[str, Any]) -> bool:
+    """Whether two replies to an end are equal, but for a digest that was not ready at the first."""
+    return again == first or (first["digest"] is None and {**again, "digest": None} == first)
 
 
 def begin(talk: Talk, door: str = "cdn", name: str = "big.bin", kind: str = "video/mp4", **headers: Value) -> Upload:
