@@ -7,6 +7,7 @@ Precedence: flag, variable, settings file, default.
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+_CENTURY = 100 * 366 * 86_400.0
 
 
 class SettingsError(Exception):
@@ -30,6 +33,8 @@ def parse_origin(text: str) -> str:
     parts = urlsplit(text.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise ValueError("it must be an origin such as https://cdn.example.com")
+    if parts.port == 0:  # reading it also refuses what is no port
+        raise ValueError("its port must be from 1 to 65535")
     if parts.path not in ("", "/") or parts.query or parts.fragment or not text.isascii():
         raise ValueError("it must have no path, query or fragment, and be ASCII")
     return f"{parts.scheme}://{parts.netloc.lower()}"
@@ -42,6 +47,14 @@ def parse_size(text: str) -> int:
     if cleaned[-1:].isalpha() and not scale:
         raise ValueError("it must be a number of bytes, or one with K, M, G or T")
     return int(cleaned[:-1] if scale else cleaned) * (1 << 10 * scale)
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds, a finite number."""
+    seconds = float(text)
+    if not math.isfinite(seconds) or seconds > _CENTURY:
+        raise ValueError("it must be a number of seconds, at most a hundred years")
+    return seconds
 
 
 def _hosts(text: str) -> tuple[str, ...]:
@@ -86,18 +99,20 @@ class Settings:
     reserve: int = _setting(parse_size, "free disk space below which uploads get 507", 256 * 1024**2, low=0)
     max_uploads: int = _setting(int, "bodies that a worker takes in at once; more wait, or get 429", 128, low=1)
     account_quota: int | None = _setting(parse_size, "bytes that an account may store (default: no bound)", low=0)
-    upload_ttl: float = _setting(float, "life of an unfinished upload and of its signed URL", 86_400, low=1)
+    upload_ttl: float = _setting(parse_seconds, "life of an unfinished upload and of its signed URL", 86_400, low=1)
     multipart_ttl: float = _setting(
-        float, "life of an unfinished multipart upload and of its signature", 604_800, low=1
+        parse_seconds, "life of an unfinished multipart upload and of its signature", 604_800, low=1
     )
     max_open_uploads: int = _setting(int, "unfinished uploads that an account may have at once", 5000, low=1)
-    token_ttl: float = _setting(float, "life of a CDN token when the client asks for none", 86_400, low=3700)
+    token_ttl: float = _setting(parse_seconds, "life of a CDN token when the client asks for none", 86_400, low=3700)
     max_age: int = _setting(int, "longest time a cache may keep a public file", 31_536_000, low=0)
-    stall_timeout: float = _setting(float, "a connection on which no byte moves for so long is cut", 60, low=0.1)
+    stall_timeout: float = _setting(
+        parse_seconds, "a connection on which no byte moves for so long is cut", 60, low=0.1
+    )
     drain: int = _setting(int, "time that running requests get to finish after SIGTERM", 30, low=1)
-    sweep_interval: float = _setting(float, "how often what is over is removed from disk", 30, low=0.05)
+    sweep_interval: float = _setting(parse_seconds, "how often what is over is removed from disk", 30, low=0.05)
     tombstone_ttl: float = _setting(
-        float, "how long the URL of an expired file says 410 before 404", 30 * 86_400, low=0
+        parse_seconds, "how long the URL of an expired file says 410 before 404", 30 * 86_400, low=0
     )
     cache_size: int = _setting(
         parse_size, "memory of each worker for small files that are read often", 64 * 1024**2, low=0

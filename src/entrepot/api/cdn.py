@@ -23,7 +23,7 @@ async def upload(x: Exchange, doors: Doors) -> None:
         lifecycle=wire.parse_lifecycle(x.headers),
         file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
         content_type=declared_type(x),
-        request_id=x.text(wire.SOURCE_REQUEST),
+        request_id=x.short(wire.SOURCE_REQUEST),
     )
     obj = await doors.uploads.put(who, intent, body_of(x, doors))
     await x.json(200, {"access_url": doors.cdn_origin + obj.path, "uploaded": True, **facts(obj)})

@@ -27,6 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 # later (urllib) see the answer instead of a broken pipe.
 DRAIN_BYTES = 1024 * 1024
 DRAIN_SECONDS = 2.0
+MAX_STORED_HEADER = 255
 
 
 class ClientGone(Exception):
@@ -93,6 +94,14 @@ class Exchange:
         """A header as text, without blanks around it; None when missing or empty."""
         value = self.headers.get(name)
         return (value.decode("latin-1").strip() or None) if value is not None else None
+
+    def short(self, name: str) -> str | None:
+        """A header that is stored, so it must be short. Raises Problem(VALIDATION_FAILED)."""
+        value = self.text(name)
+        if value is not None and len(value) > MAX_STORED_HEADER:
+            message = f"It is longer than {MAX_STORED_HEADER} characters."
+            raise Problem(Code.VALIDATION_FAILED, message, where=("header", name))
+        return value
 
     def content_length(self) -> int | None:
         text = self.text("content-length")

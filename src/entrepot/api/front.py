@@ -76,7 +76,7 @@ class Front:
             return await _preflight(x)
         methods = self._byte_path(x.raw_path)
         if methods is None:
-            return await self._control(_marked(x), _bounded(receive), _stamped(x, send))
+            return await self._control(_marked(x), _bounded(receive, self._doors.stall_timeout), _stamped(x, send))
         handler = methods.get(x.method)
         if handler is None:
             problem = Problem(Code.METHOD_NOT_ALLOWED, f"{x.method} is not possible here.")
@@ -154,13 +154,22 @@ def _marked(x: Exchange) -> Scope:
     return scope
 
 
-def _bounded(receive: Receive) -> Receive:
-    """The control plane takes small JSON only; what is larger never fills the memory (I9)."""
+def _bounded(receive: Receive, stall_timeout: float) -> Receive:
+    """The control plane takes small JSON only, and without long pauses: a body never fills the memory (I9), and one
+    that stands still does not keep its connection (I12)."""
     received = 0
+    done = False
 
     async def bounded() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, done
+        if done:
+            return await receive()  # waits for the end of the connection
+        try:
+            async with asyncio.timeout(stall_timeout):
+                message = await receive()
+        except TimeoutError:
+            raise Problem(Code.TIMED_OUT, f"No byte of the body came for {stall_timeout:g} seconds.") from None
+        done = not message.get("more_body", False)
         received += len(message.get("body", b""))
         if received > MAX_CONTROL_BODY:
             raise Problem(Code.TOO_LARGE, f"The body is larger than the limit of {MAX_CONTROL_BODY} bytes.")

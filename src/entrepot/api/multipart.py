@@ -38,8 +38,8 @@ async def create(x: Exchange, doors: Doors) -> None:
         lifecycle=wire.parse_lifecycle(x.headers),
         file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
         content_type=declared_type(x),
-        request_id=x.text(wire.SOURCE_REQUEST),
-        idempotency_key=x.text(wire.IDEMPOTENCY_KEY),
+        request_id=x.short(wire.SOURCE_REQUEST),
+        idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
     )
     upload = (await doors.multipart.begin(who, intent)).upload
     url = doors.cdn_origin + upload.draft.path
@@ -50,7 +50,7 @@ async def part(x: Exchange, doors: Doors) -> None:
     """PUT a part: both an ETag header (Python) and JSON with partNumber and etag (JavaScript)."""
     base, _, last = canonical_path(x).rpartition("/")
     who = await auth.writer(x, doors.access, base)
-    done = await doors.multipart.write(who, base, _number(last), body_of(x, doors))
+    done = await doors.multipart.write(who, base, part_number(last), body_of(x, doors))
     await x.json(
         200,
         {"partNumber": done.number, "etag": done.etag, "size": done.size},
@@ -120,7 +120,8 @@ def _cited(value: Any) -> Cited:
     return Cited(number, etag)
 
 
-def _number(text: str) -> int:
+def part_number(text: str) -> int:
+    """The number of a part in a path; its bounds are the service's. Raises Problem."""
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise Problem(Code.VALIDATION_FAILED, "It must be a whole number from 1.", where=("path", "part_number"))
     return int(text)

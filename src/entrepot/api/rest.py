@@ -16,9 +16,11 @@ from entrepot.api import auth, multipart, openapi
 from entrepot.api.doors import Doors
 from entrepot.api.front import exchange_of
 from entrepot.api.responses import STATUS, as_problem, error_body, error_headers
+from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.names import quote_segment
 from entrepot.domain.uploads import Intent
+from entrepot.service.access import require_account
 
 log = logging.getLogger("entrepot.api")
 
@@ -62,7 +64,7 @@ def build(doors: Doors) -> FastAPI:
         return await _gcs_complete(request, doors, _object_path(key, upload_id))
 
     @app.post(wire.GCS_MULTIPART + "/{number}")
-    async def gcs_part(request: Request, key: str, upload_id: str, number: int) -> Response:
+    async def gcs_part(request: Request, key: str, upload_id: str, number: str) -> Response:
         return await _gcs_part(request, doors, _object_path(key, upload_id), number)
 
     @app.api_route("/healthz", methods=_READING)
@@ -109,7 +111,7 @@ async def _asked_lifetime(request: Request) -> float | None:
 
 async def _initiate(request: Request, doors: Doors) -> Response:
     """POST /storage/upload/initiate: a URL to PUT the bytes to, and the one to read them from (protocol 2.3)."""
-    who = await auth.principal(exchange_of(request.scope), doors.access)
+    who = await _account(request, doors)
     _storage_type(request)
     begun = await doors.uploads.begin(who, await _intent(request))
     file_url = doors.cdn_origin + begun.upload.draft.path
@@ -119,7 +121,7 @@ async def _initiate(request: Request, doors: Doors) -> Response:
 async def _initiate_multipart(request: Request, doors: Doors) -> Response:
     """POST /storage/upload/initiate-multipart: clients put the part number between path and query (protocol 2.5); in
     the GCS style they ask for each part's URL (2.6)."""
-    who = await auth.principal(exchange_of(request.scope), doors.access)
+    who = await _account(request, doors)
     in_gcs_style = _storage_type(request) == "gcs"
     begun = await doors.multipart.begin(who, await _intent(request))
     file_url = doors.cdn_origin + begun.upload.draft.path
@@ -129,19 +131,26 @@ async def _initiate_multipart(request: Request, doors: Doors) -> Response:
     return _json({"file_url": file_url, "upload_url": by_parts if in_gcs_style else signed})
 
 
-async def _gcs_part(request: Request, doors: Doors, path: str, number: int) -> Response:
+async def _gcs_part(request: Request, doors: Doors, path: str, number: str) -> Response:
     """POST {upload_url}/{n}: the URL to PUT this part to (protocol 2.6)."""
     who = await auth.principal(exchange_of(request.scope), doors.access)
-    begun = await doors.multipart.grant(who, path)
+    begun = await doors.multipart.grant(who, path, multipart.part_number(number))
     url = f"{doors.cdn_origin}{path}/{number}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
     return _json({"upload_url": url})
 
 
 async def _gcs_complete(request: Request, doors: Doors, path: str) -> Response:
     """POST {upload_url}/complete in the GCS style."""
-    who = await auth.principal(exchange_of(request.scope), doors.access)
+    who = await _account(request, doors)
     cited, size = multipart.parse_complete(await request.body())
     return _json(multipart.completed(doors, await doors.multipart.finish(who, path, cited, size)))
+
+
+async def _account(request: Request, doors: Doors) -> Principal:
+    """Somebody with a credential: the body of anybody else is not read."""
+    who = await auth.principal(exchange_of(request.scope), doors.access)
+    require_account(who)
+    return who
 
 
 def _object_path(key: str, upload_id: str) -> str:
@@ -165,8 +174,8 @@ async def _intent(request: Request) -> Intent:
         lifecycle=wire.parse_lifecycle(x.headers),
         file_name=asked.file_name,
         content_type=asked.content_type or None,
-        request_id=x.text(wire.SOURCE_REQUEST),
-        idempotency_key=x.text(wire.IDEMPOTENCY_KEY),
+        request_id=x.short(wire.SOURCE_REQUEST),
+        idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
     )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits
 from entrepot.client import profile
+from entrepot.client.errors import ConfigurationError
+from entrepot.domain.keys import ApiKey, Secret
 from entrepot.settings import Settings, SettingsError, flag_name, variable_name
 
 if TYPE_CHECKING:
@@ -57,11 +59,9 @@ def announce(settings: Settings, start: Start) -> None:
     if start.first_key is None:
         return
     key = start.first_key.reveal()
-    path, name = profile.save(url, type(start.first_key.secret)(key))
+    print(f"\nYour key, shown this once:  {key}", flush=True)  # before anything that can fail
     lines = [
-        "",
-        f"Your key, shown this once:  {key}",
-        f"It is saved for this user's commands in {path} (profile {name!r}).",
+        _save(url, start.first_key),
         "",
         "Try it from another terminal:",
         f"  curl -H 'Authorization: Key {key}' --data-binary 'hello' {url}/files/upload",
@@ -71,6 +71,15 @@ def announce(settings: Settings, start: Start) -> None:
         "Stop with Ctrl-C.",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _save(url: str, key: ApiKey) -> str:
+    """Save the profile, and say where; a service often has no folder for it."""
+    try:
+        path, name = profile.save(url, Secret(key.reveal()))
+    except (OSError, ConfigurationError) as error:
+        return f"It could not be saved for this user's commands ({error}): set ENTREPOT_URL={url} and ENTREPOT_KEY."
+    return f"It is saved for this user's commands in {path} (profile {name!r})."
 
 
 def _command(name: str) -> str:

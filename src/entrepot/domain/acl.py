@@ -42,12 +42,14 @@ PUBLIC = Acl()
 class Principal:
     """Who asks. `account_id` is None for an anonymous reader.
 
-    `upload_path` narrows a principal made from an upload signature: it may finish that one upload and nothing else.
+    `by_key` says that the key itself was shown, not something made with it. `upload_path` narrows a principal made from
+    an upload signature: it may finish that one upload and nothing else.
     """
 
     account_id: str | None = None
     key_id: str | None = None
     upload_path: str | None = None
+    by_key: bool = False
 
     @property
     def reader_ids(self) -> tuple[str, ...]:

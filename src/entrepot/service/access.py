@@ -48,7 +48,7 @@ class Access:
         right = matches(given.secret, record.secret_hash if record else None)
         if record is None or not right or not record.valid:
             raise _unauthorized("This key is unknown, wrong or revoked.")
-        return Principal(record.account_id, record.id)
+        return Principal(record.account_id, record.id, by_key=True)
 
     async def by_token(self, text: str, purpose: str) -> Principal:
         """The principal of a bearer token. Raises Problem(UNAUTHORIZED)."""
@@ -71,8 +71,13 @@ class Access:
         return Principal(holder.account_id, holder.key_id, path)
 
     async def issue_token(self, who: Principal, purpose: str, lifetime: float | None) -> Token:
-        """A token for the holder of a key, bounded to 30 days. Raises Problem(UNAUTHORIZED)."""
+        """A token for the holder of a key, bounded to 30 days. Raises Problem(UNAUTHORIZED).
+
+        A token makes no other token: its end would mean nothing.
+        """
         _, key_id = require_account(who)
+        if not who.by_key:
+            raise _unauthorized("A token is given for a key, not for another token.")
         now = self._clock()
         seconds = min(max(lifetime or self._token_ttl, MIN_TOKEN_LIFETIME), MAX_TOKEN_LIFETIME)
         expires_at = int(now + seconds)

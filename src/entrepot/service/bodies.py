@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from entrepot.domain.digests import Expected
@@ -56,20 +56,27 @@ class Slots:
             message = "The server takes in as many bodies as it can."
             raise Problem(Code.RATE_LIMITED, message, fix="Send it again after a moment.", retry_after=1)
 
-    @contextlib.asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
-        """Wait for a slot, unread: the client feels a slow line. Stock clients send a part once and give up after
-        300 seconds, so the wait ends before, and the body is then taken all the same."""
+    async def slotted(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """The stream, in a slot from its first bytes on: a client that sends nothing takes none.
+
+        While it waits nothing more is read, so the client feels a slow line. Stock clients send a part once and give up
+        after 300 seconds, so the wait ends before, and the body is then taken all the same.
+        """
+        asked = held = False
         try:
-            async with asyncio.timeout(PATIENCE):
-                await self._free.acquire()
-        except TimeoutError:
-            yield
-            return
-        try:
-            yield
+            async for chunk in stream:
+                if not asked:
+                    asked, held = True, await self._taken()
+                yield chunk
         finally:
-            self._free.release()
+            if held:
+                self._free.release()
+
+    async def _taken(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                return await self._free.acquire()
+        return False
 
 
 class Receiver:
@@ -97,8 +104,9 @@ class Receiver:
         self.check_length(body, room)
         head = bytearray()
         hashers = [expected.hasher() for expected in body.expected]
-        async with self._slots.hold():
-            stored = await write(_with_head(self.bounded(body, room), head), facts, list(hashers))
+        stream = self._slots.slotted(_with_head(self.bounded(body, room), head))
+        async with contextlib.aclosing(stream):
+            stored = await write(stream, facts, list(hashers))
         for expected, hasher in zip(body.expected, hashers, strict=True):
             if not hmac.compare_digest(hasher.digest(), expected.value):
                 await self.discard(stored)

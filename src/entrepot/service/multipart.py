@@ -64,13 +64,16 @@ class Multipart:
 
         The signature is good for all paths below the upload's: parts, finish, list and abort.
         """
-        require_account(who)
+        _, key_id = require_account(who)
         upload = await self._drafts.begin(who, intent, UploadKind.MULTIPART, await self._storage.begin())
-        return self._begun(upload)
+        return self._begun(upload, key_id)
 
-    async def grant(self, who: Principal, path: str) -> Begun:
-        """The signature of an upload that its account began, for another client to go on with."""
-        return self._begun(await self._open(who, path))
+    async def grant(self, who: Principal, path: str, number: int) -> Begun:
+        """The right to put a part of an upload that the account of `who` began."""
+        _, key_id = require_account(who)
+        upload = await self._open(who, path)
+        _check_number(number)
+        return self._begun(upload, key_id)
 
     async def write(self, who: Principal, path: str, number: int, body: Body) -> Part:
         """Store one attempt at one part. The same bytes again give the same part.
@@ -79,9 +82,7 @@ class Multipart:
         finish, VALIDATION_FAILED for a number that is not in 1 to 10,000.
         """
         upload = await self._open(who, path)
-        if not 1 <= number <= MAX_PARTS:
-            message = f"It must be from 1 to {MAX_PARTS}."
-            raise Problem(Code.VALIDATION_FAILED, message, where=("path", "part_number"))
+        _check_number(number)
         self._check_open(upload)
         write = partial(self._storage.write_part, upload.storage_id or "", number)
         facts = {"object": upload.draft.object_id, "account": upload.draft.account_id, "part": str(number)}
@@ -125,8 +126,9 @@ class Multipart:
         upload = await self._open(who, path)
         return Listing(upload, await self._metadata.list_parts(upload.id))
 
-    def _begun(self, upload: Upload) -> Begun:
-        claims = Claims(self._rules.purpose, upload.draft.key_id, int(upload.expires_at), path_of(upload))
+    def _begun(self, upload: Upload, key_id: str) -> Begun:
+        """`key_id` is of who asks now: what it is given dies with it, and not with the key that began."""
+        claims = Claims(self._rules.purpose, key_id, int(upload.expires_at), path_of(upload))
         return Begun(upload, self._signer.sign(claims))
 
     async def _open(self, who: Principal, path: str) -> Upload:
@@ -197,6 +199,12 @@ class Multipart:
                 return None
             await asyncio.sleep(DIGEST_LOOK)
         return found
+
+
+def _check_number(number: int) -> None:
+    if not 1 <= number <= MAX_PARTS:
+        message = f"It must be from 1 to {MAX_PARTS}."
+        raise Problem(Code.VALIDATION_FAILED, message, where=("path", "part_number"))
 
 
 def path_of(upload: Upload) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
 from entrepot.domain.names import quote_segment
-from entrepot.domain.objects import BLOCK_SIZE, DIGEST_SIZE, Object, Segment, check_readable
+from entrepot.domain.objects import BLOCK_SIZE, Object, Segment, check_readable
 from entrepot.metadata.base import Metadata
 from entrepot.service.access import Clock
 from entrepot.service.uploads import object_id_of
@@ -20,6 +20,8 @@ from entrepot.storage.blocks import verify
 
 log = logging.getLogger("entrepot.objects")
 
+_ENTRY = 256  # bytes that a cached entry takes beside its data
+WINDOW = 8  # segments whose block digests a reader holds at once
 SMALL = 256 * 1024  # objects up to this many bytes are kept in memory
 
 
@@ -32,7 +34,6 @@ class Objects:
         self._storage = storage
         self._clock = clock
         self._small = _Cache(cache_size)
-        self._lists: OrderedDict[str, tuple[Segment, ...]] = OrderedDict()
         self.damaged = 0  # reads that met bytes which are not what was stored
 
     async def open(self, who: Principal, path: str) -> Object:
@@ -72,17 +73,17 @@ class Objects:
                 yield piece
 
     async def _pieces(self, obj: Object, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        offset = 0
         try:
-            for part in await self._segments(obj):
-                if offset < end and offset + part.size > start:
-                    lo, hi = max(start - offset, 0), min(end - offset, part.size)
+            while start < end:
+                for offset, part in await self._window(obj, start):
+                    lo, hi = start - offset, min(end - offset, part.size)
+                    if lo >= hi:
+                        return
                     async with contextlib.aclosing(self._verified(obj, part, lo, hi)) as verified:
                         async for piece in verified:
                             yield piece
-                offset += part.size
+                    start = offset + hi
         except BlobMissing:
-            self._lists.pop(obj.blob_id, None)
             raise await self._why_missing(obj) from None
 
     async def _verified(self, obj: Object, part: Segment, start: int, end: int) -> AsyncGenerator[bytes, None]:
@@ -97,21 +98,20 @@ class Objects:
                 yield piece if lo == 0 and hi == len(piece) else piece[lo:hi]
                 position += len(piece)
 
-    async def _segments(self, obj: Object) -> tuple[Segment, ...]:
-        found = self._lists.get(obj.blob_id)
-        if found is None:
-            found = await self._metadata.segments(obj.blob_id)
-            if sum(s.size for s in found) != obj.size:
+    async def _window(self, obj: Object, start: int) -> Sequence[tuple[int, Segment]]:
+        """The next segments from byte `start` on: a reader never holds more, however many there are (I9). Raises
+        BlobMissing when they do not add up."""
+        found = await self._metadata.segments_from(obj.blob_id, start, WINDOW)
+        at = found[0][0] if found else obj.size
+        if at > start:
+            raise BlobMissing
+        for offset, part in found:
+            if offset != at:
                 raise BlobMissing
-            self._remember(obj.blob_id, found)
+            at += part.size
+        if at > obj.size or (at < obj.size and len(found) < WINDOW):
+            raise BlobMissing
         return found
-
-    def _remember(self, blob_id: str, segments: tuple[Segment, ...]) -> None:
-        """Keep the lists of the last few thousand segments: at 8 KiB of digests each this is bounded (I9)."""
-        if sum(len(s.blocks) for s in segments) <= 64 * 1024 * DIGEST_SIZE:
-            self._lists[blob_id] = segments
-            if len(self._lists) > 64:
-                self._lists.popitem(last=False)
 
     async def _why_missing(self, obj: Object) -> Problem:
         """Bytes are gone: because the object is, or because somebody took them from the disk."""
@@ -128,7 +128,7 @@ class Objects:
 
 @dataclass(slots=True)
 class _Cache:
-    """Least recently used bytes by blob id, bounded in bytes."""
+    """Least recently used bytes by blob id, bounded in bytes, what an entry itself takes included."""
 
     room: int
     _items: OrderedDict[str, bytes] | None = None
@@ -144,12 +144,12 @@ class _Cache:
     def put(self, key: str, data: bytes) -> None:
         if self._items is None:
             self._items = OrderedDict()
-        if len(data) > self.room or key in self._items:
+        if len(data) + _ENTRY > self.room or key in self._items:
             return
         self._items[key] = data
-        self._held += len(data)
+        self._held += len(data) + _ENTRY
         while self._held > self.room:
-            self._held -= len(self._items.popitem(last=False)[1])
+            self._held -= len(self._items.popitem(last=False)[1]) + _ENTRY
 
 
 def _canonical(path: str) -> str:

@@ -13,7 +13,7 @@ from entrepot.domain.errors import Code, Problem, not_found
 from entrepot.domain.objects import Object
 from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Draft, Intent, Upload, UploadKind, UploadState
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.base import Conflict, Metadata, MetadataFull
 from entrepot.service.access import Clock, require_account
 from entrepot.service.bodies import Body, Receiver, Slots
 from entrepot.service.drafts import Begun, Drafts, Rules, over, same_or_refused
@@ -47,10 +47,10 @@ class Uploads:
 
         With an idempotency key, equal calls give equal answers; the key with another wish raises Problem.
         """
-        require_account(who)
+        _, key_id = require_account(who)
         upload = await self._drafts.begin(who, intent, UploadKind.SINGLE)
-        draft = upload.draft
-        claims = Claims(self._rules.purpose, draft.key_id, int(upload.expires_at), draft.path)
+        # The key of who asks now: what it is given dies with it, and not with the key that began.
+        claims = Claims(self._rules.purpose, key_id, int(upload.expires_at), upload.draft.path)
         return Begun(upload, self._signer.sign(claims))
 
     async def write(self, who: Principal, path: str, body: Body) -> Object:
@@ -86,7 +86,9 @@ class Uploads:
             obj = await self._drafts.publish(
                 draft, body.content_type, received.head, blob, upload.id if upload else None
             )
-        except Problem:
+        except (Problem, Conflict, MetadataFull):
+            # These say that nothing was written. After any other failure the publish may still be found after a
+            # restart: only the keeper, which reads the rows, may remove its bytes then.
             await self._receiver.discard(stored)
             raise
         if obj.blob_id != blob.id:
