@@ -1,0 +1,95 @@
+"""Slots: how many bodies a process takes in at once, and who has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from entrepot.domain.errors import Code, Problem
+from entrepot.service import bodies
+from entrepot.service.bodies import Slots
+from entrepot.service.objects import _Cache
+
+
+async def pieces(*chunks: bytes, until: asyncio.Event | None = None) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+    if until is not None:
+        await until.wait()
+
+
+async def drained(slots: Slots, stream: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in slots.slotted(stream)])
+
+
+def test_a_client_that_sends_nothing_takes_no_slot() -> None:
+    async def test() -> None:
+        slots, end = Slots(1), asyncio.Event()
+        silent = asyncio.create_task(drained(slots, pieces(until=end)))
+        await asyncio.sleep(0)
+        slots.refuse_when_full()
+        assert await drained(slots, pieces(b"a", b"b")) == b"ab"
+        end.set()
+        assert await silent == b""
+
+    asyncio.run(test())
+
+
+def test_the_next_body_waits_for_the_slot_and_then_comes_whole() -> None:
+    async def test() -> None:
+        slots, end = Slots(1), asyncio.Event()
+        first = asyncio.create_task(drained(slots, pieces(b"1", until=end)))
+        await asyncio.sleep(0)
+        with pytest.raises(Problem) as refused:
+            slots.refuse_when_full()
+        assert (refused.value.code, refused.value.retry_after) == (Code.RATE_LIMITED, 1)
+        second = asyncio.create_task(drained(slots, pieces(b"2", b"3")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not second.done()
+        end.set()
+        assert (await first, await second) == (b"1", b"23")
+        slots.refuse_when_full()
+
+    asyncio.run(test())
+
+
+def test_a_body_that_waited_too_long_is_taken_all_the_same_and_frees_nothing(monkeypatch) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.01)
+
+    async def test() -> None:
+        slots, end = Slots(1), asyncio.Event()
+        first = asyncio.create_task(drained(slots, pieces(b"1", until=end)))
+        await asyncio.sleep(0)
+        assert await drained(slots, pieces(b"2", b"3")) == b"23"
+        with pytest.raises(Problem):
+            slots.refuse_when_full()
+        end.set()
+        await first
+
+    asyncio.run(test())
+
+
+def test_a_cancelled_body_gives_its_slot_back() -> None:
+    async def test() -> None:
+        slots = Slots(1)
+        task = asyncio.create_task(drained(slots, pieces(b"1", until=asyncio.Event())))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+        assert await drained(slots, pieces(b"2")) == b"2"
+
+    asyncio.run(test())
+
+
+def test_the_cache_of_small_files_counts_what_an_entry_itself_takes() -> None:
+    none, some = _Cache(0), _Cache(10_000)
+    for number in range(1000):
+        none.put(str(number), b"")
+        some.put(str(number), b"")
+    assert none.get("999") is None
+    assert sum(some.get(str(number)) is not None for number in range(1000)) < 50

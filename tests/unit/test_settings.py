@@ -1,0 +1,69 @@
+"""Settings: what is taken, what is refused, and that both name the setting."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrepot.settings import Settings, SettingsError
+
+TIMES = ["upload_ttl", "multipart_ttl", "token_ttl", "stall_timeout", "sweep_interval", "tombstone_ttl"]
+
+
+@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e15", "soon", "-1"])
+def test_a_time_is_a_finite_number_of_seconds(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=name.replace("_", ".")):
+        Settings.load({name: text}, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "ftp://h",
+        "http://",
+        "http://h:99999",
+        "http://h:0",
+        "http://h/path",
+        "http://h?q",
+        "http://u:p@h",
+        "http://é",
+    ],
+)
+def test_an_origin_is_a_scheme_a_host_and_maybe_a_port(text: str) -> None:
+    with pytest.raises(SettingsError, match="public-url"):
+        Settings.load({"public_url": text}, {})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "", "0", "*"])
+def test_a_wildcard_address_needs_a_public_url(host: str) -> None:
+    with pytest.raises(SettingsError, match="public_url"):
+        Settings(host=host)
+    assert Settings(host=host, public_url="https://media.example").api_origin == "https://media.example"
+
+
+def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('port = 1001\nworkers = 3\nmax_upload = "1M"\n')
+    environ = {"ENTREPOT_SETTINGS": str(file), "ENTREPOT_PORT": "1002", "ENTREPOT_WORKERS": "2"}
+    settings = Settings.load({"port": "1003"}, environ)
+    assert (settings.port, settings.workers, settings.max_upload) == (1003, 2, 1024**2)
+
+
+def test_an_unknown_key_of_the_file_is_an_error(tmp_path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("prot = 1001\n")
+    with pytest.raises(SettingsError, match="prot"):
+        Settings.load({}, {"ENTREPOT_SETTINGS": str(file)})
+
+
+def test_another_process_reads_equal_settings_from_the_environment(tmp_path) -> None:
+    settings = Settings(
+        home=tmp_path, public_url="https://a.example", accepted_hosts=("b.example", "c.example"), account_quota=5
+    )
+    assert Settings.load({}, settings.to_environ()) == settings
+
+
+def test_certificate_and_key_go_together(tmp_path) -> None:
+    with pytest.raises(SettingsError, match="tls_key"):
+        Settings(tls_cert=tmp_path / "c")
