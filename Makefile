@@ -12,7 +12,7 @@ PROJECT = $(INSTALL) --no-deps --no-build-isolation --editable .
 COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' .venv-lock/bin/uv --no-config --quiet pip compile $(LOCK_ARGS) \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup serve test check demo bench crash lock clean
+.PHONY: help setup serve test check demo bench crash browser lock clean
 .NOTPARALLEL:
 
 help:  ## Show this list
@@ -40,6 +40,9 @@ bench: .venv/.dev  ## Measure side by side with peers (ARGS='get-8k put-500m')
 
 crash: setup  ## Kill a real server over and over and look for losses (ROUNDS=100)
 	@ENTREPOT_CRASH_ROUNDS=$(ROUNDS) .venv/bin/python -m pytest -q -ra --timeout 0 tests/e2e/test_crash.py
+
+browser:  ## Install Chromium from Debian's packages, for the browser tests (as root)
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
 
 lock: .venv-lock/.ready  ## Make the locks again (LOCK_ARGS=--upgrade for newer versions)
 	$(COMPILE) pyproject.toml --extra server --extra dev --group build -o requirements/dev.lock
