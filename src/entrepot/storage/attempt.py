@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from hashlib import sha256
 
@@ -13,6 +14,10 @@ from entrepot.storage.blocks import BlockHasher
 from entrepot.storage.tree import Tree
 
 log = logging.getLogger(__name__)
+
+# A batch of so many bytes is hashed by another thread while it is written: SHA-256 takes as long as the write does.
+BESIDE_FROM = 512 * 1024
+Beside = Callable[[Callable[[Sequence[bytes]], None], Sequence[bytes]], Future[None]]
 
 
 class SegmentFile:
@@ -73,8 +78,11 @@ class Attempt:
     `hashes` are updated with the bytes in order.
     """
 
-    def __init__(self, tree: Tree, facts: Mapping[str, str], hashes: Sequence[Hash], segment_size: int) -> None:
+    def __init__(
+        self, tree: Tree, facts: Mapping[str, str], hashes: Sequence[Hash], segment_size: int, beside: Beside
+    ) -> None:
         self._tree = tree
+        self._beside = beside
         self._facts = dict(facts)
         self._whole = sha256()
         self._hashes = (self._whole, *hashes)
@@ -83,6 +91,21 @@ class Attempt:
 
     def write(self, pieces: Sequence[bytes]) -> list[SegmentFile]:
         """Append `pieces`; returns the segments that this filled, still to be settled."""
+        if sum(map(len, pieces)) < BESIDE_FROM:
+            self._hash(pieces)
+            return self._append(pieces)
+        hashing = self._beside(self._hash, pieces)
+        try:
+            return self._append(pieces)
+        finally:
+            hashing.result()
+
+    def _hash(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            for hasher in self._hashes:
+                hasher.update(piece)
+
+    def _append(self, pieces: Sequence[bytes]) -> list[SegmentFile]:
         full = []
         views = [memoryview(piece) for piece in pieces if piece]
         while views:
@@ -91,9 +114,6 @@ class Attempt:
             segment.write(run)
             if segment.size == self._segment_size:
                 full.append(segment)
-        for piece in pieces:
-            for hasher in self._hashes:
-                hasher.update(piece)
         return full
 
     def settle(self, segment: SegmentFile) -> None:

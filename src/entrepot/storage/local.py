@@ -53,7 +53,7 @@ class LocalStorage:
 
     async def put(self, stream: AsyncIterator[bytes], facts: Mapping[str, str], hashes: Sequence[Hash] = ()) -> Stored:
         """Store a stream; see `Storage.put`. A body of one batch costs one thread hop."""
-        writing = _Writing(self._threads, Attempt(self._tree, facts, hashes, self._segment_size))
+        writing = _Writing(self._threads, Attempt(self._tree, facts, hashes, self._segment_size, self._threads.beside))
         try:
             return await writing.take(stream)
         except BaseException:

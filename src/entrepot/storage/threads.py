@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,6 +30,12 @@ class Threads:
         for _ in range(number):
             self._pool.submit(all_running.wait)
         all_running.wait()
+        # Of their own, so that work which waits for work beside it never waits for itself.
+        self._second = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="storage-hash")
+
+    def beside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Give `work` that needs no disk to another thread, for a job that waits for it."""
+        return self._second.submit(work, *args, **kwargs)
 
     def start(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Give `work` to a thread. Its OSError becomes StorageFull or StorageFailed."""
@@ -46,6 +53,7 @@ class Threads:
     def end(self) -> None:
         """Let the threads finish what they have; blocks until they did."""
         self._pool.shutdown()
+        self._second.shutdown()
 
 
 async def finished(job: asyncio.Future[T]) -> T:
