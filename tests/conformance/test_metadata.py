@@ -19,7 +19,7 @@ from entrepot.domain.objects import Blob, Object, ObjectState, Segment
 from entrepot.domain.uploads import Draft, Part, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Condemned, Conflict, Metadata, MetadataFailed
 from entrepot.metadata.sqlite import SqliteMetadata
-from support.facts import ACCOUNT, a_blob, a_key, a_part, a_segment, an_object, an_upload
+from support.facts import ACCOUNT, LIMIT, a_blob, a_key, a_part, a_segment, an_object, an_upload
 
 Open = Callable[[], Metadata]
 
@@ -59,7 +59,8 @@ async def publish(store: Metadata, object_id: str, blob: Blob | None = None, **c
 
 async def begin(store: Metadata, upload_id: str, *blobs: Blob, **changes) -> Upload:
     """An open upload with one part for each of these blobs."""
-    upload = await store.begin_upload(an_upload(upload_id, **changes))
+    upload = await store.begin_upload(an_upload(upload_id, **changes), LIMIT)
+    assert upload
     for number, blob in enumerate(blobs, 1):
         assert await store.add_part(a_part(upload_id, number, blob), blob)
     return upload
@@ -168,7 +169,7 @@ async def test_revoking_what_is_not_there_is_false(store):
 
 @with_store
 async def test_an_upload_is_found_by_its_id_and_by_its_object(store):
-    upload = await store.begin_upload(an_upload("u"))
+    upload = await store.begin_upload(an_upload("u"), LIMIT)
     assert upload == an_upload("u")
     assert await store.upload("u") == await store.upload_of("u-object") == upload
     assert await store.upload("u-object") is await store.upload_of("u") is None
@@ -176,16 +177,16 @@ async def test_an_upload_is_found_by_its_id_and_by_its_object(store):
 
 @with_store
 async def test_a_taken_upload_id_or_object_id_is_a_conflict(store):
-    await store.begin_upload(an_upload("u"))
+    await store.begin_upload(an_upload("u"), LIMIT)
     for upload in (an_upload("u", "other"), an_upload("v", "u-object")):
         with pytest.raises(Conflict):
-            await store.begin_upload(upload)
+            await store.begin_upload(upload, LIMIT)
 
 
 @with_store
 async def test_a_repeated_idempotency_key_gives_the_first_upload_and_records_nothing(store):
     first = await begin(store, "u", idempotency_key="i", fingerprint=b"one")
-    again = await store.begin_upload(an_upload("v", idempotency_key="i", fingerprint=b"two"))
+    again = await store.begin_upload(an_upload("v", idempotency_key="i", fingerprint=b"two"), LIMIT)
     assert again == first
     assert await store.upload("v") is None
 
@@ -193,7 +194,7 @@ async def test_a_repeated_idempotency_key_gives_the_first_upload_and_records_not
 @with_store
 async def test_twenty_begins_at_once_with_one_idempotency_key_give_one_upload(store):
     uploads = [an_upload(f"u{i}", idempotency_key="i") for i in range(20)]
-    answers = await asyncio.gather(*map(store.begin_upload, uploads))
+    answers = await asyncio.gather(*(store.begin_upload(upload, LIMIT) for upload in uploads))
     assert len({upload.id for upload in answers}) == 1
 
 
@@ -201,7 +202,7 @@ async def test_twenty_begins_at_once_with_one_idempotency_key_give_one_upload(st
 async def test_an_idempotency_key_still_gives_the_upload_after_it_is_published(store):
     await begin(store, "u", idempotency_key="i")
     await store.publish(an_object("u-object", a_blob("b")), a_blob("b"), "u")
-    again = await store.begin_upload(an_upload("v", idempotency_key="i"))
+    again = await store.begin_upload(an_upload("v", idempotency_key="i"), LIMIT)
     assert (again.id, again.state) == ("u", UploadState.PUBLISHED)
 
 
@@ -218,7 +219,44 @@ async def test_idempotency_keys_of_two_accounts_are_strangers(store):
     await begin(store, "u", idempotency_key="i")
     other = an_upload("v", idempotency_key="i")
     other = replace(other, draft=replace(other.draft, account_id="a2"))
-    assert await store.begin_upload(other) == other
+    assert await store.begin_upload(other, LIMIT) == other
+
+
+@with_store
+async def test_as_many_uploads_are_open_as_the_limit_allows(store):
+    await store.add_account(Account("a2", "two", 2.0))
+    assert await store.begin_upload(an_upload("u1"), 2) and await store.begin_upload(an_upload("u2"), 2)
+    assert await store.begin_upload(an_upload("u3"), 2) is None
+    assert await store.upload("u3") is None
+    other = an_upload("v")
+    assert await store.begin_upload(replace(other, draft=replace(other.draft, account_id="a2")), 2)
+    await store.abort_upload("u1")
+    await store.publish(an_object("u2-object", a_blob("b")), a_blob("b"), "u2")
+    assert await store.begin_upload(an_upload("u4"), 1)
+
+
+@with_store
+async def test_of_twenty_begins_at_once_as_many_are_taken_as_the_limit_allows(store):
+    answers = await asyncio.gather(*(store.begin_upload(an_upload(f"u{i}"), 7) for i in range(20)))
+    assert [answer is None for answer in answers].count(False) == 7
+
+
+@with_store
+async def test_a_repeated_idempotency_key_is_no_new_upload_at_the_limit(store):
+    first = await begin(store, "u", idempotency_key="i")
+    assert await store.begin_upload(an_upload("v", idempotency_key="i"), 1) == first
+    assert await store.begin_upload(an_upload("v", idempotency_key="j"), 1) is None
+
+
+@with_store
+async def test_an_idempotency_key_of_an_upload_whose_time_is_over_begins_a_new_one(store):
+    await begin(store, "u", a_blob("p"), idempotency_key="i", expires_at=200.0)
+    almost = an_upload("v", idempotency_key="i", created_at=199.9)
+    assert (await store.begin_upload(almost, 1)).id == "u"
+    late = replace(almost, created_at=200.0)
+    assert await store.begin_upload(late, 1) == late
+    assert (await store.upload("u")).state is UploadState.ABORTED
+    assert await store.condemn_blobs(10) == [Condemned("p", ("p/0",))]
 
 
 @with_store
@@ -758,14 +796,13 @@ acls = st.builds(Acl, decisions, rules)
 lifetimes = st.none() | st.integers(0, 100 * 366 * 86_400)
 choices = st.builds(AclChoice, st.none() | decisions, rules)
 lifecycles = st.builds(Lifecycle, st.just(UNSET) | lifetimes, st.just(UNSET) | choices)
-segments = st.builds(Segment, ids, st.integers(0, 2**40), st.binary(max_size=64))
+blocks = st.integers(1, 8).flatmap(lambda count: st.binary(min_size=8 * count, max_size=8 * count))
+segments = st.builds(lambda key, b, cut: Segment(key, len(b) * 8192 - cut, b), ids, blocks, st.integers(0, 65535))
 account = st.just(ACCOUNT.id)
 
 accounts = st.builds(Account, ids, ids | texts, times, lifecycles, st.sampled_from(AccountState))
 keys = st.builds(KeyRecord, ids, account, texts, digests, times, st.none() | times)
-drafts = st.builds(
-    Draft, ids, texts, texts, account, texts, st.none() | texts, lifecycles, st.none() | texts
-)
+drafts = st.builds(Draft, ids, texts, texts, account, texts, st.none() | texts, lifecycles, st.none() | texts)
 uploads = st.builds(
     Upload, ids, drafts, st.sampled_from(UploadKind), times, times, st.just(UploadState.OPEN),
     st.none() | texts, st.none() | ids, st.none() | digests,
@@ -795,7 +832,7 @@ def test_every_value_comes_back_as_it_went_in(make):
             assert await store.account(one.id) == one
             await store.add_key(key)
             assert await store.key(key.id) == key
-            assert await store.begin_upload(upload) == upload == await store.upload(upload.id)
+            assert await store.begin_upload(upload, LIMIT) == upload == await store.upload(upload.id)
             obj, blob = pair
             assert await store.publish(obj, blob) == obj == await store.object(obj.id)
             assert await store.segments(blob.id) == blob.segments

@@ -13,6 +13,7 @@ from entrepot.domain.uploads import Draft, Part, Upload, UploadKind
 
 ACCOUNT = Account("account", "nick", 1.0)
 DIGEST = bytes(range(32))
+LIMIT = 1000  # open uploads that an account may have
 
 
 def a_key(key_id: str = "key", **changes: Any) -> KeyRecord:

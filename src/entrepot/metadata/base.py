@@ -74,13 +74,11 @@ class Metadata(Protocol):
         ...
 
     # Uploads and parts
-    async def begin_upload(self, upload: Upload) -> Upload:
+    async def begin_upload(self, upload: Upload, limit: int) -> Upload | None:
         """Record an upload. With an idempotency key that its account already used for one that is not aborted, record
-        nothing and return that one; the caller compares fingerprints."""
-        ...
-
-    async def open_uploads(self, account_id: str) -> int:
-        """How many uploads of this account are open."""
+        nothing and return that one; the caller compares fingerprints. An open one that was over when this one was
+        created is aborted, and counts as absent. None (and nothing recorded) when the account has `limit` open ones.
+        """
         ...
 
     async def upload(self, upload_id: str) -> Upload | None: ...

@@ -91,12 +91,8 @@ class SqliteMetadata:
         return await self._writer.run(lambda db: writes.revoke_key(db, key_id, at))
 
     # Uploads and parts
-    async def begin_upload(self, upload: Upload) -> Upload:
-        return await self._writer.run(lambda db: writes.begin_upload(db, upload))
-
-    async def open_uploads(self, account_id: str) -> int:
-        row = self._reader.row(SQL["open_uploads"], account_id)
-        return int(row[0]) if row else 0
+    async def begin_upload(self, upload: Upload, limit: int) -> Upload | None:
+        return await self._writer.run(lambda db: writes.begin_upload(db, upload, limit))
 
     async def upload(self, upload_id: str) -> Upload | None:
         row = self._reader.row(SQL["upload"], upload_id)

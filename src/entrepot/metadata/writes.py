@@ -37,10 +37,16 @@ def take_lease(db: apsw.Connection, name: str, holder: str, now: float, seconds:
     return _changed(db, "take_lease", name, holder, now, seconds) == 1
 
 
-def begin_upload(db: apsw.Connection, upload: Upload) -> Upload:
+def begin_upload(db: apsw.Connection, upload: Upload, limit: int) -> Upload | None:
     # A key that is NULL equals nothing.
-    if found := _fetch(db, "same_upload", upload.draft.account_id, upload.idempotency_key):
-        return rows.upload_of(found[0])
+    for row in _fetch(db, "same_upload", upload.draft.account_id, upload.idempotency_key):
+        same = rows.upload_of(row)
+        if same.state is not UploadState.OPEN or same.expires_at > upload.created_at:
+            return same
+        abort_upload(db, same.id)
+    ((count,),) = _fetch(db, "open_uploads", upload.draft.account_id)
+    if count >= limit:
+        return None
     with _unique(f"The upload id {upload.id} or its object id is taken."):
         db.execute(SQL["add_upload"], rows.upload_row(upload))
     return upload

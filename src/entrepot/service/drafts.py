@@ -79,14 +79,6 @@ class Drafts:
         Raises Problem: RATE_LIMITED when the account has too many unfinished ones, VALIDATION_FAILED for an
         idempotency key that came with another wish.
         """
-        account_id, _ = require_account(who)
-        if await self._metadata.open_uploads(account_id) >= self._rules.max_open:
-            raise Problem(
-                Code.RATE_LIMITED,
-                f"This account has {self._rules.max_open} unfinished uploads.",
-                fix="Finish or abort some of them, or wait until their time is over.",
-                retry_after=RETRY_SECONDS,
-            )
         draft, now = await self.draft(who, intent), self._clock()
         ttl = self._rules.upload_ttl if kind is UploadKind.SINGLE else self._rules.multipart_ttl
         wish = Upload(
@@ -99,7 +91,14 @@ class Drafts:
             idempotency_key=intent.idempotency_key,
             fingerprint=intent.fingerprint() if intent.idempotency_key else None,
         )
-        upload = await self._metadata.begin_upload(wish)
+        upload = await self._metadata.begin_upload(wish, self._rules.max_open)
+        if upload is None:
+            raise Problem(
+                Code.RATE_LIMITED,
+                f"This account has {self._rules.max_open} unfinished uploads.",
+                fix="Finish or abort some of them, or wait until their time is over.",
+                retry_after=RETRY_SECONDS,
+            )
         if upload.fingerprint != wish.fingerprint or upload.kind is not kind:
             message = "This idempotency key was used with another request."
             raise Problem(Code.VALIDATION_FAILED, message, where=("header", "idempotency-key"))

@@ -12,7 +12,7 @@ import pytest
 from entrepot.domain.uploads import UploadState
 from entrepot.metadata.base import Metadata, MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
-from support.facts import ACCOUNT, a_blob, a_part, an_object, an_upload
+from support.facts import ACCOUNT, LIMIT, a_blob, a_part, an_object, an_upload
 from support.faultvfs import Faults
 
 TOLD = {apsw.FullError: MetadataFull, apsw.IOError: MetadataFailed}
@@ -28,7 +28,7 @@ async def prepare(store: Metadata) -> None:
     """One object that is acknowledged, and an upload that is ready to be published."""
     await store.add_account(ACCOUNT)
     await store.publish(an_object("o", BEFORE), BEFORE)
-    await store.begin_upload(an_upload("u"))
+    await store.begin_upload(an_upload("u"), LIMIT)
     await store.add_part(a_part("u", 1, PART), PART)
 
 
