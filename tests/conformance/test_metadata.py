@@ -329,6 +329,27 @@ async def test_the_blob_of_a_part_is_readable_and_is_not_swept(store):
 
 
 @with_store
+async def test_an_attempt_with_the_same_number_and_etag_takes_the_place_of_the_first(store):
+    await begin(store, "u", a_blob("p1"), a_blob("p2"))
+    again = replace(a_part("u", 1, a_blob("p1"), 70.0), blob_id="new")
+    assert await store.add_part(again, a_blob("new")) == again
+    assert await store.list_parts("u") == [again, a_part("u", 2, a_blob("p2"))]
+    assert await store.usage(ACCOUNT.id) == 200
+    assert await store.condemn_blobs(10) == [Condemned("p1", ("p1/0",))]
+    whole = a_blob("whole", "new/0", "p2/0")
+    assert await store.publish(an_object("u-object", whole), whole, "u")
+
+
+@with_store
+async def test_an_attempt_with_another_etag_or_number_is_one_more(store):
+    await begin(store, "u", a_blob("p"))
+    others = [a_part("u", 1, a_blob("q")), replace(a_part("u", 2, a_blob("p")), blob_id="r")]
+    for part in others:
+        await store.add_part(part, a_blob(part.blob_id))
+    assert await store.list_parts("u") == [a_part("u", 1, a_blob("p")), *others]
+
+
+@with_store
 async def test_a_part_never_takes_a_segment_from_another(store):
     await begin(store, "u", a_blob("p"))
     with pytest.raises(Conflict):

@@ -92,8 +92,9 @@ class Metadata(Protocol):
         ...
 
     async def add_part(self, part: Part, blob: Blob) -> Part | None:
-        """Record a part and its blob; None (and nothing recorded) when the upload is not open. When an attempt at the
-        same number with the same ETag is there already, record nothing and return that one."""
+        """Record a part and its blob; None (and nothing recorded) when the upload is not open. It takes the place of
+        an attempt at the same number with the same ETag, whose blob is left without a reference: so a part whose bytes
+        were damaged is repaired by sending it again."""
         ...
 
     async def list_parts(self, upload_id: str) -> Sequence[Part]:

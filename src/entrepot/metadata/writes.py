@@ -68,9 +68,8 @@ def expire_uploads(db: apsw.Connection, now: float, limit: int) -> int:
 def add_part(db: apsw.Connection, part: Part, blob: Blob) -> Part | None:
     if _state_of(db, part.upload_id)[0] is not UploadState.OPEN:
         return None
-    if found := _fetch(db, "same_part", part.upload_id, part.number, part.etag):
-        return rows.part_of(found[0])
     nr = _add_blob(db, blob, None)
+    _changed(db, "replace_part", part.upload_id, part.number, part.etag)
     db.execute(SQL["add_part"], rows.part_row(part, nr))
     return part
 

@@ -54,10 +54,8 @@ ORDER BY p.number, p.received_at, p.rowid;
 -- name: forget_parts
 DELETE FROM parts WHERE upload_id IN (SELECT value FROM json_each(?)) RETURNING blob_nr;
 
--- name: same_part
-SELECT p.upload_id, p.number, p.etag, p.size, p.sha256, b.id, p.received_at
-FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr
-WHERE p.upload_id = ? AND p.number = ? AND p.etag = ?;
+-- name: replace_part
+DELETE FROM parts WHERE upload_id = ? AND number = ? AND etag = ?;
 
 -- name: segments_of_parts
 SELECT b.id, s.position, s.key, s.size, s.blocks
