@@ -350,6 +350,29 @@ async def test_an_attempt_with_another_etag_or_number_is_one_more(store):
 
 
 @with_store
+async def test_the_number_of_a_growing_upload_grows_with_every_attempt(store):
+    await begin(store, "empty")
+    await begin(store, "still", a_blob("s"))
+    await begin(store, "u", a_blob("p"))
+    seen = [await store.growing_uploads()]
+    for part in (a_part("u", 2, a_blob("q")), replace(a_part("u", 1, a_blob("p")), blob_id="r")):
+        await store.add_part(part, a_blob(part.blob_id))
+        seen.append(await store.growing_uploads())
+    assert seen[0]["u"] < seen[1]["u"] < seen[2]["u"]
+    assert {each["still"] for each in seen} == {seen[0]["still"]}
+    assert {frozenset(each) for each in seen} == {frozenset({"u", "still"})}
+
+
+@with_store
+async def test_the_segments_of_parts_come_without_their_digests_which_are_asked_for_by_key(store):
+    await begin(store, "u", a_blob("p", "k1", "k2"), a_blob("q", "k3"))
+    bare = {key: replace(a_segment(key), blocks=b"") for key in ("k1", "k2", "k3")}
+    assert dict(await store.segments_of_parts("u")) == {"p": (bare["k1"], bare["k2"]), "q": (bare["k3"],)}
+    assert await store.blocks("k1") == a_segment("k1").blocks
+    assert await store.blocks("nothing") is None
+
+
+@with_store
 async def test_a_part_never_takes_a_segment_from_another(store):
     await begin(store, "u", a_blob("p"))
     with pytest.raises(Conflict):
@@ -458,6 +481,56 @@ async def test_the_segments_of_parts_move_under_the_new_blob(store):
     assert await store.segments("p1") == await store.segments("p2") == ()
     assert await store.list_parts("u") == []
     assert await store.condemn_blobs(10) == []
+
+
+@with_store
+async def test_a_segment_of_a_part_moves_by_its_key_and_keeps_its_digests(store):
+    await begin(store, "u", a_blob("p1", "k1"), a_blob("p2", "k2"))
+    held = await store.segments_of_parts("u")
+    whole = Blob("whole", 200, None, held["p2"] + held["p1"])
+    assert await store.publish(an_object("u-object", whole), whole, "u")
+    assert await store.segments("whole") == (a_segment("k2"), a_segment("k1"))
+
+
+@with_store
+async def test_no_segment_is_recorded_without_the_digests_of_all_its_blocks(store):
+    await begin(store, "u", a_blob("p", "k"))
+    for stranger, error in {
+        Segment("new", 100, b""): Conflict,
+        Segment("k", 99, b""): Conflict,
+        Segment("new", 100, b"1234567"): MetadataFailed,
+        Segment("new", 65537, b"12345678"): MetadataFailed,
+    }.items():
+        blob = Blob("b", stranger.size, None, (stranger,))
+        for upload_id in ("u", None):
+            with pytest.raises(error):
+                await store.publish(an_object("u-object", blob), blob, upload_id)
+        with pytest.raises(error):
+            await store.add_part(a_part("u", 2, blob), blob)
+    assert await store.known_keys(["new"]) == set()
+    assert len(await store.list_parts("u")) == 1
+    assert await store.segments("p") == (a_segment("k"),)
+
+
+@with_store
+async def test_a_window_of_segments_begins_with_the_one_that_holds_the_byte(store):
+    sizes = [65536, 1, 100_000, 7]
+    segments = tuple(a_segment(f"k{i}", size) for i, size in enumerate(sizes))
+    await publish(store, "o", Blob("b", sum(sizes), None, segments))
+    placed = list(zip([0, 65536, 65537, 165537], segments, strict=True))
+    for byte, first in {0: 0, 1: 0, 65535: 0, 65536: 1, 65537: 2, 165536: 2, 165537: 3, 165543: 3}.items():
+        assert list(await store.segments_from("b", byte, 10)) == placed[first:]
+        assert list(await store.segments_from("b", byte, 2)) == placed[first : first + 2]
+    assert list(await store.segments_from("nothing", 0, 10)) == []
+
+
+@with_store
+async def test_a_dying_blob_shows_no_window_of_segments(store):
+    await publish(store, "o", a_blob("b"), expires_at=200.0)
+    await store.expire_objects(200.0, 10)
+    assert len(await store.segments_from("b", 0, 10)) == 1
+    await store.condemn_blobs(10)
+    assert list(await store.segments_from("b", 0, 10)) == []
 
 
 @with_store

@@ -32,7 +32,7 @@ def segments_of(server: Server, url: str) -> list[Path]:
     """The files that hold an object's bytes, in order."""
     found = rows(
         server,
-        "SELECT s.key FROM segments s JOIN objects o ON o.blob_nr = s.blob_nr WHERE o.path = ? ORDER BY s.position",
+        "SELECT s.key FROM segments s JOIN objects o ON o.blob_nr = s.blob_nr WHERE o.path = ? ORDER BY s.start",
         urlsplit(url).path,
     )
     return [server.home / "blobs" / key for (key,) in found]

@@ -102,11 +102,12 @@ class Metadata(Protocol):
         ...
 
     async def segments_of_parts(self, upload_id: str) -> Mapping[str, tuple[Segment, ...]]:
-        """The segments of all attempts of an upload, in order, by blob id."""
+        """The segments of all attempts of an upload, in order, by blob id, WITHOUT their block digests (`blocks` is
+        empty), which are a hundred times as long: `publish` moves such a segment by its key."""
         ...
 
     async def growing_uploads(self) -> Mapping[str, int]:
-        """The ids of open uploads that have parts, and how many attempts each has."""
+        """The ids of open uploads that have parts, and for each a number that grows with every attempt."""
         ...
 
     async def note_digest(self, upload_id: str, fingerprint: bytes, sha256: bytes) -> None:
@@ -121,8 +122,10 @@ class Metadata(Protocol):
         """Make the object exist: blob, segments, object and the upload's end in ONE transaction.
 
         Returns `obj`; or, when the upload is published already, the object that is there, and records nothing; or None
-        when the upload is aborted or unknown. Segments that parts held are moved under the new blob, none is copied;
-        parts of the upload are forgotten. Raises Conflict when the object id exists without that upload.
+        when the upload is aborted or unknown. Segments that parts of the upload hold are moved under the new blob by
+        their keys, none is copied and no digest of theirs is needed; parts of the upload are forgotten. Raises Conflict
+        when the object id exists without that upload, and when a segment is held by another or comes without digests
+        and is no longer there.
 
         A blob whose id exists is linked, not added: pass it without its segments, so that one that was forgotten
         meanwhile is a Conflict, as a dying one is, and never a row without bytes.
@@ -135,7 +138,17 @@ class Metadata(Protocol):
         ...
 
     async def segments(self, blob_id: str) -> tuple[Segment, ...]:
-        """The segments of a blob that is live, in order; empty when it is not."""
+        """The segments of a blob that is live, in order; empty when it is not. All of them, with all digests: for
+        small blobs only."""
+        ...
+
+    async def segments_from(self, blob_id: str, start: int, limit: int) -> Sequence[tuple[int, Segment]]:
+        """At most `limit` segments of a live blob, each with the offset of its first byte in the blob, in order from
+        the one that holds byte `start` on. One indexed read, however many the blob has."""
+        ...
+
+    async def blocks(self, key: str) -> bytes | None:
+        """The block digests of a segment; None when no row names it."""
         ...
 
     async def undigested(self, limit: int) -> Sequence[str]:
@@ -143,7 +156,7 @@ class Metadata(Protocol):
         ...
 
     async def set_digest(self, blob_id: str, sha256: bytes) -> None:
-        """Set the SHA-256 of a blob that has none."""
+        """Set the SHA-256 of a blob that has none; a dying one stays as it is."""
         ...
 
     # The keeper's work

@@ -19,7 +19,7 @@ from entrepot.metadata.reader import Reader
 from entrepot.metadata.writer import Writer
 
 SQL = queries.load()
-_OBJECT, _KEY, _SEGMENTS = SQL["object"], SQL["key"], SQL["segments"]
+_OBJECT, _KEY, _SEGMENTS_FROM = SQL["object"], SQL["key"], SQL["segments_from"]
 
 # Pages of 4 KiB in the log from which it is cut back instead of only being copied.
 LONG_LOG = 4_096
@@ -114,12 +114,13 @@ class SqliteMetadata:
     async def segments_of_parts(self, upload_id: str) -> Mapping[str, tuple[Segment, ...]]:
         found: dict[str, list[Segment]] = {}
         held = self._reader.rows(SQL["segments_of_parts"], upload_id)
-        for blob_id, _, *segment in sorted(held, key=lambda row: row[:2]):
-            found.setdefault(blob_id, []).append(Segment(*segment))
+        for blob_id, _, key, size in sorted(held, key=lambda row: row[:2]):
+            found.setdefault(blob_id, []).append(Segment(key, size, b""))
         return {blob_id: tuple(segments) for blob_id, segments in found.items()}
 
     async def growing_uploads(self) -> Mapping[str, int]:
-        return {upload_id: count for upload_id, count in self._reader.rows(SQL["growing_uploads"]) if count}
+        found = self._reader.rows(SQL["growing_uploads"])
+        return {upload_id: newest for upload_id, newest in found if newest is not None}
 
     async def note_digest(self, upload_id: str, fingerprint: bytes, sha256: bytes) -> None:
         await self._writer.run(lambda db: writes.note_digest(db, upload_id, fingerprint, sha256))
@@ -137,7 +138,15 @@ class SqliteMetadata:
         return None if row is None else rows.object_of(row)
 
     async def segments(self, blob_id: str) -> tuple[Segment, ...]:
-        return tuple(map(rows.segment_of, self._reader.rows(_SEGMENTS, blob_id)))
+        return tuple(map(rows.segment_of, self._reader.rows(SQL["segments"], blob_id)))
+
+    async def segments_from(self, blob_id: str, start: int, limit: int) -> Sequence[tuple[int, Segment]]:
+        found = self._reader.rows(_SEGMENTS_FROM, blob_id, start, limit)
+        return [(row[0], rows.segment_of(row[1:])) for row in found]
+
+    async def blocks(self, key: str) -> bytes | None:
+        row = self._reader.row(SQL["blocks"], key)
+        return row[0] if row else None
 
     async def undigested(self, limit: int) -> Sequence[str]:
         return [blob_id for (blob_id,) in self._reader.rows(SQL["undigested"], limit)]

@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from entrepot.domain.accounts import Account, KeyRecord
-from entrepot.domain.objects import Blob, Object
+from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Part, Upload, UploadState
 from entrepot.metadata import queries, rows
 from entrepot.metadata.base import Condemned, Conflict
@@ -147,12 +147,22 @@ def _add_blob(db: apsw.Connection, blob: Blob, upload_id: str | None) -> int:
         raise Conflict(f"The blob {blob.id} does not exist, and its segments do not make its size.")
     with _unique(f"The blob {blob.id} exists already."):
         ((nr,),) = _fetch(db, "add_blob", blob.id, blob.size, blob.sha256)
-    before = db.total_changes()
-    args = ((nr, i, s.key, s.size, s.blocks, upload_id) for i, s in enumerate(blob.segments))
-    db.executemany(SQL["hold_segment"], args)
-    if db.total_changes() - before != len(blob.segments):
-        raise Conflict(f"A segment of the blob {blob.id} belongs to another blob.")
+    start = 0
+    for segment in blob.segments:
+        _hold(db, int(nr), start, segment, upload_id)
+        start += segment.size
     return int(nr)
+
+
+def _hold(db: apsw.Connection, nr: int, start: int, segment: Segment, upload_id: str | None) -> None:
+    """Move the segment of a part here, or insert a new one."""
+    if upload_id is not None and _changed(db, "move_segment", nr, start, segment.key, segment.size, upload_id):
+        return
+    message = f"The segment {segment.key} belongs to another blob, or was forgotten."
+    if not segment.blocks:
+        raise Conflict(message)
+    with _unique(message):
+        db.execute(SQL["add_segment"], (nr, start, segment.key, segment.size, segment.blocks))
 
 
 def _forget_parts(db: apsw.Connection, upload_ids: Sequence[str]) -> list[int]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from entrepot.domain.multipart import fingerprint, prefix
 from entrepot.domain.objects import BLOCK_SIZE, Segment
 from entrepot.metadata.base import Metadata
-from entrepot.storage.base import BlobMissing, Storage
+from entrepot.storage.base import BlobMissing, Storage, StorageFailed
 from entrepot.storage.blocks import verify
 
 log = logging.getLogger("entrepot.digester")
@@ -24,40 +24,51 @@ log = logging.getLogger("entrepot.digester")
 # Bytes hashed before the keeper looks at its other work.
 STEP = 256 * 1024 * 1024
 _BLOBS = 16
+_WINDOW = 8  # segments read at once
 
 
 @dataclass(slots=True)
 class _Run:
-    """Segments hashed so far, in order."""
+    """Segments hashed so far, in order; the upload or the blob that they are of."""
 
+    upload_id: str | None
+    blob_id: str | None = None
     keys: list[str] = field(default_factory=list)
+    size: int = 0
     hasher: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
 class Digester:
-    """`step` does a bounded piece of the work that is there."""
+    """`step` does a bounded piece of the work that is there.
+
+    What is damaged or cannot be read is passed over for the life of this process, and does not hold up the rest.
+    """
 
     def __init__(self, metadata: Metadata, storage: Storage) -> None:
         self._metadata = metadata
         self._storage = storage
         self._runs: dict[str, _Run] = {}
         self._seen: dict[str, int] = {}
-        self._damaged: set[str] = set()
+        self._damaged: set[str] = set()  # keys of segments
+        self._stuck: set[str] = set()  # ids of published blobs that have one
         self._left = 0
 
     async def step(self, budget: int = STEP) -> bool:
         """Hash up to about `budget` bytes; True when there is more to do at once."""
         self._left = budget
         growing = await self._metadata.growing_uploads()
-        for upload_id, count in growing.items():
-            if self._seen.get(upload_id) != count and await self._follow(upload_id):
-                self._seen[upload_id] = count
-        for blob_id in await self._metadata.undigested(_BLOBS):
-            if blob_id not in self._damaged:
+        for upload_id, newest in growing.items():
+            if self._seen.get(upload_id) != newest and await self._follow(upload_id):
+                self._seen[upload_id] = newest
+        self._seen = {upload_id: newest for upload_id, newest in self._seen.items() if upload_id in growing}
+        limit = _BLOBS + len(self._stuck)
+        waiting = await self._metadata.undigested(limit)
+        if len(waiting) < limit:
+            self._stuck.intersection_update(waiting)
+        for blob_id in waiting:
+            if blob_id not in self._stuck:
                 await self._complete(blob_id)
-        self._seen = {upload_id: count for upload_id, count in self._seen.items() if upload_id in growing}
-        if not growing and self._left == budget:
-            self._runs.clear()
+        await self._drop_runs(growing, waiting)
         return self._left <= 0
 
     async def _follow(self, upload_id: str) -> bool:
@@ -65,58 +76,107 @@ class Digester:
         parts = prefix(await self._metadata.list_parts(upload_id))
         segments = await self._metadata.segments_of_parts(upload_id)
         chain = [s for part in parts for s in segments.get(part.blob_id, ())]
+        run = self._runs.get(chain[0].key) if chain else _Run(upload_id)
+        if run is None or run.keys != [s.key for s in chain[: len(run.keys)]]:
+            # New, or an attempt was replaced by a later one.
+            self._runs = {name: other for name, other in self._runs.items() if other.upload_id != upload_id}
+            run = self._runs[chain[0].key] = _Run(upload_id)
         try:
-            run = await self._advance(chain)
+            done = await self._advance(run, chain[len(run.keys) :])
         except _Damaged:
-            log.error("damaged bytes: no digest for upload=%s", upload_id)
             return True  # until it has another part
-        if run is None:
-            return False
-        if parts:
+        if done and parts:
             await self._metadata.note_digest(upload_id, fingerprint(parts), run.hasher.digest())
-        return True
+        return done
 
     async def _complete(self, blob_id: str) -> None:
-        chain = await self._metadata.segments(blob_id)
+        """Go on with a published blob; its digest is set when its end is reached."""
+        run = await self._run_of(blob_id)
         try:
-            run = await self._advance(chain)
+            while window := await self._metadata.segments_from(blob_id, run.size, _WINDOW):
+                # The last segment is the one that holds the byte behind it too, as there is no other.
+                rest = [segment for start, segment in window if start >= run.size]
+                if not rest:
+                    break
+                if not await self._advance(run, rest):
+                    return
         except _Damaged:
-            self._damaged.add(blob_id)  # readers say so too; a sweep of the keeper must not stop at it
-            log.error("damaged bytes: no digest for blob=%s", blob_id)
+            self._stuck.add(blob_id)
             return
-        if run is not None:
-            await self._metadata.set_digest(blob_id, run.hasher.digest())
-            self._runs.pop(chain[0].key if chain else "", None)
+        await self._metadata.set_digest(blob_id, run.hasher.digest())
+        if run.keys:
+            self._runs.pop(run.keys[0], None)
 
-    async def _advance(self, chain: Sequence[Segment]) -> _Run | None:
-        """Hash on along these segments; the run when it reached their end, None when the budget did not."""
-        name = chain[0].key if chain else ""
+    async def _run_of(self, blob_id: str) -> _Run:
+        """The run that a blob's first segment names, if it came along this blob; else a new one."""
+        first = await self._metadata.segments_from(blob_id, 0, 1)
+        if not first:
+            return _Run(None, blob_id)
+        name = first[0][1].key
         run = self._runs.get(name)
-        if run is None or run.keys != [s.key for s in chain[: len(run.keys)]]:
-            run = self._runs[name] = _Run()  # new, or an attempt was replaced by a later one
-        for segment in chain[len(run.keys) :]:
-            if self._left <= 0:
-                return None
-            if not await self._hash(run, segment):
-                return None
+        if run is None or (run.blob_id != blob_id and not await self._is_along(run, blob_id)):
+            run = self._runs[name] = _Run(None)
+        run.blob_id = blob_id
         return run
 
+    async def _is_along(self, run: _Run, blob_id: str) -> bool:
+        at = done = 0
+        while done < len(run.keys):
+            window = [s for start, s in await self._metadata.segments_from(blob_id, at, _WINDOW) if start >= at]
+            wanted = run.keys[done : done + len(window)]
+            if not window or [s.key for s in window[: len(wanted)]] != wanted:
+                return False
+            done, at = done + len(window), at + sum(s.size for s in window)
+        return True
+
+    async def _drop_runs(self, growing: Collection[str], waiting: Collection[str]) -> None:
+        """Forget the runs that nobody waits for: their upload has ended, and its object, if any, has its digest."""
+        for name, run in list(self._runs.items()):
+            if run.upload_id in growing or (run.blob_id in waiting and run.blob_id not in self._stuck):
+                continue
+            if run.upload_id is None or not await self._is_waited_for(run.upload_id):
+                del self._runs[name]
+
+    async def _is_waited_for(self, upload_id: str) -> bool:
+        """Whether an upload that grows no more became an object without a digest: its turn is still to come."""
+        upload = await self._metadata.upload(upload_id)
+        obj = await self._metadata.object(upload.draft.object_id) if upload else None
+        return obj is not None and obj.sha256 is None and obj.blob_id not in ("", *self._stuck)
+
+    async def _advance(self, run: _Run, segments: Sequence[Segment]) -> bool:
+        """Hash on along these segments; False when the budget ended first. Raises _Damaged."""
+        for segment in segments:
+            if self._left <= 0 or not await self._hash(run, segment):
+                return False
+        return True
+
     async def _hash(self, run: _Run, segment: Segment) -> bool:
-        """Add one segment, every block verified; False when its upload was removed meanwhile."""
+        """Add one segment, every block verified; False when it was removed meanwhile. Raises _Damaged."""
+        if segment.key in self._damaged:
+            raise _Damaged
         hasher, position = run.hasher.copy(), 0
+        blocks = segment.blocks or await self._metadata.blocks(segment.key)
+        if blocks is None:
+            return False
         try:
             async with contextlib.aclosing(self._storage.read(segment.key, 0, segment.size)) as pieces:
                 async for piece in pieces:
-                    if not verify(piece, position // BLOCK_SIZE, segment.blocks):
-                        raise _Damaged
+                    if not verify(piece, position // BLOCK_SIZE, blocks):
+                        raise _Damaged(segment.key)
                     hasher.update(piece)
                     position += len(piece)
-        except BlobMissing:
-            return False
+        except (BlobMissing, StorageFailed, _Damaged) as error:
+            if isinstance(error, BlobMissing) and await self._metadata.blocks(segment.key) is None:
+                return False
+            # Readers say so too; the keeper must not stop at it.
+            self._damaged.add(segment.key)
+            log.error("damaged bytes: no digest for upload=%s blob=%s: %r", run.upload_id, run.blob_id, error)
+            raise _Damaged from None
         run.hasher, self._left = hasher, self._left - segment.size
         run.keys.append(segment.key)
+        run.size += segment.size
         return True
 
 
 class _Damaged(Exception):
-    """A block is not what was stored."""
+    """A block is not what was stored, or cannot be read."""

@@ -9,11 +9,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from entrepot.domain.objects import Blob, Segment
 from entrepot.metadata import connect, queries
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.connect import APPLICATION_ID, failure, require_sqlite
 from entrepot.metadata.sqlite import LONG_LOG, SqliteMetadata
-from support.facts import ACCOUNT, a_blob, a_key, an_object
+from support.facts import ACCOUNT, a_key, an_object
 
 
 @pytest.fixture
@@ -150,9 +151,8 @@ def test_the_log_is_cut_back_by_the_one_that_checkpoints(path):
 
     async def fill() -> None:
         blocks = b"x" * 4096 * (LONG_LOG + 100)
-        blob = a_blob("b")
-        segment = blob.segments[0]
-        blob = type(blob)("b", segment.size, None, (type(segment)("k", segment.size, blocks),))
+        size = len(blocks) // 8 * 65536
+        blob = Blob("b", size, None, (Segment("k", size, blocks),))
         await worker.publish(an_object("o", blob), blob)
 
     asyncio.run(fill())

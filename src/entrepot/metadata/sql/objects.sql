@@ -30,11 +30,14 @@ INSERT INTO blobs (id, size, sha256) VALUES (?, ?, ?) RETURNING nr;
 -- name: blob
 SELECT nr, state FROM blobs WHERE id = ?;
 
--- name: hold_segment
--- A new segment, or one that a part of this upload (?6) held alone: any other would be taken from a living object.
-INSERT INTO segments (blob_nr, position, key, size, blocks) VALUES (?1, ?2, ?3, ?4, ?5)
-ON CONFLICT (key) DO UPDATE SET blob_nr = excluded.blob_nr, position = excluded.position
-WHERE EXISTS (SELECT 1 FROM parts AS p WHERE p.blob_nr = segments.blob_nr AND p.upload_id = ?6)
+-- name: add_segment
+INSERT INTO segments (blob_nr, start, key, size, blocks) VALUES (?, ?, ?, ?, ?);
+
+-- name: move_segment
+-- Only one that a part of this upload (?5) held alone: any other would be taken from a living object.
+UPDATE segments SET blob_nr = ?1, start = ?2
+WHERE key = ?3 AND size = ?4
+    AND EXISTS (SELECT 1 FROM parts AS p WHERE p.blob_nr = segments.blob_nr AND p.upload_id = ?5)
     AND NOT EXISTS (SELECT 1 FROM objects AS o WHERE o.blob_nr = segments.blob_nr);
 
 -- name: forget_empty_blobs
@@ -46,7 +49,19 @@ DELETE FROM blobs WHERE nr IN (SELECT value FROM json_each(?))
 SELECT s.key, s.size, s.blocks
 FROM blobs AS b JOIN segments AS s ON s.blob_nr = b.nr
 WHERE b.id = ? AND b.state <> 'dying'
-ORDER BY s.position;
+ORDER BY s.start;
+
+-- name: segments_from
+-- The segment that holds the byte is the last one that starts at it or before.
+SELECT s.start, s.key, s.size, s.blocks
+FROM blobs AS b JOIN segments AS s ON s.blob_nr = b.nr
+WHERE b.id = ?1 AND b.state <> 'dying'
+    AND s.start >= (SELECT max(t.start) FROM segments AS t WHERE t.blob_nr = b.nr AND t.start <= ?2)
+ORDER BY s.start
+LIMIT ?3;
+
+-- name: blocks
+SELECT blocks FROM segments WHERE key = ?;
 
 -- name: settle_blobs
 -- Every loose blob is looked at once: still held makes it live again, held by nobody makes it dying.
@@ -62,7 +77,7 @@ RETURNING state;
 SELECT b.id, s.key
 FROM blobs AS b LEFT JOIN segments AS s ON s.blob_nr = b.nr
 WHERE b.state <> 'live' AND b.state = 'dying'
-ORDER BY b.nr, s.position;
+ORDER BY b.nr, s.start;
 
 -- name: forget_blob
 DELETE FROM blobs WHERE id = ? AND state = 'dying';
@@ -74,4 +89,5 @@ SELECT key FROM segments WHERE key IN (SELECT value FROM json_each(?));
 SELECT id FROM blobs WHERE sha256 IS NULL AND state <> 'dying' ORDER BY nr LIMIT ?;
 
 -- name: set_digest
-UPDATE blobs SET sha256 = ?2 WHERE id = ?1 AND sha256 IS NULL;
+-- A dying blob shows no segments: who read it to its end saw none.
+UPDATE blobs SET sha256 = ?2 WHERE id = ?1 AND sha256 IS NULL AND state <> 'dying';

@@ -49,7 +49,7 @@ INSERT INTO parts (upload_id, number, etag, size, sha256, blob_nr, received_at) 
 SELECT p.upload_id, p.number, p.etag, p.size, p.sha256, b.id, p.received_at
 FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr
 WHERE p.upload_id = ?
-ORDER BY p.number, p.received_at, p.rowid;
+ORDER BY p.number, p.received_at, p.blob_nr;
 
 -- name: forget_parts
 DELETE FROM parts WHERE upload_id IN (SELECT value FROM json_each(?)) RETURNING blob_nr;
@@ -58,12 +58,13 @@ DELETE FROM parts WHERE upload_id IN (SELECT value FROM json_each(?)) RETURNING 
 DELETE FROM parts WHERE upload_id = ? AND number = ? AND etag = ?;
 
 -- name: segments_of_parts
-SELECT b.id, s.position, s.key, s.size, s.blocks
+SELECT b.id, s.start, s.key, s.size
 FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr JOIN segments AS s ON s.blob_nr = p.blob_nr
 WHERE p.upload_id = ?;
 
 -- name: growing_uploads
-SELECT id, (SELECT count(*) FROM parts AS p WHERE p.upload_id = u.id) FROM uploads AS u
+-- Blobs are numbered in the order in which they came.
+SELECT id, (SELECT max(p.blob_nr) FROM parts AS p WHERE p.upload_id = u.id) FROM uploads AS u
 WHERE state = 'open' AND kind = 'multipart';
 
 -- name: note_digest

@@ -38,11 +38,11 @@ CREATE INDEX blobs_leaving ON blobs (state) WHERE state <> 'live';
 
 CREATE TABLE segments (
     blob_nr INTEGER NOT NULL REFERENCES blobs (nr) ON DELETE CASCADE,
-    position INTEGER NOT NULL,
+    start INTEGER NOT NULL,  -- where in the blob its first byte is
     key TEXT NOT NULL UNIQUE,
-    size INTEGER NOT NULL,
-    blocks BLOB NOT NULL,
-    PRIMARY KEY (blob_nr, position)
+    size INTEGER NOT NULL CHECK (size > 0),
+    blocks BLOB NOT NULL CHECK (length(blocks) = 8 * ((size + 65535) / 65536)),  -- XXH3-64 of each 64 KiB
+    PRIMARY KEY (blob_nr, start)
 ) STRICT, WITHOUT ROWID;
 
 -- A rowid table: rows of 200 to 300 bytes under random ids would make a deep tree and scattered inserts.
@@ -111,7 +111,7 @@ CREATE TABLE parts (
     received_at REAL NOT NULL
 ) STRICT;
 
-CREATE INDEX parts_upload ON parts (upload_id, number, received_at);
+CREATE INDEX parts_upload ON parts (upload_id, number, received_at, blob_nr);
 
 CREATE TABLE leases (
     name TEXT PRIMARY KEY NOT NULL,

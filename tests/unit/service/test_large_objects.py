@@ -1,0 +1,214 @@
+"""Objects of very many segments: what a reader, a finish and a digest hold does not grow with them (I9)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tracemalloc
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from entrepot.domain.acl import Principal
+from entrepot.domain.errors import Code, Problem
+from entrepot.domain.objects import BLOCK_SIZE, Blob, Object, Segment
+from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.digester import Digester
+from entrepot.service.objects import WINDOW, Objects
+from entrepot.storage.base import CHUNK_SIZE
+from entrepot.storage.blocks import checksums
+from entrepot.storage.memory import MemoryStorage
+from support.facts import ACCOUNT, LIMIT, a_part, an_object, an_upload
+
+COUNT = 16_000
+SIZE = 4 * 1024 * 1024
+BLOCKS = checksums(bytes(BLOCK_SIZE)) * (SIZE // BLOCK_SIZE)  # all of them: 8 MB
+WHO = Principal("account", "key")
+
+
+class Zeros(MemoryStorage):
+    """Every key names zeros, as many as are asked for."""
+
+    async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        for offset in range(start, end, CHUNK_SIZE):
+            yield bytes(min(CHUNK_SIZE, end - offset))
+
+
+class Counting(SqliteMetadata):
+    """Counts the segments that were given out with their digests."""
+
+    given = 0
+
+    async def segments(self, blob_id: str) -> tuple[Segment, ...]:
+        return self._count(await super().segments(blob_id))
+
+    async def segments_from(self, blob_id: str, start: int, limit: int) -> Sequence[tuple[int, Segment]]:
+        found = await super().segments_from(blob_id, start, limit)
+        self._count([segment for _, segment in found])
+        return found
+
+    def _count(self, segments: Any) -> Any:
+        self.given += sum(1 for segment in segments if segment.blocks)
+        return segments
+
+
+def segments(count: int, size: int = SIZE) -> tuple[Segment, ...]:
+    blocks = checksums(bytes(size))
+    return tuple(Segment(f"k{i}", size, blocks) for i in range(count))
+
+
+def with_catalogue(test: Callable[[Counting], Awaitable[None]]) -> None:
+    async def run() -> None:
+        metadata = Counting(None)
+        try:
+            await metadata.add_account(ACCOUNT)
+            await test(metadata)
+        finally:
+            await metadata.close()
+
+    asyncio.run(run())
+
+
+async def published(metadata: Counting, parts: tuple[Segment, ...]) -> Object:
+    blob = Blob("big", sum(part.size for part in parts), None, parts)
+    obj = an_object("o", blob)
+    assert await metadata.publish(obj, blob)
+    return obj
+
+
+async def text(objects: Objects, obj: Object, start: int, end: int) -> bytes:
+    return b"".join([piece async for piece in objects.read(obj, start, end)])
+
+
+def test_many_readers_of_a_huge_object_hold_a_few_segments_each() -> None:
+    async def test(metadata: Counting) -> None:
+        obj = await published(metadata, segments(COUNT))
+        objects = Objects(metadata, Zeros(), lambda: 100.0, 1 << 20)
+        readers = [objects.read(obj, n * 300 * SIZE + n, obj.size) for n in range(50)]
+        metadata.given = 0
+        tracemalloc.start()
+        try:
+            for reader in readers:
+                assert not any(await anext(reader))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            for reader in readers:
+                await reader.aclose()
+        assert metadata.given <= 50 * WINDOW
+        # For each a piece, what is cut out of it, and a window; all digests would be 8 MB for each.
+        assert peak < 50 * (2 * CHUNK_SIZE + WINDOW * (len(BLOCKS) + 1000)) + 8 * CHUNK_SIZE
+
+    with_catalogue(test)
+
+
+@pytest.mark.parametrize("count", [1, WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW])
+def test_every_range_over_the_edges_of_windows_is_read_whole(count: int) -> None:
+    async def test(metadata: Counting) -> None:
+        storage = MemoryStorage(segment_size=70_000)
+        data = b"".join(hashlib.sha256(bytes([n % 251, n // 251])).digest() for n in range(count * 70_000 // 32))
+
+        async def stream() -> AsyncGenerator[bytes, None]:
+            yield data
+
+        stored = await storage.put(stream(), {})
+        obj = await published(metadata, stored.segments)
+        assert len(stored.segments) == count
+        objects = Objects(metadata, storage, lambda: 100.0, 1)
+        edges = sorted({0, 1, len(data) - 1, len(data), *range(0, len(data), 70_000 * WINDOW), 70_000 - 1, 70_000})
+        for start in edges:
+            for end in edges:
+                if start < end <= len(data):
+                    assert await text(objects, obj, start, end) == data[start:end]
+        assert objects.damaged == 0
+
+    with_catalogue(test)
+
+
+@pytest.mark.parametrize("lost", [0, 5, WINDOW, 2 * WINDOW, 3 * WINDOW - 1])
+def test_rows_that_do_not_add_up_are_damage_and_never_a_short_object(lost: int) -> None:
+    """The size of one segment is not what the object's size needs, as after a row that was lost."""
+
+    async def test(metadata: Counting) -> None:
+        obj = await published(metadata, segments(3 * WINDOW, 100_000))
+
+        class Losing(Counting):
+            async def segments(self, blob_id: str) -> tuple[Segment, ...]:
+                found = await metadata.segments(blob_id)
+                return found[:lost] + found[lost + 1 :]
+
+            async def segments_from(self, blob_id: str, start: int, limit: int) -> Sequence[tuple[int, Segment]]:
+                kept = [row for row in await metadata.segments_from(blob_id, 0, 1000) if row[1].key != f"k{lost}"]
+                first = max((at for at, _ in kept if at <= start), default=None)
+                return [row for row in kept if first is not None and row[0] >= first][:limit]
+
+            async def object(self, object_id: str) -> Object | None:
+                return await metadata.object(object_id)
+
+        losing = Losing(None)
+        objects = Objects(losing, Zeros(), lambda: 100.0, 1)
+        with pytest.raises(Problem) as raised:
+            await text(objects, obj, 0, obj.size)
+        assert raised.value.code is Code.INTEGRITY_FAILED
+        with pytest.raises(Problem):
+            await text(objects, obj, lost * 100_000 + 10, lost * 100_000 + 20)
+        await losing.close()
+
+    with_catalogue(test)
+
+
+def test_a_reader_whose_object_goes_hears_that_it_is_gone() -> None:
+    async def test(metadata: Counting) -> None:
+        parts = segments(2 * WINDOW, CHUNK_SIZE)
+        blob = Blob("big", sum(part.size for part in parts), None, parts)
+        obj = an_object("o", blob, expires_at=200.0)
+        await metadata.publish(obj, blob)
+        async with aclosing(Objects(metadata, Zeros(), lambda: 100.0, 1).read(obj, 0, obj.size)) as reader:
+            await anext(reader)
+            await metadata.expire_objects(200.0, 10)
+            await metadata.condemn_blobs(10)
+            with pytest.raises(Problem) as raised:
+                async for _ in reader:
+                    pass
+        assert raised.value.code is Code.GONE
+
+    with_catalogue(test)
+
+
+def test_the_list_of_parts_of_a_huge_upload_is_small() -> None:
+    async def test(metadata: Counting) -> None:
+        await metadata.begin_upload(an_upload("u"), LIMIT)
+        for number, segment in enumerate(segments(1000), 1):
+            blob = Blob(f"p{number}", SIZE, None, (segment,))
+            await metadata.add_part(a_part("u", number, blob), blob)
+        tracemalloc.start()
+        try:
+            held = await metadata.segments_of_parts("u")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(held) == 1000
+        assert peak < 1000 * len(BLOCKS)
+        assert not any(segment.blocks for each in held.values() for segment in each)
+
+    with_catalogue(test)
+
+
+def test_a_digest_reads_the_segments_of_an_object_once_and_a_few_at_a_time() -> None:
+    async def test(metadata: Counting) -> None:
+        obj = await published(metadata, segments(100, BLOCK_SIZE))
+        digester = Digester(metadata, Zeros())
+        metadata.given = 0
+        tracemalloc.start()
+        try:
+            while await digester.step(BLOCK_SIZE * 3):
+                assert (await metadata.object("o")).sha256 is None  # type: ignore[union-attr]
+        finally:
+            tracemalloc.stop()
+        found = await metadata.object("o")
+        assert found and found.sha256 == hashlib.sha256(bytes(obj.size)).digest()
+        assert metadata.given < 100 * (WINDOW + 2)
+
+    with_catalogue(test)
