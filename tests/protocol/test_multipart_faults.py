@@ -409,7 +409,10 @@ def test_a_damaged_part_does_not_keep_the_keeper_from_its_work(serve: Serve) -> 
     left.part(1, b"left")
     left.abort()
     eventually(lambda: segment_files(server) == before | set(segments_of(server, other.url)))
-    upload.finished(parts)
-    reply = talk.get(upload.url)
+    reply = upload.finish(parts)
     assert (reply.status, reply.json()["code"]) == (500, "integrity_failed")
+    assert b"damaged: 1." in reply.body
+    assert upload.parts(PIECES) == parts, "sent again, each takes the place of the damaged one"
+    upload.finished(parts)
+    assert_whole(talk, upload.url, b"".join(PIECES))
     assert "Traceback" not in server.log()

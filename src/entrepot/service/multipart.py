@@ -14,18 +14,21 @@ from functools import partial
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
 from entrepot.domain.multipart import MAX_PARTS, Cited, choose, etag_of, fingerprint, prefix
-from entrepot.domain.objects import Object
+from entrepot.domain.objects import BLOCK_SIZE, Object
 from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Intent, Part, Upload, UploadKind, UploadState
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.base import Conflict, Metadata
 from entrepot.service.access import Clock, require_account
 from entrepot.service.bodies import HEAD_SIZE, Body, Receiver, Slots
 from entrepot.service.drafts import Begun, Drafts, Rules, over
 from entrepot.storage.base import BlobMissing, Storage, Stored
+from entrepot.storage.blocks import verify
 
 # How long `finish` waits for the digest of the whole, which follows the parts; then the object goes without at first.
 DIGEST_WAIT = 3.0
 DIGEST_LOOK = 0.05
+# How often `finish` begins anew because parts were sent again meanwhile.
+FINISH_TRIES = 3
 # Signed paths of a multipart upload are all below this one.
 MULTIPART = "/multipart/"
 
@@ -94,21 +97,27 @@ class Multipart:
         """Publish the cited attempts as one object. Repeated and concurrent calls give one object.
 
         Raises Problem: INVALID_PARTS naming every number that is missing, doubled or foreign, EMPTY_PART,
-        SIZE_MISMATCH when `size` is not the sum; the upload stays open then.
+        SIZE_MISMATCH when `size` is not the sum, INTEGRITY_FAILED for a part whose bytes are gone or damaged, which is
+        to be sent again; the upload stays open then.
         """
         upload = await self._open(who, path)
         if upload.state is UploadState.PUBLISHED:
             return await self._published(upload)
         self._check_open(upload)
-        try:
-            return await self._publish(upload, cited, size)
-        except (Problem, BlobMissing):
-            # Another call may have been first: it took the parts that it cited, and the others are being removed.
-            upload = await self._metadata.upload(upload.id) or upload
-            if upload.state is UploadState.PUBLISHED:
-                return await self._published(upload)
-            self._check_open(upload)
-            raise
+        tries = 0
+        while True:
+            held = await self._metadata.list_parts(upload.id)
+            try:
+                return await self._publish(upload, held, cited, size)
+            except (Problem, Conflict):
+                # Another call may have been first: it took the parts that it cited, and the others are being removed.
+                upload = await self._metadata.upload(upload.id) or upload
+                if upload.state is UploadState.PUBLISHED:
+                    return await self._published(upload)
+                self._check_open(upload)
+                tries += 1
+                if tries == FINISH_TRIES or held == await self._metadata.list_parts(upload.id):
+                    raise
 
     async def abort(self, who: Principal, path: str) -> None:
         """End an upload and free its parts. Repeatable; a published one stays as it is (ALREADY_PUBLISHED)."""
@@ -154,15 +163,13 @@ class Multipart:
         etag = etag_of(stored.sha256)
         part = Part(upload.id, number, etag, stored.size, stored.sha256, blob.id, self._clock())
         kept = await self._metadata.add_part(part, blob)
-        if kept is None or kept.blob_id != blob.id:
-            await self._receiver.discard(stored)
         if kept is None:
+            await self._receiver.discard(stored)
             self._check_open(await self._metadata.upload(upload.id) or upload)
             raise over()
         return kept
 
-    async def _publish(self, upload: Upload, cited: Sequence[Cited], size: int | None) -> Object:
-        held = await self._metadata.list_parts(upload.id)
+    async def _publish(self, upload: Upload, held: Sequence[Part], cited: Sequence[Cited], size: int | None) -> Object:
         parts = choose(held, cited)
         total = sum(part.size for part in parts)
         if size is not None and size != total:
@@ -170,10 +177,11 @@ class Multipart:
             raise Problem(Code.SIZE_MISMATCH, message)
         segments = await self._metadata.segments_of_parts(upload.id)
         stored = [Stored(segments.get(part.blob_id, ()), part.size, part.sha256) for part in parts]
+        head = await self._head(parts, stored)
         # The keeper follows the last attempts: the digest of others would be waited for in vain.
         sha256 = await self._digest(upload, parts, DIGEST_WAIT if parts == prefix(held) else 0.0)
         blob = self._drafts.blob(await self._storage.seal(upload.storage_id or "", stored), total, sha256)
-        return await self._drafts.publish(upload.draft, None, await self._head(stored), blob, upload.id)
+        return await self._drafts.publish(upload.draft, None, head, blob, upload.id)
 
     async def _published(self, upload: Upload) -> Object:
         obj = await self._metadata.object(upload.draft.object_id)
@@ -181,11 +189,18 @@ class Multipart:
             raise over()
         return obj
 
-    async def _head(self, stored: Sequence[Stored]) -> bytes:
-        """The first bytes of the object, which decide what it is."""
-        for segment in (s for each in stored for s in each.segments):
-            pieces = self._storage.read(segment.key, 0, min(HEAD_SIZE, segment.size))
-            return b"".join([piece async for piece in pieces])
+    async def _head(self, parts: Sequence[Part], stored: Sequence[Stored]) -> bytes:
+        """The first bytes of the object, which decide what it is, verified. Raises Problem(INTEGRITY_FAILED)."""
+        for part, segment in ((part, s) for part, each in zip(parts, stored, strict=True) for s in each.segments):
+            blocks = await self._metadata.blocks(segment.key)
+            try:
+                pieces = self._storage.read(segment.key, 0, min(BLOCK_SIZE, segment.size))
+                block = b"".join([piece async for piece in pieces])
+            except BlobMissing:
+                raise _damaged([part.number]) from None
+            if blocks is None or not verify(block, 0, blocks):
+                raise _damaged([part.number])
+            return block[:HEAD_SIZE]
         return b""
 
     async def _digest(self, upload: Upload, parts: Sequence[Part], patience: float) -> bytes | None:
@@ -210,6 +225,11 @@ def _check_number(number: int) -> None:
 def path_of(upload: Upload) -> str:
     """The path that all requests of a multipart upload are below."""
     return f"{upload.draft.path}{MULTIPART}{upload.id}"
+
+
+def _damaged(numbers: Sequence[int]) -> Problem:
+    message = f"The stored bytes of these parts are damaged: {', '.join(map(str, numbers))}."
+    return Problem(Code.INTEGRITY_FAILED, message, fix="Send these parts again, then finish.")
 
 
 def _published() -> Problem:

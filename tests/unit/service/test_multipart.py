@@ -23,6 +23,7 @@ from entrepot.service.bodies import Body
 from entrepot.service.drafts import Rules
 from entrepot.service.keeper import Keeper
 from entrepot.service.multipart import Multipart, path_of
+from entrepot.service.objects import Objects
 from entrepot.storage.memory import MemoryStorage
 
 WHO = Principal("account", "key")
@@ -55,7 +56,7 @@ class Scene:
     def __init__(self) -> None:
         self.metadata = Interrupted(None)
         self.storage = MemoryStorage()
-        rules = Rules("0123abcd", "/files/b/", "upload", 1 << 20, 3600.0)
+        rules = self.rules = Rules("0123abcd", "/files/b/", "upload", 1 << 20, 3600.0, max_open=5)
         signer = Signer(bytes(range(32)))
         self.multipart = Multipart(
             self.metadata, self.storage, signer, rules, lambda: 100.0, lambda size: secrets.token_bytes(size)
@@ -135,6 +136,84 @@ def test_an_abort_that_a_finish_overtakes_is_refused() -> None:
     result, _ = played(lambda scene: scene.multipart.abort(WHO, scene.path), "abort_upload", Scene.finish)
     assert isinstance(result, Problem)
     assert result.code is Code.ALREADY_PUBLISHED
+
+
+def with_scene(test: Deed) -> None:
+    async def run() -> None:
+        scene = Scene()
+        try:
+            await scene.begin()
+            await test(scene)
+        finally:
+            await scene.metadata.close()
+
+    asyncio.run(run())
+
+
+async def _content(scene: Scene, obj: Object) -> bytes:
+    objects = Objects(scene.metadata, scene.storage, lambda: 100.0, 0)
+    return b"".join([piece async for piece in objects.read(obj, 0, obj.size)])
+
+
+def test_a_finish_during_which_a_cited_part_is_sent_again_takes_the_new_bytes() -> None:
+    async def again(scene: Scene) -> None:
+        await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"ONE")))
+        await scene.keeper.sweep()
+
+    for before in ("list_parts", "segments_of_parts", "blocks", "whole_digest", "account", "publish"):
+        result, _ = played(Scene.finish, before, again)
+        assert isinstance(result, Object), before
+
+
+@pytest.mark.parametrize("harm", ["gone", "short", "rotten"])
+def test_a_part_whose_bytes_are_harmed_is_named_and_repaired_by_sending_it_again(harm: str) -> None:
+    async def test(scene: Scene) -> None:
+        head = next(p for p in await scene.metadata.list_parts(scene.path.rpartition("/")[2]) if p.size == 3)
+        cited = [Cited(1, head.etag), Cited(2, None)]
+        (segment,) = await scene.metadata.segments(head.blob_id)
+        kept = scene.storage._kept
+        bad = {"gone": None, "short": b"o", "rotten": b"0ne"}[harm]
+        if bad is None:
+            del kept[segment.key]
+        else:
+            kept[segment.key] = type(kept[segment.key])(bad, {})
+        with pytest.raises(Problem) as raised:
+            await scene.multipart.finish(WHO, scene.path, cited)
+        assert raised.value.code is Code.INTEGRITY_FAILED
+        assert "1." in raised.value.message
+        part = await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"one")))
+        assert (part.number, part.etag, part.size) == (1, head.etag, 3)
+        await scene.keeper.sweep()
+        obj = await scene.multipart.finish(WHO, scene.path, cited)
+        assert await _content(scene, obj) == b"oneTWO"
+
+    with_scene(test)
+
+
+def test_the_bytes_of_an_attempt_that_was_sent_again_are_swept() -> None:
+    async def test(scene: Scene) -> None:
+        before = {entry.key async for entry in scene.storage.list()}
+        await scene.multipart.write(WHO, scene.path, 2, Body(_stream(b"TWO")))
+        await scene.keeper.sweep()
+        after = {entry.key async for entry in scene.storage.list()}
+        assert len(before) == len(after) == len(before & after) + 1
+        assert len((await scene.multipart.list(WHO, scene.path)).parts) == 4
+
+    with_scene(test)
+
+
+def test_a_begin_that_repeats_its_idempotency_key_is_answered_at_the_limit() -> None:
+    async def test(scene: Scene) -> None:
+        intent = Intent(Lifecycle(), "a.bin", idempotency_key="i")
+        first = await scene.multipart.begin(WHO, intent)
+        for n in range(scene.rules.max_open - 2):
+            await scene.multipart.begin(WHO, Intent(Lifecycle(), f"{n}.bin"))
+        assert (await scene.multipart.begin(WHO, intent)).upload == first.upload
+        with pytest.raises(Problem) as raised:
+            await scene.multipart.begin(WHO, Intent(Lifecycle(), "a.bin"))
+        assert raised.value.code is Code.RATE_LIMITED
+
+    with_scene(test)
 
 
 @pytest.mark.parametrize("same", [True, False])
