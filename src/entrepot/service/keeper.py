@@ -10,9 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.base import Condemned, Metadata
 from entrepot.service.access import Clock
-from entrepot.storage.base import Storage
+from entrepot.storage.base import Storage, StorageFailed
 
 log = logging.getLogger("entrepot.keeper")
 
@@ -45,15 +45,32 @@ class Keeper:
         self._clock = clock
         self._ended = ended
         self._tombstone_ttl = tombstone_ttl
+        self._stuck: set[str] = set()  # ids of blobs whose bytes could not be deleted: each is told once
 
     async def sweep(self) -> Swept:
-        """Remove what is over now: expired objects, stale uploads, blobs that nothing refers to, old tombstones."""
+        """Remove what is over now: expired objects, stale uploads, blobs that nothing refers to, old tombstones.
+
+        A step that fails keeps none of the others from its work; the first failure is raised when all are done.
+        """
         now = self._clock()
-        expired = await _drain(lambda: self._metadata.expire_objects(now, BATCH))
-        uploads = await _drain(lambda: self._metadata.expire_uploads(now, BATCH))
-        blobs = await self._remove_condemned()
-        forgotten = await _drain(lambda: self._metadata.forget_ended(now - self._tombstone_ttl, BATCH))
-        return Swept(expired, uploads, blobs, forgotten)
+        steps: tuple[Callable[[], Awaitable[int]], ...] = (
+            lambda: _drain(lambda: self._metadata.expire_objects(now, BATCH)),
+            lambda: _drain(lambda: self._metadata.expire_uploads(now, BATCH)),
+            self._remove_condemned,
+            lambda: _drain(lambda: self._metadata.forget_ended(now - self._tombstone_ttl, BATCH)),
+        )
+        done: list[int] = []
+        failures: list[Exception] = []
+        for step in steps:
+            try:
+                done.append(await step())
+            except Exception as error:
+                failures.append(error)
+        for other in failures[1:]:
+            log.error("another step of the sweep failed too: %r", other)
+        if failures:
+            raise failures[0]
+        return Swept(*done)
 
     async def sweep_orphans(self) -> int:
         """Delete bytes that ended processes wrote and no row names; returns how many segments.
@@ -70,13 +87,26 @@ class Keeper:
         return removed + await self._remove_orphans(batch)
 
     async def _remove_condemned(self) -> int:
-        count = 0
-        while condemned := await self._metadata.condemn_blobs(BATCH):
-            await self._storage.delete([key for blob in condemned for key in blob.keys])
+        """Blob by blob: one whose bytes cannot be deleted stays for the next sweep and holds up no other."""
+        count, tried = 0, set[str]()
+        while condemned := [b for b in await self._metadata.condemn_blobs(BATCH) if b.blob_id not in tried]:
             for blob in condemned:
-                await self._metadata.forget_blob(blob.blob_id)
-            count += len(condemned)
+                tried.add(blob.blob_id)
+                count += await self._remove(blob)
+        self._stuck &= tried
         return count
+
+    async def _remove(self, blob: Condemned) -> bool:
+        try:
+            await self._storage.delete(blob.keys)
+        except StorageFailed as error:
+            if blob.blob_id not in self._stuck:
+                log.error("the bytes of blob=%s stay until they can be deleted: %s", blob.blob_id, error)
+            self._stuck.add(blob.blob_id)
+            return False
+        await self._metadata.forget_blob(blob.blob_id)
+        self._stuck.discard(blob.blob_id)
+        return True
 
     async def _remove_orphans(self, batch: dict[str, str]) -> int:
         # Which processes have ended is asked before the rows are read: a process that ends in between may have

@@ -1,0 +1,131 @@
+"""A sweep on a disk or a catalogue that fails here and there: the rest is done, and nothing is told twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+import pytest
+
+from entrepot.metadata.base import MetadataFailed
+from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service import keeper as keeping
+from entrepot.service.keeper import Keeper, Swept
+from entrepot.storage.base import StorageFailed
+from entrepot.storage.memory import MemoryStorage
+from support.facts import ACCOUNT, LIMIT, a_blob, an_object, an_upload
+
+
+class Stuck(MemoryStorage):
+    """Some keys cannot be deleted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stuck: set[str] = set()
+        self.deleted: list[str] = []
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        self.deleted += [key for key in keys if key not in self.stuck]
+        if self.stuck.intersection(keys):
+            raise StorageFailed("Operation not permitted")
+
+
+class Scene:
+    def __init__(self, metadata: SqliteMetadata, storage: Stuck, keeper: Keeper) -> None:
+        self.metadata, self.storage, self.keeper = metadata, storage, keeper
+
+    async def expired(self, *names: str) -> None:
+        for name in names:
+            blob = a_blob(name)
+            await self.metadata.publish(an_object(f"o-{name}", blob, expires_at=200.0), blob)
+
+    async def known(self, names: Collection[str]) -> set[str]:
+        keys = {f"{name}/0": name for name in names}
+        return {keys[key] for key in await self.metadata.known_keys(keys)}
+
+
+def with_scene(test: Callable[[Scene], Awaitable[None]], metadata: SqliteMetadata | None = None) -> None:
+    async def run() -> None:
+        storage, catalogue = Stuck(), metadata or SqliteMetadata(None)
+        scene = Scene(catalogue, storage, Keeper(catalogue, storage, lambda: 1000.0, lambda names: set(), 100.0))
+        try:
+            await catalogue.add_account(ACCOUNT)
+            await test(scene)
+        finally:
+            await catalogue.close()
+
+    asyncio.run(run())
+
+
+def test_bytes_that_cannot_be_deleted_hold_up_no_others(caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"b{i}" for i in range(9)]
+
+    async def test(scene: Scene) -> None:
+        await scene.expired(*names)
+        scene.storage.stuck = {"b0/0", "b4/0"}
+        assert await scene.keeper.sweep() == Swept(expired=9, blobs=7, forgotten=9)
+        assert await scene.known(names) == {"b0", "b4"}
+        assert await scene.keeper.sweep() == Swept()
+        await scene.expired("late")
+        assert await scene.keeper.sweep() == Swept(expired=1, blobs=1, forgotten=1)
+        scene.storage.stuck = {"b4/0"}
+        assert await scene.keeper.sweep() == Swept(blobs=1)
+        scene.storage.stuck = set()
+        assert await scene.keeper.sweep() == Swept(blobs=1)
+        assert await scene.known([*names, "late"]) == set()
+
+    with caplog.at_level(logging.ERROR):
+        with_scene(test)
+    assert [record.message for record in caplog.records if "blob=b0 " in record.message] != []
+    assert len(caplog.records) == 2, "each is told once"
+
+
+def test_more_stuck_blobs_than_a_batch_do_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "BATCH", 3)
+    names = [f"b{i}" for i in range(20)]
+
+    async def test(scene: Scene) -> None:
+        await scene.expired(*names)
+        scene.storage.stuck = {f"b{i}/0" for i in range(10)}
+        assert (await scene.keeper.sweep()).blobs == 10
+        assert await scene.known(names) == {f"b{i}" for i in range(10)}
+
+    with_scene(test)
+
+
+class Failing(SqliteMetadata):
+    """One method fails."""
+
+    failing = ""
+
+    def __getattribute__(self, name: str) -> object:
+        if name != super().__getattribute__("failing"):
+            return super().__getattribute__(name)
+
+        async def fail(*args: object) -> int:
+            raise MetadataFailed(name)
+
+        return fail
+
+
+@pytest.mark.parametrize("failing", ["expire_objects", "expire_uploads", "condemn_blobs", "forget_blob"])
+def test_a_step_that_fails_keeps_no_other_from_its_work_and_is_told(failing: str) -> None:
+    metadata = Failing(None)
+
+    async def test(scene: Scene) -> None:
+        await scene.expired("old")
+        await metadata.expire_objects(500.0, 10)
+        await scene.expired("b")
+        await metadata.begin_upload(an_upload("u"), LIMIT)
+        metadata.failing = failing
+        with pytest.raises(MetadataFailed, match=failing):
+            await scene.keeper.sweep()
+        metadata.failing = ""
+        assert await metadata.object("o-old") is None, "the last step was reached"
+        if failing != "expire_uploads":
+            assert not await metadata.abort_upload("u")
+        if failing in ("expire_objects", "expire_uploads"):
+            assert "old" not in await scene.known(["old"])
+
+    with_scene(test, metadata)
