@@ -16,11 +16,15 @@ from entrepot.domain.uploads import Part, Upload
 
 
 class MetadataFull(Exception):
-    """The disk is full: nothing was written."""
+    """The disk is full. The write is not acknowledged, and nothing of it was written."""
 
 
 class MetadataFailed(Exception):
-    """The catalogue cannot be read or written (I/O error, read-only, closed): nothing was written."""
+    """The catalogue cannot be read or written (I/O error, read-only, closed).
+
+    A write that raises this is not acknowledged; whether it was made is not known: it may or may not be found after a
+    restart, whole or not at all.
+    """
 
 
 class Conflict(Exception):
