@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -58,11 +59,11 @@ class Scene:
         assert await self.metadata.add_part(part, blob) == part
         return part
 
-    async def finished(self, upload_id: str, parts: list[Part]) -> Object:
+    async def finished(self, upload_id: str, parts: list[Part], **changes: Any) -> Object:
         held = await self.metadata.segments_of_parts(upload_id)
         segments = tuple(segment for part in parts for segment in held[part.blob_id])
         blob = Blob(f"{upload_id}-blob", sum(part.size for part in parts), None, segments)
-        obj = await self.metadata.publish(an_object(f"{upload_id}-object", blob), blob, upload_id)
+        obj = await self.metadata.publish(an_object(f"{upload_id}-object", blob, **changes), blob, upload_id)
         assert obj
         return obj
 
@@ -191,11 +192,10 @@ def test_the_run_of_an_upload_that_ended_is_dropped_though_others_are_open(end: 
         if end == "aborted":
             await scene.metadata.abort_upload("u")
         else:
-            await scene.finished("u", parts)
+            await scene.finished("u", parts, expires_at=1.0 if end == "expired" else None)
         if end == "expired":
-            blob = Blob("x", 0, None, ())
-            await scene.metadata.publish(an_object("x", blob, expires_at=1.0), blob)
             await scene.metadata.expire_objects(2.0, 10)
+            assert await scene.metadata.condemn_blobs(10)
         await scene.step(2)
         assert len(scene.digester._runs) == 1
 
