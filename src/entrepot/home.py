@@ -36,6 +36,10 @@ class HomeError(Exception):
     """The home cannot be used; the message says why and what to do."""
 
 
+class HomeMissing(HomeError):
+    """There is no home."""
+
+
 class Lock:
     """An advisory lock on a file, held until `release` or the end of the process. Not inherited by child processes."""
 
@@ -106,7 +110,7 @@ class Home:
         try:
             facts = json.loads((root / "home.json").read_text())
         except FileNotFoundError:
-            raise HomeError(
+            raise HomeMissing(
                 f"There is no home at {root}. Start the server once (entrepot serve --home {root}), or add --init."
             ) from None
         except (OSError, ValueError) as error:
@@ -130,9 +134,17 @@ class Home:
                 atomic.create_file(root / "signing.secret", secrets.token_hex(32).encode(), 0o600)
 
     @classmethod
-    def complete(cls, root: Path) -> Home:
+    def new_store(cls, root: Path) -> str:
+        """A store id for a new home. HomeError when the files of another one are there, but not its catalogue: a new
+        one would not know them, and the keeper would take them for waste."""
+        if any((root / "blobs").glob(".store-*")) and not (root / "catalogue.db").exists():
+            raise HomeError(cls(root, "").missing_catalogue)
+        return secrets.token_hex(4)
+
+    @classmethod
+    def complete(cls, root: Path, store: str) -> Home:
         """Write the mark of a complete home; the last step of making one."""
-        home = cls(root, secrets.token_hex(4))
+        home = cls(root, store)
         _ensure_folder(home._mark)
         facts = {"format": FORMAT, "store": home.store, "created_at": time.time()}
         atomic.write_file(root / "home.json", json.dumps(facts).encode(), 0o600)
@@ -141,6 +153,19 @@ class Home:
     @property
     def _mark(self) -> Path:
         return self.blobs / f".store-{self.store}"
+
+    @property
+    def missing_catalogue(self) -> str:
+        """What to say when the catalogue is not there."""
+        return (
+            f"catalogue.db of the home at {self.root} is missing: restore it from a backup. "
+            f"The files under {self.blobs} are still there."
+        )
+
+    def check_catalogue(self) -> None:
+        """Raise HomeError when the catalogue is not there: only a first start makes one."""
+        if not self.catalogue.exists():
+            raise HomeError(self.missing_catalogue)
 
     def check_blobs(self) -> None:
         """Raise HomeError unless the blobs folder is the one of this home: while its disk is not mounted, another one

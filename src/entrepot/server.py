@@ -92,8 +92,8 @@ class Node:
         home = Home.open(settings.home)
         home.check_blobs()
         home.lock_shared()  # held until the process ends
+        metadata = _open_catalogue(home, checkpoints=checkpoints)
         incarnation = Incarnation(home)
-        metadata = SqliteMetadata(home.catalogue, lock_path=home.catalogue_lock, checkpoints=checkpoints)
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
         return cls(home, metadata, storage, incarnation)
 
@@ -186,7 +186,11 @@ def keep(settings: Settings, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends us in order
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    node = Node.open(settings, checkpoints=True)
+    try:
+        node = Node.open(settings, checkpoints=True)
+    except HomeError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from None
     keeper = Keeper(
         node.metadata,
         node.storage,
@@ -251,38 +255,50 @@ def prepare(settings: Settings) -> Start:
         home.signing_secret()
         asyncio.run(_migrate(home))
         return Start(home, None)
-    key = asyncio.run(_found(settings.home))
-    home = Home.complete(settings.home)
+    home, key = asyncio.run(_found(settings.home, with_key=True))
     home.signing_secret()
     return Start(home, key)
 
 
 async def _migrate(home: Home) -> None:
     """Bring the catalogue up to date before any worker opens it."""
-    await _open_catalogue(home.root).close()
+    await _open_catalogue(home).close()
 
 
-async def _found(root: Path) -> ApiKey:
-    async with _accounts(root) as accounts:
+async def _found(root: Path, *, with_key: bool) -> tuple[Home, ApiKey | None]:
+    """Make the catalogue of a new home, or go on with what a start that was cut short left, and mark it complete."""
+    store, key = Home.new_store(root), None
+    metadata = _catalogue(root, create=True)
+    try:
+        store = await metadata.fact("store") or store
+        await metadata.set_fact("store", store)
+        accounts = Accounts(metadata, time.time, secrets.token_bytes)
         await accounts.ensure_default()
-        return await accounts.create_key("first key")
-
-
-def _open_catalogue(root: Path) -> SqliteMetadata:
-    """Open, make or migrate it. Raises HomeError, for those who start something on a home."""
-    try:
-        return SqliteMetadata(root / "catalogue.db", lock_path=root / "catalogue.lock")
-    except (MetadataFailed, MetadataFull) as error:
-        raise HomeError(f"The catalogue of the home at {root} cannot be used. {error}") from None
-
-
-@contextlib.asynccontextmanager
-async def _accounts(root: Path) -> AsyncIterator[Accounts]:
-    metadata = _open_catalogue(root)
-    try:
-        yield Accounts(metadata, time.time, secrets.token_bytes)
+        if with_key:
+            key = await accounts.create_key("first key")
     finally:
         await metadata.close()
+    return Home.complete(root, store), key
+
+
+def _open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteMetadata:
+    """Open or migrate the catalogue of a complete home, never make it. Raises HomeError."""
+    home.check_catalogue()
+    return _catalogue(home.root, store=home.store, checkpoints=checkpoints)
+
+
+def _catalogue(
+    root: Path, *, create: bool = False, store: str | None = None, checkpoints: bool = False
+) -> SqliteMetadata:
+    """Open it. Raises HomeError, for those who start something on a home."""
+    path, lock = root / "catalogue.db", root / "catalogue.lock"
+    try:
+        return SqliteMetadata(path, lock_path=lock, create=create, store=store, checkpoints=checkpoints)
+    except (MetadataFailed, MetadataFull) as error:
+        raise HomeError(
+            f"The catalogue of the home at {root} cannot be used. {error} "
+            f"The files under {root / 'blobs'} are still there."
+        ) from None
 
 
 @contextlib.asynccontextmanager
@@ -293,15 +309,18 @@ async def open_accounts(home_root: Path, *, init: bool = False) -> AsyncIterator
     """
     if init and not Home.exists(home_root):
         whole = take_home(home_root)
-        async with _accounts(home_root) as accounts:
-            await accounts.ensure_default()
-        Home.complete(home_root)
-        whole.release()
+        try:
+            await _found(home_root, with_key=False)
+        finally:
+            whole.release()
     home = Home.open(home_root)
     lock = home.lock_shared()
     try:
-        async with _accounts(home.root) as accounts:
-            yield accounts
+        metadata = _open_catalogue(home)
+        try:
+            yield Accounts(metadata, time.time, secrets.token_bytes)
+        finally:
+            await metadata.close()
     finally:
         lock.release()
 

@@ -30,7 +30,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     numbers = count()
     if request.param == "memory":
         return lambda: SqliteMetadata(None)
-    return lambda: SqliteMetadata(tmp_path / f"catalogue-{next(numbers)}.db")
+    return lambda: SqliteMetadata(tmp_path / f"catalogue-{next(numbers)}.db", create=True)
 
 
 def with_store(test: Callable[[Metadata], Awaitable[None]]) -> Callable[[Open], None]:

@@ -93,7 +93,7 @@ class Day:
         asyncio.run(self._account())
 
     async def _account(self) -> None:
-        metadata = SqliteMetadata(self.root / ALONE)
+        metadata = SqliteMetadata(self.root / ALONE, create=True)
         await metadata.add_account(Account("alone", "alone", DAY))
         self.recorder.mark(lambda claims: claims.accounts.append("alone"))
         await metadata.close()

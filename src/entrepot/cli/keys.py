@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     from entrepot import server
     from entrepot.domain.errors import Problem
-    from entrepot.home import HomeError
+    from entrepot.home import HomeError, HomeMissing
 
     async def act() -> None:
         home = Settings.load({"home": args.home}).home
@@ -66,8 +66,10 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         asyncio.run(act())
-    except HomeError as error:
+    except HomeMissing as error:
         raise exits.Failure(exits.NOT_FOUND, str(error)) from None
+    except HomeError as error:
+        raise exits.Failure(exits.FAILURE, str(error)) from None
     except SettingsError as error:
         raise exits.Failure(exits.USAGE, str(error)) from None
     except Problem as problem:

@@ -189,6 +189,31 @@ class Metadata(Protocol):
         """Those of these storage keys that any row refers to, dying ones too."""
         ...
 
+    async def note_orphans(self, keys: Collection[str], now: float) -> None:
+        """Remember that a look which began `now` found these keys and no row that names them. When a key was found
+        before, the earlier time stays that of its first sight (a sight later than `now` was a wrong clock)."""
+        ...
+
+    async def due_orphans(self, looked_at: float, before: float, limit: int) -> Sequence[str]:
+        """Up to `limit` keys that the look of this time found, and whose first sight is not later than `before`."""
+        ...
+
+    async def forget_orphans(self, keys: Collection[str]) -> None:
+        """Forget that these keys were seen."""
+        ...
+
+    async def forget_other_orphans(self, looked_at: float, limit: int) -> int:
+        """Forget up to `limit` keys that the look of this time did not find; returns how many."""
+        ...
+
+    async def fact(self, name: str) -> str | None:
+        """What is noted about the whole home under this name."""
+        ...
+
+    async def set_fact(self, name: str, value: str) -> None:
+        """Note it, in place of what was noted."""
+        ...
+
     async def take_lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
         """Take or renew a lease. False while another holder's is not over. Never a ground of correctness."""
         ...

@@ -23,7 +23,7 @@ BUSY_TIMEOUT = 5_000
 CACHE_KIB = 32 * 1024
 
 _READ = apsw.SQLITE_OPEN_READONLY
-_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+_WRITE = apsw.SQLITE_OPEN_READWRITE
 
 
 def require_sqlite(version: str | None = None) -> None:
@@ -46,15 +46,21 @@ def failure(error: BaseException) -> MetadataFull | MetadataFailed:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a catalogue is: a file, or memory under a name that the connections of one instance share."""
+    """Where a catalogue is: a file, or memory under a name that the connections of one instance share.
+
+    Only with `create` is a file that is missing made: an empty catalogue in the place of a lost one would tell the
+    keeper that nobody owns the bytes. Memory is always made."""
 
     path: Path | None
     vfs: str | None = None
+    create: bool = False
     name: str = field(default_factory=lambda: f"/entrepot-{secrets.token_hex(8)}")
 
     def connect(self, *, write: bool) -> apsw.Connection:
         """Open a connection with all pragmas but those that write. Raises apsw.Error."""
         flags = _WRITE if write else _READ
+        if write and self._may_create:
+            flags |= apsw.SQLITE_OPEN_CREATE
         if self.path is None:
             db = apsw.Connection(self.name, flags=flags, vfs="memdb")
         else:
@@ -66,9 +72,11 @@ class Place:
         return db
 
     def open_writer(self) -> apsw.Connection:
-        """Open, create or migrate the catalogue. The caller holds the write lock.
+        """Open or migrate the catalogue, make it where that is allowed. The caller holds the write lock.
 
         Raises apsw.Error, OSError and MetadataFailed."""
+        if self.path is not None and not self.create and not self.path.exists():
+            raise MetadataFailed(f"{self.path} is missing.")
         db = self.connect(write=True)
         try:
             self._prepare(db)
@@ -77,9 +85,15 @@ class Place:
             raise
         return db
 
+    @property
+    def _may_create(self) -> bool:
+        return self.create or self.path is None
+
     def _prepare(self, db: apsw.Connection) -> None:
         steps = migrations()
         version = schema_version(db, len(steps))
+        if version == 0 and not self._may_create:
+            raise MetadataFailed(f"{self.path} is empty.")
         if self.path is not None:
             # Checkpoints are somebody's deed (`checkpoint`), never an accident in the middle of a commit.
             db.execute("PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL")

@@ -12,7 +12,7 @@ from entrepot.domain.accounts import Account, KeyRecord
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Part, Upload
 from entrepot.metadata import queries, rows, writes
-from entrepot.metadata.base import Condemned
+from entrepot.metadata.base import Condemned, MetadataFailed
 from entrepot.metadata.connect import Place, failure, require_sqlite
 from entrepot.metadata.lock import FileLock
 from entrepot.metadata.reader import Reader
@@ -38,17 +38,20 @@ class SqliteMetadata:
         path: Path | None,
         *,
         lock_path: Path | None = None,
+        create: bool = False,
+        store: str | None = None,
         checkpoints: bool = False,
         vfs: str | None = None,
     ) -> None:
-        """Open the catalogue; create it when it is not there, migrate it when it is older. Blocks.
+        """Open the catalogue; migrate it when it is older, and only with `create` make it when it is not there. Blocks.
 
         `path` None keeps it in memory. `lock_path` (by default beside the file) is what the writers of all
         processes queue on. With `checkpoints` this is the one process whose `checkpoint` does something.
+        With `store` it must be the catalogue of that home, else MetadataFailed.
         `vfs` names a registered SQLite VFS. Raises MetadataFull or MetadataFailed.
         """
         require_sqlite()
-        self._place = Place(path, vfs)
+        self._place = Place(path, vfs, create)
         self._lock_path = lock_path or (path and path.with_name(path.name + "-lock"))
         self._checkpoints = checkpoints and path is not None
         try:
@@ -58,6 +61,8 @@ class SqliteMetadata:
         except (apsw.Error, OSError) as error:
             raise failure(error) from error
         self._reader = Reader(lambda: self._place.connect(write=False))
+        if store is not None:
+            self._require(store)
 
     # Accounts and keys
     async def add_account(self, account: Account) -> None:
@@ -173,6 +178,25 @@ class SqliteMetadata:
     async def known_keys(self, keys: Collection[str]) -> set[str]:
         return {key for (key,) in self._reader.rows(SQL["known_keys"], rows.array(keys))}
 
+    async def note_orphans(self, keys: Collection[str], now: float) -> None:
+        await self._writer.run(lambda db: writes.note_orphans(db, keys, now))
+
+    async def due_orphans(self, looked_at: float, before: float, limit: int) -> Sequence[str]:
+        return [key for (key,) in self._reader.rows(SQL["due_orphans"], looked_at, before, limit)]
+
+    async def forget_orphans(self, keys: Collection[str]) -> None:
+        await self._writer.run(lambda db: writes.forget_orphans(db, keys))
+
+    async def forget_other_orphans(self, looked_at: float, limit: int) -> int:
+        return await self._writer.run(lambda db: writes.forget_other_orphans(db, looked_at, limit))
+
+    async def fact(self, name: str) -> str | None:
+        row = self._reader.row(SQL["fact"], name)
+        return row[0] if row else None
+
+    async def set_fact(self, name: str, value: str) -> None:
+        await self._writer.run(lambda db: writes.set_fact(db, name, value))
+
     async def take_lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
         return await self._writer.run(lambda db: writes.take_lease(db, name, holder, now, seconds))
 
@@ -190,6 +214,18 @@ class SqliteMetadata:
         await asyncio.to_thread(self._writer.close)
         if self._anchor is not None:
             self._anchor.close()
+
+    def _require(self, store: str) -> None:
+        """Refuse the catalogue of another home: to it all bytes of this one are unknown."""
+        try:
+            row = self._reader.row(SQL["fact"], "store")
+            if row is None or row[0] != store:
+                theirs = "no home" if row is None else f"the home {row[0]}"
+                raise MetadataFailed(f"{self._place.path} is the catalogue of {theirs}, not of the home {store}.")
+        except MetadataFailed:
+            self._reader.close()
+            self._writer.close()
+            raise
 
     def _fold(self) -> None:
         """Copy the log into the main file beside the writers; when it is long, stop them to cut it back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,22 @@ def revoke_key(db: apsw.Connection, key_id: str, at: float) -> bool:
 
 def take_lease(db: apsw.Connection, name: str, holder: str, now: float, seconds: float) -> bool:
     return _changed(db, "take_lease", name, holder, now, seconds) == 1
+
+
+def set_fact(db: apsw.Connection, name: str, value: str) -> None:
+    _changed(db, "set_fact", name, value)
+
+
+def note_orphans(db: apsw.Connection, keys: Collection[str], now: float) -> None:
+    _changed(db, "note_orphans", rows.array(keys), now)
+
+
+def forget_orphans(db: apsw.Connection, keys: Collection[str]) -> None:
+    _changed(db, "forget_orphans", rows.array(keys))
+
+
+def forget_other_orphans(db: apsw.Connection, looked_at: float, limit: int) -> int:
+    return _changed(db, "forget_other_orphans", looked_at, limit)
 
 
 def begin_upload(db: apsw.Connection, upload: Upload, limit: int) -> Upload | None:

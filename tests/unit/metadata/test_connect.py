@@ -27,7 +27,7 @@ def close(store: SqliteMetadata) -> None:
 
 
 def made(path: Path) -> Path:
-    store = SqliteMetadata(path)
+    store = SqliteMetadata(path, create=True)
     asyncio.run(store.add_account(ACCOUNT))
     close(store)
     return path
@@ -132,7 +132,41 @@ def test_a_file_that_is_no_database_is_refused(path):
 
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(MetadataFailed):
-        SqliteMetadata(tmp_path / "missing" / "catalogue.db")
+        SqliteMetadata(tmp_path / "missing" / "catalogue.db", create=True)
+
+
+def test_a_file_that_is_missing_is_made_only_when_told_so(path):
+    with pytest.raises(MetadataFailed, match="missing"):
+        SqliteMetadata(path)
+    assert list(path.parent.glob("catalogue.db*")) == [path.with_name("catalogue.db-lock")]
+
+
+def test_a_file_that_is_empty_is_filled_only_when_told_so(path):
+    path.touch()
+    with pytest.raises(MetadataFailed, match="empty"):
+        SqliteMetadata(path)
+    assert path.read_bytes() == b""
+
+
+def test_nothing_is_made_in_the_place_of_a_catalogue_that_was_lost_while_open(path):
+    store = SqliteMetadata(made(path), checkpoints=True)
+    for file in path.parent.glob("catalogue.db*"):
+        file.unlink()
+    with pytest.raises(MetadataFailed):
+        asyncio.run(store.checkpoint())
+    assert not path.exists()
+    close(store)
+
+
+def test_the_catalogue_of_another_home_is_refused(path):
+    store = SqliteMetadata(made(path))
+    with pytest.raises(MetadataFailed, match="of no home"):
+        SqliteMetadata(path, store="0123abcd")
+    asyncio.run(store.set_fact("store", "0123abcd"))
+    close(store)
+    close(SqliteMetadata(path, store="0123abcd"))
+    with pytest.raises(MetadataFailed, match="of the home 0123abcd"):
+        SqliteMetadata(path, store="9999ffff")
 
 
 def test_a_refused_catalogue_leaves_no_open_handle(path):

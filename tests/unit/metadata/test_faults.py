@@ -70,7 +70,7 @@ def after_a_kill(path: Path, folder: Path) -> Path:
 async def one_fault(folder: Path, faults: Faults, k: int, error: type[apsw.Error], lasting: bool) -> bool:
     """Publish with the k-th operation failing; False when there were fewer."""
     path = folder / "catalogue.db"
-    store = SqliteMetadata(path, vfs=faults.name)
+    store = SqliteMetadata(path, create=True, vfs=faults.name)
     await prepare(store)
     assert not await outcome(store)
     faults.failed = 0
@@ -122,7 +122,7 @@ def test_all_writes_of_a_group_hear_of_its_fault(tmp_path, error):
         await store.close()
 
     with Faults() as faults:
-        asyncio.run(test(SqliteMetadata(tmp_path / "catalogue.db", vfs=faults.name), faults))
+        asyncio.run(test(SqliteMetadata(tmp_path / "catalogue.db", create=True, vfs=faults.name), faults))
 
 
 @errors
@@ -134,12 +134,12 @@ def test_opening_a_new_catalogue_fails_clearly_and_can_be_tried_again(tmp_path, 
             faults.failed = 0
             faults.arm(k, error, lasting=k % 2 == 0)
             try:
-                asyncio.run(SqliteMetadata(path, vfs=faults.name).close())
+                asyncio.run(SqliteMetadata(path, create=True, vfs=faults.name).close())
             except (MetadataFull, MetadataFailed):
                 assert faults.failed
             met = faults.failed > 0
             faults.disarm()
-            store = SqliteMetadata(path, vfs=faults.name)
+            store = SqliteMetadata(path, create=True, vfs=faults.name)
             asyncio.run(prepare(store))
             asyncio.run(store.close())
             k += 1
@@ -150,7 +150,7 @@ def test_opening_a_new_catalogue_fails_clearly_and_can_be_tried_again(tmp_path, 
 def test_a_checkpoint_that_meets_a_fault_loses_nothing(tmp_path, error):
     async def one(folder: Path, faults: Faults, k: int) -> bool:
         path = folder / "catalogue.db"
-        store = SqliteMetadata(path, vfs=faults.name, checkpoints=True)
+        store = SqliteMetadata(path, create=True, vfs=faults.name, checkpoints=True)
         await prepare(store)
         await publish(store)
         faults.failed = 0

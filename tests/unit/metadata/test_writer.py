@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def opened(path: Path) -> SqliteMetadata:
-    store = SqliteMetadata(path)
+    store = SqliteMetadata(path, create=True)
     asyncio.run(store.add_account(ACCOUNT))
     return store
 
@@ -65,7 +65,7 @@ def test_a_hundred_writes_at_once_share_their_syncs(path):
         await store.close()
 
     with Faults() as faults:
-        asyncio.run(test(SqliteMetadata(path, vfs=faults.name), faults))
+        asyncio.run(test(SqliteMetadata(path, create=True, vfs=faults.name), faults))
 
 
 def test_every_write_alone_is_synced_before_it_returns(path):
@@ -77,7 +77,7 @@ def test_every_write_alone_is_synced_before_it_returns(path):
         await store.close()
 
     with Faults() as faults:
-        asyncio.run(test(SqliteMetadata(path, vfs=faults.name), faults))
+        asyncio.run(test(SqliteMetadata(path, create=True, vfs=faults.name), faults))
 
 
 def test_more_jobs_than_a_group_holds_run_in_their_order():

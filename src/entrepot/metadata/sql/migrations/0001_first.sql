@@ -119,6 +119,22 @@ CREATE TABLE leases (
     until REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Facts of the whole home: 'store' is its id, 'swept_at' when the keeper last trusted the clock, 'clock_held' whether it
+-- has doubts.
+CREATE TABLE facts (
+    name TEXT PRIMARY KEY NOT NULL,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Keys that no row names: first seen when, and by which look last. Their bytes go after a time of grace.
+CREATE TABLE orphans (
+    key TEXT PRIMARY KEY NOT NULL,
+    seen_at REAL NOT NULL,
+    looked_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX orphans_seen ON orphans (looked_at, seen_at);
+
 -- Bytes that an account holds: its objects that have bytes, and the parts of its open uploads. Kept by triggers, so no
 -- write can forget to.
 CREATE TABLE usage (

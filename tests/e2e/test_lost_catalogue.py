@@ -1,0 +1,153 @@
+"""A catalogue that is lost or of another home: no stored byte is lost with it (H10)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from entrepot.home import living_pids
+from support.crashing import Ledger, wait_for
+from support.inside import segment_files
+from support.server import Server, clean_environ, kill_all
+
+Make = Callable[..., Server]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Server] = []
+
+    def server(folder: str = "server", **settings: str) -> Server:
+        made.append(Server(tmp_path / folder, {"sweep_interval": "0.2", "drain": "3", **settings}))
+        return made[-1]
+
+    yield server
+    for each in made:
+        if each.process is not None:
+            each.kill()
+            kill_all(living_pids(each.home))
+
+
+def filled(server: Server, count: int = 3) -> Ledger:
+    """A server that served some uploads and ended in order."""
+    ledger = Ledger()
+    server.start()
+    assert all(ledger.upload(server, 1000) for _ in range(count))
+    assert server.stop() == 0
+    return ledger
+
+
+def catalogue(server: Server) -> list[Path]:
+    return sorted(path for path in server.home.glob("catalogue.db*"))
+
+
+def keep(server: Server, folder: Path) -> Path:
+    """Take a backup."""
+    folder.mkdir()
+    for path in catalogue(server):
+        shutil.copy2(path, folder)
+    return folder
+
+
+def restore(server: Server, backup: Path | None) -> None:
+    for path in catalogue(server):
+        path.unlink()
+    for path in backup.iterdir() if backup else ():
+        shutil.copy2(path, server.home)
+
+
+def refused(server: Server, *arguments: str) -> str:
+    ended = server.run(*arguments, check=False)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def every_start(server: Server) -> list[list[str]]:
+    home = ["--home", str(server.home)]
+    return [
+        server.arguments(), ["keys", "list", *home], ["keys", "create", *home], ["keys", "create", "--init", *home],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("lost", ["missing", "empty"])
+def test_h10_a_home_without_its_catalogue_is_not_opened_and_loses_no_byte(
+    make: Make, tmp_path: Path, lost: str
+) -> None:
+    server = make()
+    ledger = filled(server)
+    backup, files = keep(server, tmp_path / "backup"), segment_files(server)
+    restore(server, None)
+    if lost == "empty":
+        (server.home / "catalogue.db").touch()
+    for arguments in every_start(server):
+        said = refused(server, *arguments)
+        assert lost in said and "catalogue.db" in said and f"{server.home / 'blobs'} are still there" in said
+    for process in ("app()", "keep(Settings.load({}), os.getppid())"):  # a worker, and the keeper
+        code = f"import os; from entrepot.server import *; {process}"
+        env = clean_environ(server.folder, ENTREPOT_HOME=str(server.home))
+        ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 1
+        assert lost in ended.stderr
+    assert segment_files(server) == files
+    restore(server, backup)
+    server.start()
+    ledger.check(server)
+
+
+def test_h10_a_home_that_lost_its_mark_and_its_catalogue_is_not_made_anew(make: Make) -> None:
+    server = make()
+    filled(server)
+    files = segment_files(server)
+    restore(server, None)
+    (server.home / "home.json").unlink()
+    for arguments in (server.arguments(), ["keys", "create", "--init", "--home", str(server.home)]):
+        assert "catalogue.db" in refused(server, *arguments)
+    assert segment_files(server) == files
+    assert catalogue(server) == [server.home / "catalogue.lock"] or catalogue(server) == []
+
+
+def test_a_home_that_lost_only_its_mark_keeps_its_id_and_its_files(make: Make) -> None:
+    server = make()
+    ledger = filled(server)
+    (server.home / "home.json").unlink()
+    server.start()
+    ledger.check(server)
+    assert len(list((server.home / "blobs").glob(".store-*"))) == 1
+
+
+def test_h10_the_catalogue_of_another_home_is_refused(make: Make, tmp_path: Path) -> None:
+    server, other = make("one"), make("other")
+    ledger = filled(server)
+    filled(other)
+    own, files = keep(server, tmp_path / "own"), segment_files(server)
+    restore(server, keep(other, tmp_path / "wrong"))
+    for arguments in every_start(server):
+        assert "is the catalogue of the home" in refused(server, *arguments)
+    assert segment_files(server) == files
+    restore(server, own)
+    server.start()
+    ledger.check(server)
+
+
+def test_h10_a_catalogue_that_is_lost_under_a_running_server_is_not_made_anew(make: Make) -> None:
+    server = make()
+    ledger = Ledger()
+    server.start()
+    assert ledger.upload(server, 1000)
+    files = segment_files(server)
+    restore(server, None)
+    wait_for(lambda: set(living_pids(server.home)) - set(server.workers()), "the keeper is up")
+    for pid in set(living_pids(server.home)) - set(server.workers()):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: "is missing: restore it from a backup" in server.log(), "the new keeper refuses")
+    assert segment_files(server) == files
+    assert not (server.home / "catalogue.db").exists()
