@@ -34,7 +34,7 @@ from entrepot.service.bodies import Slots
 from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
-from entrepot.service.keeper import Keeper, Swept
+from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.schedule import Deed
@@ -195,8 +195,9 @@ def keep(settings: Settings, parent: int) -> None:
         node.metadata,
         node.storage,
         time.time,
+        _passed,
         lambda names: ended_incarnations(node.home, names),
-        settings.tombstone_ttl,
+        Patience(settings.tombstone_ttl, settings.orphan_grace, settings.orphan_brake, settings.clock_guard),
     )
     digester = Digester(node.metadata, node.storage)
     deeds = _deeds(node, keeper, digester, settings.sweep_interval)
@@ -210,6 +211,11 @@ def keep(settings: Settings, parent: int) -> None:
         runner.run(node.close())
 
 
+def _passed() -> float:
+    """Seconds that passed, those that the machine slept too where the system counts them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float) -> list[Deed]:
     """All that the keeper does, and how often."""
 
@@ -220,7 +226,7 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         return False
 
     async def look_for_orphans() -> bool:
-        log.info("looked for orphans: %d segments removed", await keeper.sweep_orphans())
+        log.info("looked for orphans: %s", await keeper.sweep_orphans())
         forget_incarnations(node.home)
         return False
 

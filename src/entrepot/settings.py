@@ -114,6 +114,15 @@ class Settings:
     tombstone_ttl: float = _setting(
         parse_seconds, "how long the URL of an expired file says 410 before 404", 30 * 86_400, low=0
     )
+    orphan_grace: float = _setting(
+        float, "how long bytes that no row names are kept before they are removed", 7 * 86_400, low=0
+    )
+    orphan_brake: float = _setting(
+        float, "share of all segments; when no row names more than that, none is removed", 0.5, low=0, high=1
+    )
+    clock_guard: float = _setting(
+        float, "how long nothing is removed after the clock leapt ahead (0: no guard)", 3600, low=0
+    )
     cache_size: int = _setting(
         parse_size, "memory of each worker for small files that are read often", 64 * 1024**2, low=0
     )

@@ -1,4 +1,4 @@
-"""A catalogue that is lost or of another home: no stored byte is lost with it (H10)."""
+"""A catalogue that is lost, of another home, or older than the files: no stored byte is lost with it (H10, H14)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from support.inside import segment_files
 from support.server import Server, clean_environ, kill_all
 
 Make = Callable[..., Server]
+DAY = "86400"
 
 
 @pytest.fixture
@@ -76,6 +77,10 @@ def every_start(server: Server) -> list[list[str]]:
     return [
         server.arguments(), ["keys", "list", *home], ["keys", "create", *home], ["keys", "create", "--init", *home],
     ]  # fmt: skip
+
+
+def looks(server: Server) -> int:
+    return server.log().count("looked for orphans")
 
 
 @pytest.mark.parametrize("lost", ["missing", "empty"])
@@ -151,3 +156,25 @@ def test_h10_a_catalogue_that_is_lost_under_a_running_server_is_not_made_anew(ma
     wait_for(lambda: "is missing: restore it from a backup" in server.log(), "the new keeper refuses")
     assert segment_files(server) == files
     assert not (server.home / "catalogue.db").exists()
+
+
+def test_h14_files_that_are_newer_than_a_restored_catalogue_are_kept_for_the_grace(make: Make, tmp_path: Path) -> None:
+    server = make(orphan_grace=DAY)
+    ledger = filled(server)
+    old = keep(server, tmp_path / "old")
+    server.start()
+    assert all(ledger.upload(server, 1000) for _ in range(3))
+    assert server.stop() == 0
+    new, files = keep(server, tmp_path / "new"), segment_files(server)
+    restore(server, old)
+    server.log_path.unlink()
+    server.start()
+    wait_for(lambda: looks(server), "the keeper looks for orphans")
+    assert "unknown=3, removed=0" in server.log()
+    assert segment_files(server) == files
+    assert server.stop() == 0
+    # The operator notices in time.
+    restore(server, new)
+    server.start()
+    ledger.check(server)
+    assert len(ledger.acknowledged) == 6

@@ -23,7 +23,7 @@ from entrepot.home import Home, Incarnation, ended_incarnations
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
-from entrepot.service.keeper import Keeper
+from entrepot.service.keeper import Keeper, Patience
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
@@ -77,7 +77,9 @@ async def opened(
     signer = Signer(home.signing_secret())
     lock = home.lock_shared()
     incarnation = Incarnation(home)
-    metadata = SqliteMetadata(home.catalogue, lock_path=home.catalogue_lock, checkpoints=True, vfs=vfs)
+    metadata = SqliteMetadata(
+        home.catalogue, lock_path=home.catalogue_lock, store=home.store, checkpoints=True, vfs=vfs
+    )
     storage = LocalStorage(home.blobs, incarnation.id, threads=threads, segment_size=segment_size)
     rules = Rules(home.store, wire.OBJECTS, wire.UPLOAD_SIGNATURE, 1 << 30, 3600.0)
     deeds = Deeds(
@@ -89,7 +91,14 @@ async def opened(
         Multipart(metadata, storage, signer, rules, lambda: deeds.now, secrets.token_bytes),
         Digester(metadata, storage),
         Objects(metadata, storage, lambda: deeds.now, 0),
-        Keeper(metadata, storage, lambda: deeds.now, lambda names: ended_incarnations(home, names), 1e9),
+        Keeper(
+            metadata,
+            storage,
+            lambda: deeds.now,
+            lambda: deeds.now,
+            lambda names: ended_incarnations(home, names),
+            Patience(1e9, orphan_grace=0),
+        ),
         now,
     )
     try:

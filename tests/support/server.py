@@ -78,7 +78,7 @@ class Server:
         return str(json.loads(reply.stdout)["key"])
 
     def arguments(self) -> list[str]:
-        flags = {"home": str(self.home), "port": str(self.port), "workers": "1", **self.settings}
+        flags = {"home": str(self.home), "port": str(self.port), "workers": "1", "orphan_grace": "0", **self.settings}
         return ["serve", *(x for k, v in flags.items() for x in ("--" + k.replace("_", "-"), v))]
 
     def start(self, wait: bool = True) -> Server:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from entrepot.metadata.base import Condemned, Metadata
 from entrepot.service.access import Clock
+from entrepot.service.clockguard import ClockGuard
+from entrepot.service.orphans import Looked, Orphans
 from entrepot.storage.base import Storage, StorageFailed
 
 log = logging.getLogger("entrepot.keeper")
@@ -29,30 +31,47 @@ class Swept:
     forgotten: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the keeper waits before it destroys, in seconds; `orphan_brake` is a share. See docs/settings.md."""
+
+    tombstone_ttl: float
+    orphan_grace: float = 7 * 86_400.0
+    orphan_brake: float = 0.5
+    clock_guard: float = 3600.0
+
+
 class Keeper:
-    """`ended` tells which of the given incarnations have no living process: only those can leave orphans."""
+    """`ended` tells which of the given incarnations have no living process: only those can leave orphans.
+
+    `monotonic` measures the time that passes, whatever `clock` is set to.
+    """
 
     def __init__(
         self,
         metadata: Metadata,
         storage: Storage,
         clock: Clock,
+        monotonic: Clock,
         ended: Callable[[set[str]], set[str]],
-        tombstone_ttl: float,
+        patience: Patience,
     ) -> None:
         self._metadata = metadata
         self._storage = storage
-        self._clock = clock
-        self._ended = ended
-        self._tombstone_ttl = tombstone_ttl
+        self._guard = ClockGuard(metadata, clock, monotonic, patience.clock_guard)
+        self._orphans = Orphans(metadata, storage, ended, patience.orphan_grace, patience.orphan_brake)
+        self._tombstone_ttl = patience.tombstone_ttl
         self._stuck: set[str] = set()  # ids of blobs whose bytes could not be deleted: each is told once
 
     async def sweep(self) -> Swept:
         """Remove what is over now: expired objects, stale uploads, blobs that nothing refers to, old tombstones.
 
-        A step that fails keeps none of the others from its work; the first failure is raised when all are done.
+        Nothing while the clock is in doubt. A step that fails keeps none of the others from its work; the first failure
+        is raised when all are done.
         """
-        now = self._clock()
+        now = await self._guard.now()
+        if now is None:
+            return Swept()
         steps: tuple[Callable[[], Awaitable[int]], ...] = (
             lambda: _drain(lambda: self._metadata.expire_objects(now, BATCH)),
             lambda: _drain(lambda: self._metadata.expire_uploads(now, BATCH)),
@@ -72,19 +91,10 @@ class Keeper:
             raise failures[0]
         return Swept(*done)
 
-    async def sweep_orphans(self) -> int:
-        """Delete bytes that ended processes wrote and no row names; returns how many segments.
-
-        Uploads in flight belong to living processes, whose keys are never looked at.
-        """
-        batch: dict[str, str] = {}
-        removed = 0
-        async for item in self._storage.list():
-            batch[item.key] = item.incarnation
-            if len(batch) >= BATCH:
-                removed += await self._remove_orphans(batch)
-                batch = {}
-        return removed + await self._remove_orphans(batch)
+    async def sweep_orphans(self) -> Looked:
+        """Look for bytes that no row names; see `orphans`. Without a clock to believe nothing is looked for."""
+        now = await self._guard.now()
+        return Looked() if now is None else await self._orphans.look(now)
 
     async def _remove_condemned(self) -> int:
         """Blob by blob: one whose bytes cannot be deleted stays for the next sweep and holds up no other."""
@@ -107,18 +117,6 @@ class Keeper:
         await self._metadata.forget_blob(blob.blob_id)
         self._stuck.discard(blob.blob_id)
         return True
-
-    async def _remove_orphans(self, batch: dict[str, str]) -> int:
-        # Which processes have ended is asked before the rows are read: a process that ends in between may have
-        # published until its last moment, and the rows show it.
-        ended = self._ended(set(batch.values()))
-        candidates = [key for key, incarnation in batch.items() if incarnation in ended]
-        known = await self._metadata.known_keys(candidates)
-        orphans = [key for key in candidates if key not in known]
-        if orphans:
-            await self._storage.delete(orphans)
-            log.info("removed %d orphaned segments of ended processes", len(orphans))
-        return len(orphans)
 
 
 async def _drain(step: Callable[[], Awaitable[int]]) -> int:

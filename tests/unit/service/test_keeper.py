@@ -11,7 +11,7 @@ import pytest
 from entrepot.metadata.base import MetadataFailed
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service import keeper as keeping
-from entrepot.service.keeper import Keeper, Swept
+from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.storage.base import StorageFailed
 from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, LIMIT, a_blob, an_object, an_upload
@@ -48,7 +48,8 @@ class Scene:
 def with_scene(test: Callable[[Scene], Awaitable[None]], metadata: SqliteMetadata | None = None) -> None:
     async def run() -> None:
         storage, catalogue = Stuck(), metadata or SqliteMetadata(None)
-        scene = Scene(catalogue, storage, Keeper(catalogue, storage, lambda: 1000.0, lambda names: set(), 100.0))
+        keeper = Keeper(catalogue, storage, lambda: 1000.0, lambda: 0.0, lambda names: set(), Patience(100.0))
+        scene = Scene(catalogue, storage, keeper)
         try:
             await catalogue.add_account(ACCOUNT)
             await test(scene)

@@ -21,7 +21,7 @@ from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service import multipart
 from entrepot.service.bodies import Body
 from entrepot.service.drafts import Rules
-from entrepot.service.keeper import Keeper
+from entrepot.service.keeper import Keeper, Patience
 from entrepot.service.multipart import Multipart, path_of
 from entrepot.service.objects import Objects
 from entrepot.storage.memory import MemoryStorage
@@ -61,7 +61,9 @@ class Scene:
         self.multipart = Multipart(
             self.metadata, self.storage, signer, rules, lambda: 100.0, lambda size: secrets.token_bytes(size)
         )
-        self.keeper = Keeper(self.metadata, self.storage, lambda: 100.0, lambda names: set(), 1e9)
+        self.keeper = Keeper(
+            self.metadata, self.storage, lambda: 100.0, lambda: 0.0, lambda names: set(), Patience(1e9)
+        )
 
     async def begin(self) -> None:
         await self.metadata.add_account(Account("account", "nick", 1.0))

@@ -1,0 +1,179 @@
+"""What no row names is not removed at first sight, nor when it is too much (hostile.md H10, H14)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from entrepot.domain.objects import Blob
+from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.keeper import Keeper, Patience
+from entrepot.service.orphans import FEW, Looked
+from entrepot.storage.memory import MemoryStorage
+from support.facts import ACCOUNT, an_object
+
+GRACE = 100.0
+NOW = 1_000_000.0
+
+
+@dataclass
+class Scene:
+    patience: Patience = field(default_factory=lambda: Patience(1e9, orphan_grace=GRACE, clock_guard=0))
+    living: bool = False
+    now: float = NOW
+
+    def __post_init__(self) -> None:
+        self.metadata = SqliteMetadata(None)
+        self.storage = MemoryStorage()
+        self.again()
+
+    def again(self) -> None:
+        """A new process: it remembers nothing but what the catalogue does."""
+        self.keeper = Keeper(
+            self.metadata,
+            self.storage,
+            lambda: self.now,
+            lambda: self.now,
+            lambda names: set() if self.living else names,
+            self.patience,
+        )
+
+    async def leave(self, count: int = 1) -> list[str]:
+        """Bytes of an upload that was cut short: their keys."""
+        return [(await self.storage.put(_stream(), {})).segments[0].key for _ in range(count)]
+
+    async def publish(self, key: str) -> None:
+        stored = {item.key: item async for item in self.storage.list()}
+        (segment,) = (await MemoryStorage("other").put(_stream(), {})).segments
+        assert stored[key].size == segment.size
+        blob = Blob(f"blob-{key}", segment.size, None, (type(segment)(key, segment.size, segment.blocks),))
+        await self.metadata.publish(an_object(f"object-{key}", blob), blob)
+
+    async def keys(self) -> set[str]:
+        return {item.key async for item in self.storage.list()}
+
+    async def look(self, after: float = 0.0) -> Looked:
+        self.now += after
+        return await self.keeper.sweep_orphans()
+
+
+async def _stream() -> AsyncIterator[bytes]:
+    yield b"bytes"
+
+
+def play(test: Callable[[Scene], Awaitable[None]], scene: Scene | None = None) -> None:
+    async def run() -> None:
+        one = scene or Scene()
+        try:
+            await one.metadata.add_account(ACCOUNT)
+            await test(one)
+        finally:
+            await one.metadata.close()
+
+    asyncio.run(run())
+
+
+def test_an_orphan_goes_when_the_grace_after_its_first_sight_is_over():
+    async def test(scene: Scene) -> None:
+        (key,) = await scene.leave()
+        assert await scene.look() == Looked(1, 1, 0)
+        assert await scene.look(after=GRACE - 1) == Looked(1, 1, 0)
+        assert await scene.keys() == {key}
+        scene.again()
+        assert await scene.look(after=1) == Looked(1, 1, 1)
+        assert await scene.keys() == set()
+        assert await scene.look() == Looked()
+
+    play(test)
+
+
+def test_without_grace_an_orphan_goes_at_once():
+    async def test(scene: Scene) -> None:
+        await scene.leave(3)
+        assert await scene.look() == Looked(3, 3, 3)
+
+    play(test, Scene(Patience(1e9, orphan_grace=0)))
+
+
+def test_a_key_that_became_known_stays_and_its_sight_is_forgotten():
+    async def test(scene: Scene) -> None:
+        (key,) = await scene.leave()
+        await scene.look()
+        await scene.publish(key)  # the newer catalogue is back
+        assert await scene.look(after=10 * GRACE) == Looked(1, 0, 0)
+        assert await scene.keys() == {key}
+        assert await scene.metadata.due_orphans(NOW, scene.now, 10) == []
+
+    play(test)
+
+
+def test_the_grace_begins_anew_for_a_key_that_was_known_in_between():
+    async def test(scene: Scene) -> None:
+        (key,) = await scene.leave()
+        await scene.look()
+        scene.living = True
+        await scene.look(after=GRACE)
+        scene.living = False
+        await scene.look(after=GRACE)
+        assert await scene.keys() == {key}
+        await scene.look(after=GRACE)
+        assert await scene.keys() == set()
+
+    play(test)
+
+
+def test_a_sight_of_a_clock_that_ran_ahead_makes_nothing_immortal():
+    async def test(scene: Scene) -> None:
+        await scene.leave()
+        scene.now = NOW + 1e9
+        await scene.look()
+        scene.now = NOW
+        assert (await scene.look()).removed == 0
+        assert (await scene.look(after=GRACE)).removed == 1
+
+    play(test)
+
+
+def test_what_a_living_process_writes_is_never_noted():
+    async def test(scene: Scene) -> None:
+        (key,) = await scene.leave()
+        for _ in range(3):
+            assert await scene.look(after=10 * GRACE) == Looked(1, 0, 0)
+        assert await scene.keys() == {key}
+
+    play(test, Scene(living=True))
+
+
+def test_when_most_of_the_store_is_unknown_nothing_goes_and_the_log_says_why(caplog: pytest.LogCaptureFixture):
+    async def test(scene: Scene) -> None:
+        keys = await scene.leave(2 * FEW + 1)
+        for key in keys[:FEW]:
+            await scene.publish(key)
+        (look,) = [await scene.look()]
+        assert look == Looked(2 * FEW + 1, FEW + 1, 0)
+        assert await scene.keys() == set(keys)
+        (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+        said = record.getMessage()
+        assert "catalogue is older" in said and "--orphan-brake 1" in said
+        # The operator says that they may go.
+        scene.patience = Patience(1e9, orphan_grace=0, orphan_brake=1)
+        scene.again()
+        assert (await scene.look()).removed == FEW + 1
+        assert await scene.keys() == set(keys[:FEW])
+
+    play(test, Scene(Patience(1e9, orphan_grace=0)))
+
+
+@pytest.mark.parametrize("unknown", [FEW, FEW + 1])
+def test_up_to_half_of_the_store_or_a_few_go(unknown: int):
+    async def test(scene: Scene) -> None:
+        for key in await scene.leave(unknown if unknown > FEW else 0):
+            await scene.publish(key)
+        await scene.leave(unknown)
+        assert (await scene.look()).removed == unknown
+
+    play(test, Scene(Patience(1e9, orphan_grace=0)))
