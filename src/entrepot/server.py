@@ -333,8 +333,19 @@ async def open_accounts(home_root: Path, *, init: bool = False) -> AsyncIterator
 
 def take_home(root: Path) -> ServeLock:
     """Make the folders of a home if need be, and take it as its one server. Raises HomeError."""
-    Home.prepare(root)
-    return ServeLock(root)
+    os.umask(0o077)  # whatever this process and those that it starts make is their user's alone
+    with _home_errors(root):
+        Home.prepare(root)
+        return ServeLock(root)
+
+
+@contextlib.contextmanager
+def _home_errors(root: Path) -> Iterator[None]:
+    """Say as a HomeError what keeps a home from being used."""
+    try:
+        yield
+    except (OSError, MetadataFailed, MetadataFull, StorageFailed, StorageFull) as error:
+        raise HomeError(f"The home at {root} cannot be used: {error}") from error
 
 
 def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
@@ -347,7 +358,8 @@ def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
     raise_file_limit()
     lock = take_home(settings.home)
     try:
-        start = prepare(settings)
+        with _home_errors(settings.home):
+            start = prepare(settings)
         os.environ.update(settings.to_environ())
         lock.share()
         announce(start)
@@ -411,9 +423,9 @@ def _keeper(settings: Settings) -> Iterator[None]:
                 process.join(settings.drain)
                 if process.is_alive():
                     process.kill()
-            else:
+            # A signal to the whole group ends the keeper a moment before we hear of it.
+            elif not stopping.wait(1.0):
                 log.error("the keeper ended with %s: starting it again", process.exitcode)
-                stopping.wait(1.0)
 
     thread = threading.Thread(target=watch, name="keeper-watch")
     thread.start()
