@@ -1,7 +1,7 @@
 # `make serve` and `make test` are all a newcomer needs: Debian's python3, python3-venv, make and git suffice.
 PYTHON ?= python3
 ARGS ?=
-PYTEST_ARGS ?= -q -ra
+PYTEST_ARGS ?= -q -ra -n 2
 ROUNDS ?= 100
 LOCK_ARGS ?=
 
@@ -23,7 +23,7 @@ setup: .venv/.dev .venv-fal-client/.ready .venv-fal/.ready tests/compat/js/node_
 serve: .venv/.server  ## Run the server on ./.entrepot (ARGS='--port 9000')
 	@exec .venv/bin/entrepot serve --home ./.entrepot $(ARGS)
 
-test: setup  ## Run all tests (PYTEST_ARGS='-n 2 -k ranges')
+test: setup  ## Run all tests (PYTEST_ARGS='-k ranges')
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)
 
 check: .venv/.dev  ## Format, lint, types, layers
