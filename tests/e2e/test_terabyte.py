@@ -47,7 +47,10 @@ def lay_down(server: Server, upload: Upload) -> str:
         db.execute("BEGIN IMMEDIATE")
         for nr, key in enumerate(keys, 1):
             db.execute("INSERT INTO blobs (nr, id, size, sha256) VALUES (?, ?, ?, ?)", (nr, f"blob-{nr}", PART, sha256))
-            db.execute("INSERT INTO segments VALUES (?, 0, ?, ?, ?)", (nr, key, PART, BLOCKS))
+            ((checks,),) = db.execute(
+                "INSERT INTO checksums (size, blocks) VALUES (?, ?) RETURNING nr", (PART, BLOCKS)
+            ).fetchall()
+            db.execute("INSERT INTO segments VALUES (?, 0, ?, ?, ?)", (nr, key, PART, checks))
             part = (upload.id, nr, sha256.hex(), PART, sha256, nr, 1.0)
             db.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)", part)
         db.execute("COMMIT")

@@ -178,7 +178,8 @@ def _hold(db: apsw.Connection, nr: int, start: int, segment: Segment, upload_id:
     if not segment.blocks:
         raise Conflict(message)
     with _unique(message):
-        db.execute(SQL["add_segment"], (nr, start, segment.key, segment.size, segment.blocks))
+        ((checksums,),) = _fetch(db, "add_checksums", segment.size, segment.blocks)
+        db.execute(SQL["add_segment"], (nr, start, segment.key, segment.size, checksums))
 
 
 def _forget_parts(db: apsw.Connection, upload_ids: Sequence[str]) -> list[int]:

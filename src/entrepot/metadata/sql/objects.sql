@@ -30,8 +30,11 @@ INSERT INTO blobs (id, size, sha256) VALUES (?, ?, ?) RETURNING nr;
 -- name: blob
 SELECT nr, state FROM blobs WHERE id = ?;
 
+-- name: add_checksums
+INSERT INTO checksums (size, blocks) VALUES (?, ?) RETURNING nr;
+
 -- name: add_segment
-INSERT INTO segments (blob_nr, start, key, size, blocks) VALUES (?, ?, ?, ?, ?);
+INSERT INTO segments (blob_nr, start, key, size, checksums_nr) VALUES (?, ?, ?, ?, ?);
 
 -- name: move_segment
 -- Only one that a part of this upload (?5) held alone: any other would be taken from a living object.
@@ -46,22 +49,22 @@ DELETE FROM blobs WHERE nr IN (SELECT value FROM json_each(?))
     AND NOT EXISTS (SELECT 1 FROM objects AS o WHERE o.blob_nr = blobs.nr);
 
 -- name: segments
-SELECT s.key, s.size, s.blocks
-FROM blobs AS b JOIN segments AS s ON s.blob_nr = b.nr
+SELECT s.key, s.size, c.blocks
+FROM blobs AS b JOIN segments AS s ON s.blob_nr = b.nr JOIN checksums AS c ON c.nr = s.checksums_nr
 WHERE b.id = ? AND b.state <> 'dying'
 ORDER BY s.start;
 
 -- name: segments_from
 -- The segment that holds the byte is the last one that starts at it or before.
-SELECT s.start, s.key, s.size, s.blocks
-FROM blobs AS b JOIN segments AS s ON s.blob_nr = b.nr
+SELECT s.start, s.key, s.size, c.blocks
+FROM blobs AS b JOIN segments AS s ON s.blob_nr = b.nr JOIN checksums AS c ON c.nr = s.checksums_nr
 WHERE b.id = ?1 AND b.state <> 'dying'
     AND s.start >= (SELECT max(t.start) FROM segments AS t WHERE t.blob_nr = b.nr AND t.start <= ?2)
 ORDER BY s.start
 LIMIT ?3;
 
 -- name: blocks
-SELECT blocks FROM segments WHERE key = ?;
+SELECT c.blocks FROM segments AS s JOIN checksums AS c ON c.nr = s.checksums_nr WHERE s.key = ?;
 
 -- name: settle_blobs
 -- Every loose blob is looked at once: still held makes it live again, held by nobody makes it dying.

@@ -1,6 +1,6 @@
 -- The whole first schema. Times are epoch seconds (UTC), sizes bytes, digests raw bytes, ids and states text.
--- Sized for ten million objects: an object is one row here, one in blobs, one in segments. Blobs have a number that
--- stays in this file, because it is written four times per object and is a fifth of the length of an id.
+-- Sized for ten million objects: an object is a row in objects, blobs, segments and checksums each. Blobs have a
+-- number that stays in this file, because it is written four times per object and is a fifth of the length of an id.
 
 CREATE TABLE accounts (
     id TEXT PRIMARY KEY NOT NULL,
@@ -36,14 +36,27 @@ CREATE INDEX blobs_undigested ON blobs (nr) WHERE sha256 IS NULL;
 -- The sweep reads only what is on its way out, however many blobs live.
 CREATE INDEX blobs_leaving ON blobs (state) WHERE state <> 'live';
 
+-- The block checksums of a segment, apart from its place: to finish an upload moves thousands of segments to another
+-- blob, and with 12 KiB in each row a terabyte would take seconds.
+CREATE TABLE checksums (
+    nr INTEGER PRIMARY KEY,
+    size INTEGER NOT NULL CHECK (size > 0),  -- of the segment
+    blocks BLOB NOT NULL CHECK (length(blocks) = 8 * ((size + 65535) / 65536))  -- XXH3-64 of each 64 KiB
+) STRICT;
+
 CREATE TABLE segments (
     blob_nr INTEGER NOT NULL REFERENCES blobs (nr) ON DELETE CASCADE,
     start INTEGER NOT NULL,  -- where in the blob its first byte is
     key TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL CHECK (size > 0),
-    blocks BLOB NOT NULL CHECK (length(blocks) = 8 * ((size + 65535) / 65536)),  -- XXH3-64 of each 64 KiB
+    checksums_nr INTEGER NOT NULL,
     PRIMARY KEY (blob_nr, start)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER segment_goes AFTER DELETE ON segments
+BEGIN
+    DELETE FROM checksums WHERE nr = OLD.checksums_nr;
+END;
 
 -- A rowid table: rows of 200 to 300 bytes under random ids would make a deep tree and scattered inserts.
 -- `blob_nr` is NULL once the object has let go of its bytes; `sha256` is kept here only from then on.
