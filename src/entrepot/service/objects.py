@@ -15,7 +15,7 @@ from entrepot.domain.objects import BLOCK_SIZE, Object, Segment, check_readable
 from entrepot.metadata.base import Metadata
 from entrepot.service.access import Clock
 from entrepot.service.uploads import object_id_of
-from entrepot.storage.base import BlobMissing, Storage
+from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Storage
 from entrepot.storage.blocks import verify
 
 log = logging.getLogger("entrepot.objects")
@@ -75,7 +75,7 @@ class Objects:
     async def _pieces(self, obj: Object, start: int, end: int) -> AsyncGenerator[bytes, None]:
         try:
             while start < end:
-                for offset, part in await self._window(obj, start):
+                for offset, part in await self._window(obj, start, end):
                     lo, hi = start - offset, min(end - offset, part.size)
                     if lo >= hi:
                         return
@@ -98,10 +98,11 @@ class Objects:
                 yield piece if lo == 0 and hi == len(piece) else piece[lo:hi]
                 position += len(piece)
 
-    async def _window(self, obj: Object, start: int) -> Sequence[tuple[int, Segment]]:
-        """The next segments from byte `start` on: a reader never holds more, however many there are (I9). Raises
-        BlobMissing when they do not add up."""
-        found = await self._metadata.segments_from(obj.blob_id, start, WINDOW)
+    async def _window(self, obj: Object, start: int, end: int) -> Sequence[tuple[int, Segment]]:
+        """The next segments from byte `start` on, about as many as the range needs: a reader never holds more than
+        `WINDOW`, however many there are (I9). Raises BlobMissing when they do not add up."""
+        limit = min(WINDOW, 2 + (end - start) // SEGMENT_SIZE)
+        found = await self._metadata.segments_from(obj.blob_id, start, limit)
         at = found[0][0] if found else obj.size
         if at > start:
             raise BlobMissing
@@ -109,7 +110,7 @@ class Objects:
             if offset != at:
                 raise BlobMissing
             at += part.size
-        if at > obj.size or (at < obj.size and len(found) < WINDOW):
+        if at > obj.size or (at < obj.size and len(found) < limit):
             raise BlobMissing
         return found
 
