@@ -30,6 +30,8 @@ FAL_PYTHON = ROOT / ".venv-fal-client" / "bin" / "python"
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
 FIRST_BYTES = 64
+MEGABYTE = 1_000_000
+FILM_MEGABYTES = 120
 
 # An unmodified program of a fal user; the two origins are the client's own constants, set before its first use.
 FAL_PROGRAM = """
@@ -72,6 +74,35 @@ def show(folder: Path, url: str, environ: dict[str, str]) -> None:
     key = profile.load(environ).key.reveal()
     fal = [str(FAL_PYTHON), "-c", FAL_PROGRAM, url, str(picture)]
     check_url("the stock fal_client", output(fal, {**environ, "FAL_KEY": key}), sent)
+    film = folder / "film.bin"
+    write_film(film)
+    check_film("entrepot upload, in one request,", output([*entrepot(), "upload", "-q", str(film)], environ), film)
+    fal[-1] = str(film)
+    check_film("the stock fal_client, in parts of 10 MiB,", output(fal, {**environ, "FAL_KEY": key}), film)
+
+
+def write_film(path: Path) -> None:
+    """120 MB of which no two megabytes are the same: more than the stock client sends in one request."""
+    noise = os.urandom(MEGABYTE)
+    with path.open("wb") as file:
+        for number in range(FILM_MEGABYTES):
+            file.write(number.to_bytes(8, "big") + noise[8:])
+
+
+def check_film(who: str, url: str, path: Path) -> None:
+    """Read a large file back: its last bytes by a range, then all of it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        wanted = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(-FIRST_BYTES, os.SEEK_END)
+        last = file.read()
+    status, _, part = get(url, {"Range": f"bytes=-{FIRST_BYTES}"})
+    if (status, part) != (206, last):
+        raise Wrong(f"The last bytes of {url} are wrong: {status}, {len(part)} bytes.")
+    status, _, whole = get(url, {})
+    if (status, len(whole), hashlib.sha256(whole).hexdigest()) != (200, size, wanted):
+        raise Wrong(f"{url} is not the file: {status}, {len(whole)} bytes.")
+    done(f"{size // MEGABYTE} MB by {who} came back the same, SHA-256 {wanted[:16]}...")
 
 
 def check_url(who: str, url: str, sent: bytes) -> None:

@@ -28,5 +28,6 @@ def test_the_demo_shows_both_clients_and_leaves_nothing_behind(tmp_path):
     assert any("entrepot upload gave the URL http://127.0.0.1:" in line for line in lines)
     assert any("the stock fal_client gave the URL http://127.0.0.1:" in line for line in lines)
     assert sum("gave 206" in line for line in lines) == 2
+    assert sum(line.startswith("✓ 120 MB by ") for line in lines) == 2
     assert list(tmp_path.iterdir()) == []
     assert [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])] == []
