@@ -237,3 +237,22 @@ def test_a_port_that_is_taken_is_refused(first, tmp_path):
     ran = run(tmp_path, "serve", "--home", str(tmp_path / "home"), "--port", str(first.port))
     assert ran.returncode == 2
     assert "Choose another --port" in ran.stderr
+
+
+def test_a_first_key_is_shown_though_it_cannot_be_saved(tmp_path):
+    server = FirstServer(tmp_path, environ={"XDG_CONFIG_HOME": "/dev/null/none"})
+    try:
+        said = "\n".join(server.start().said())
+    finally:
+        server.stop()
+    (shown,) = re.findall(r"^Your key, shown this once: +(\S+)$", said, re.MULTILINE)
+    assert "It could not be saved" in said
+    assert "ENTREPOT_KEY" in said
+    assert shown.partition(":")[0] in server.run("keys", "list", "--home", str(server.home)).stdout
+
+
+def test_a_home_that_cannot_be_made_is_one_sentence(tmp_path):
+    ran = run(tmp_path, "serve", "--home", "/dev/null/home", "--port", "8000")
+    assert ran.returncode in (1, 2)
+    assert "Traceback" not in ran.stderr
+    assert "entrepot:" in ran.stderr
