@@ -242,7 +242,8 @@ def test_a_port_that_is_taken_is_refused(first, tmp_path):
 def test_a_first_key_is_shown_though_it_cannot_be_saved(tmp_path):
     server = FirstServer(tmp_path, environ={"XDG_CONFIG_HOME": "/dev/null/none"})
     try:
-        said = "\n".join(server.start().said())
+        server.start()
+        said = "\n".join(server.said())
     finally:
         server.stop()
     (shown,) = re.findall(r"^Your key, shown this once: +(\S+)$", said, re.MULTILINE)
