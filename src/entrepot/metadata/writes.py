@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 import apsw
@@ -163,17 +165,17 @@ def _add_blob(db: apsw.Connection, blob: Blob, upload_id: str | None) -> int:
         raise Conflict(f"The blob {blob.id} does not exist, and its segments do not make its size.")
     with _unique(f"The blob {blob.id} exists already."):
         ((nr,),) = _fetch(db, "add_blob", blob.id, blob.size, blob.sha256)
-    start = 0
-    for segment in blob.segments:
-        _hold(db, int(nr), start, segment, upload_id)
-        start += segment.size
+    starts = accumulate((segment.size for segment in blob.segments), initial=0)
+    places = [(segment.key, start, segment.size) for segment, start in zip(blob.segments, starts, strict=False)]
+    moved = {key for (key,) in _fetch(db, "move_segments", nr, json.dumps(places), upload_id)} if upload_id else set()
+    for segment, (key, start, _) in zip(blob.segments, places, strict=True):
+        if key not in moved:
+            _hold(db, int(nr), start, segment)
     return int(nr)
 
 
-def _hold(db: apsw.Connection, nr: int, start: int, segment: Segment, upload_id: str | None) -> None:
-    """Move the segment of a part here, or insert a new one."""
-    if upload_id is not None and _changed(db, "move_segment", nr, start, segment.key, segment.size, upload_id):
-        return
+def _hold(db: apsw.Connection, nr: int, start: int, segment: Segment) -> None:
+    """Insert a segment that no part held."""
     message = f"The segment {segment.key} belongs to another blob, or was forgotten."
     if not segment.blocks:
         raise Conflict(message)

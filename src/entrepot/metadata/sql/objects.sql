@@ -36,12 +36,15 @@ INSERT INTO checksums (size, blocks) VALUES (?, ?) RETURNING nr;
 -- name: add_segment
 INSERT INTO segments (blob_nr, start, key, size, checksums_nr) VALUES (?, ?, ?, ?, ?);
 
--- name: move_segment
--- Only one that a part of this upload (?5) held alone: any other would be taken from a living object.
-UPDATE segments SET blob_nr = ?1, start = ?2
-WHERE key = ?3 AND size = ?4
-    AND EXISTS (SELECT 1 FROM parts AS p WHERE p.blob_nr = segments.blob_nr AND p.upload_id = ?5)
-    AND NOT EXISTS (SELECT 1 FROM objects AS o WHERE o.blob_nr = segments.blob_nr);
+-- name: move_segments
+-- All in one statement, because a large upload has thousands: ?2 is a JSON array of [key, start, size]. Only those that
+-- a part of this upload (?3) held alone: any other would be taken from a living object.
+UPDATE segments SET blob_nr = ?1, start = wanted.start
+FROM (SELECT value ->> 0 AS key, value ->> 1 AS start, value ->> 2 AS size FROM json_each(?2)) AS wanted
+WHERE segments.key = wanted.key AND segments.size = wanted.size
+    AND EXISTS (SELECT 1 FROM parts AS p WHERE p.blob_nr = segments.blob_nr AND p.upload_id = ?3)
+    AND NOT EXISTS (SELECT 1 FROM objects AS o WHERE o.blob_nr = segments.blob_nr)
+RETURNING key;
 
 -- name: forget_empty_blobs
 DELETE FROM blobs WHERE nr IN (SELECT value FROM json_each(?))
