@@ -76,6 +76,8 @@ class Digester:
         parts = prefix(await self._metadata.list_parts(upload_id))
         segments = await self._metadata.segments_of_parts(upload_id)
         chain = [s for part in parts for s in segments.get(part.blob_id, ())]
+        if sum(s.size for s in chain) != sum(part.size for part in parts):
+            return False  # a part was sent again between the two reads: what is left is not the whole
         run = self._runs.get(chain[0].key) if chain else _Run(upload_id)
         if run is None or run.keys != [s.key for s in chain[: len(run.keys)]]:
             # New, or an attempt was replaced by a later one.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from entrepot.domain.multipart import etag_of, fingerprint
-from entrepot.domain.objects import Blob, Object
+from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Part
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.digester import Digester
@@ -223,3 +223,36 @@ def test_empty_objects_and_parts_have_a_digest() -> None:
         assert not scene.digester._runs
 
     with_scene(test)
+
+
+class Interrupted(SqliteMetadata):
+    """A catalogue in which somebody else acts once, between the parts of an upload and their segments."""
+
+    deed: Callable[[], Awaitable[object]] | None = None
+
+    async def segments_of_parts(self, upload_id: str) -> Mapping[str, tuple[Segment, ...]]:
+        deed, self.deed = self.deed, None
+        if deed:
+            await deed()
+        return await super().segments_of_parts(upload_id)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_part_that_is_sent_again_while_the_digester_looks_gives_no_wrong_digest(number: int) -> None:
+    async def test() -> None:
+        metadata = Interrupted(None)
+        try:
+            await metadata.add_account(ACCOUNT)
+            scene, data = Scene(metadata), {n: b"part %d" % n for n in (1, 2, 3)}
+            await scene.begun("u")
+            parts = [await scene.part("u", n, data[n]) for n in data]
+            metadata.deed = lambda: scene.part("u", number, data[number])
+            await scene.step()
+            right = sha256(b"".join(data.values()))
+            assert await metadata.whole_digest("u", fingerprint(parts)) in (None, right)
+            await scene.step()
+            assert await metadata.whole_digest("u", fingerprint(parts)) == right
+        finally:
+            await metadata.close()
+
+    asyncio.run(test())
