@@ -28,7 +28,7 @@ from entrepot.storage.blocks import verify
 DIGEST_WAIT = 3.0
 DIGEST_LOOK = 0.05
 # How often `finish` begins anew because parts were sent again meanwhile.
-FINISH_TRIES = 3
+FINISH_TRIES = 5
 # Signed paths of a multipart upload are all below this one.
 MULTIPART = "/multipart/"
 
@@ -108,16 +108,19 @@ class Multipart:
         while True:
             held = await self._metadata.list_parts(upload.id)
             try:
-                return await self._publish(upload, held, cited, size)
-            except (Problem, Conflict):
+                # The digest is waited for once: stock clients give up an end after ten seconds.
+                return await self._publish(upload, held, cited, size, 0.0 if tries else DIGEST_WAIT)
+            except (Problem, Conflict) as error:
                 # Another call may have been first: it took the parts that it cited, and the others are being removed.
                 upload = await self._metadata.upload(upload.id) or upload
                 if upload.state is UploadState.PUBLISHED:
                     return await self._published(upload)
                 self._check_open(upload)
-                tries += 1
-                if tries == FINISH_TRIES or held == await self._metadata.list_parts(upload.id):
+                if held == await self._metadata.list_parts(upload.id):
                     raise
+                tries += 1
+                if tries == FINISH_TRIES:
+                    raise _restless() if isinstance(error, Conflict) else error from None
 
     async def abort(self, who: Principal, path: str) -> None:
         """End an upload and free its parts. Repeatable; a published one stays as it is (ALREADY_PUBLISHED)."""
@@ -169,7 +172,9 @@ class Multipart:
             raise over()
         return kept
 
-    async def _publish(self, upload: Upload, held: Sequence[Part], cited: Sequence[Cited], size: int | None) -> Object:
+    async def _publish(
+        self, upload: Upload, held: Sequence[Part], cited: Sequence[Cited], size: int | None, patience: float
+    ) -> Object:
         parts = choose(held, cited)
         total = sum(part.size for part in parts)
         if size is not None and size != total:
@@ -179,7 +184,7 @@ class Multipart:
         stored = [Stored(segments.get(part.blob_id, ()), part.size, part.sha256) for part in parts]
         head = await self._head(parts, stored)
         # The keeper follows the last attempts: the digest of others would be waited for in vain.
-        sha256 = await self._digest(upload, parts, DIGEST_WAIT if parts == prefix(held) else 0.0)
+        sha256 = await self._digest(upload, parts, patience if parts == prefix(held) else 0.0)
         blob = self._drafts.blob(await self._storage.seal(upload.storage_id or "", stored), total, sha256)
         return await self._drafts.publish(upload.draft, None, head, blob, upload.id)
 
@@ -230,6 +235,11 @@ def path_of(upload: Upload) -> str:
 def _damaged(numbers: Sequence[int]) -> Problem:
     message = f"The stored bytes of these parts are damaged: {', '.join(map(str, numbers))}."
     return Problem(Code.INTEGRITY_FAILED, message, fix="Send these parts again, then finish.")
+
+
+def _restless() -> Problem:
+    message = "Parts of the list are being sent again."
+    return Problem(Code.INVALID_PARTS, message, fix="Finish again when no part is on its way.")
 
 
 def _published() -> Problem:

@@ -240,3 +240,44 @@ def test_a_part_that_a_finish_overtakes_is_refused_and_freed(same: bool) -> None
     assert isinstance(result, Problem)
     assert result.code is Code.ALREADY_PUBLISHED
     assert len(files[0]) == len(before) - 1  # what was received meanwhile is gone
+
+
+class Restless(Scene):
+    """Before every publish a part that the end cites is sent again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+        self.tries = 0
+        publish, digest = self.metadata.publish, self.multipart._digest
+
+        async def late(*args: Any) -> Object | None:
+            self.tries += 1
+            await self.multipart.write(WHO, self.path, 1, Body(_stream(b"ONE")))
+            return await publish(*args)
+
+        async def noted(upload: Any, parts: Any, patience: float) -> bytes | None:
+            self.waits.append(patience)
+            return await digest(upload, parts, 0.0)
+
+        self.metadata.publish = late  # type: ignore[method-assign]
+        self.multipart._digest = noted  # type: ignore[method-assign]
+
+
+def test_an_end_during_which_a_part_is_always_sent_again_is_no_defect_and_waits_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        scene = Restless()
+        try:
+            await scene.begin()
+            monkeypatch.setattr(multipart, "DIGEST_WAIT", 3.0)
+            with pytest.raises(Problem) as raised:
+                await scene.finish()
+            assert raised.value.code is Code.INVALID_PARTS
+            assert scene.tries > 1
+            assert scene.waits == [3.0] + [0.0] * (scene.tries - 1)
+        finally:
+            await scene.metadata.close()
+
+    asyncio.run(test())
