@@ -17,7 +17,7 @@ from entrepot.domain.multipart import MAX_PARTS, Cited, choose, etag_of, fingerp
 from entrepot.domain.objects import BLOCK_SIZE, Object
 from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Intent, Part, Upload, UploadKind, UploadState
-from entrepot.metadata.base import Conflict, Metadata
+from entrepot.metadata.base import Conflict, Metadata, MetadataFull
 from entrepot.service.access import Clock, require_account
 from entrepot.service.bodies import HEAD_SIZE, Body, Receiver, Slots
 from entrepot.service.drafts import Begun, Drafts, Rules, over
@@ -165,7 +165,12 @@ class Multipart:
         blob = self._drafts.blob(stored.segments, stored.size, stored.sha256)
         etag = etag_of(stored.sha256)
         part = Part(upload.id, number, etag, stored.size, stored.sha256, blob.id, self._clock())
-        kept = await self._metadata.add_part(part, blob)
+        try:
+            kept = await self._metadata.add_part(part, blob)
+        except (Conflict, MetadataFull):
+            # These say that no row was written, and nobody else would ever remove the bytes while we live.
+            await self._receiver.discard(stored)
+            raise
         if kept is None:
             await self._receiver.discard(stored)
             self._check_open(await self._metadata.upload(upload.id) or upload)

@@ -17,6 +17,7 @@ from entrepot.domain.multipart import Cited
 from entrepot.domain.objects import Object
 from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import Intent
+from entrepot.metadata.base import Conflict, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service import multipart
 from entrepot.service.bodies import Body
@@ -281,3 +282,20 @@ def test_an_end_during_which_a_part_is_always_sent_again_is_no_defect_and_waits_
             await scene.metadata.close()
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("failure", [MetadataFull("full"), Conflict("taken")])
+def test_the_bytes_of_a_part_whose_row_was_refused_are_freed(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(scene: Scene) -> None:
+        async def refuse(*args: Any) -> None:
+            raise failure
+
+        before = {entry.key async for entry in scene.storage.list()}
+        monkeypatch.setattr(scene.metadata, "add_part", refuse)
+        with pytest.raises(type(failure)):
+            await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"more")))
+        assert {entry.key async for entry in scene.storage.list()} == before
+
+    with_scene(test)
