@@ -141,8 +141,13 @@ class Receiver:
 
     def _too_large(self, room: int | None) -> Problem:
         if room is not None and room < self._limit:
-            return Problem(Code.QUOTA_EXCEEDED, f"This account has room for {room} bytes more.")
+            return no_room(room)
         return Problem(Code.TOO_LARGE, f"The body is larger than the limit of {self._limit} bytes.")
+
+
+def no_room(room: int) -> Problem:
+    """A body is larger than what its account may still store."""
+    return Problem(Code.QUOTA_EXCEEDED, f"This account has room for {room} bytes more.")
 
 
 async def _with_head(stream: AsyncIterator[bytes], head: bytearray) -> AsyncIterator[bytes]:

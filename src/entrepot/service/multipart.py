@@ -19,7 +19,7 @@ from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Intent, Part, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Conflict, Metadata, MetadataFull
 from entrepot.service.access import Clock, require_account
-from entrepot.service.bodies import HEAD_SIZE, Body, Receiver, Slots
+from entrepot.service.bodies import HEAD_SIZE, Body, Receiver, Slots, no_room
 from entrepot.service.drafts import Begun, Drafts, Rules, over
 from entrepot.storage.base import BlobMissing, Storage, Stored
 from entrepot.storage.blocks import verify
@@ -89,7 +89,7 @@ class Multipart:
         self._check_open(upload)
         write = partial(self._storage.write_part, upload.storage_id or "", number)
         facts = {"object": upload.draft.object_id, "account": upload.draft.account_id, "part": str(number)}
-        room = await self._drafts.room(upload.draft.account_id)
+        room = await self._room(upload, number, body)
         received = await self._receiver.receive_by(write, body, {**facts, "name": upload.draft.name}, room)
         return await self._record(upload, number, received.stored)
 
@@ -166,8 +166,9 @@ class Multipart:
         etag = etag_of(stored.sha256)
         part = Part(upload.id, number, etag, stored.size, stored.sha256, blob.id, self._clock())
         try:
+            await self._check_room(upload, part)
             kept = await self._metadata.add_part(part, blob)
-        except (Conflict, MetadataFull):
+        except (Problem, Conflict, MetadataFull):
             # These say that no row was written, and nobody else would ever remove the bytes while we live.
             await self._receiver.discard(stored)
             raise
@@ -176,6 +177,24 @@ class Multipart:
             self._check_open(await self._metadata.upload(upload.id) or upload)
             raise over()
         return kept
+
+    async def _room(self, upload: Upload, number: int, body: Body) -> int | None:
+        """Bytes that this body may have. One that is sent again takes the place of what is held, so an account that is
+        full takes it again."""
+        room = await self._drafts.room(upload.draft.account_id)
+        if room is None or (body.length is not None and body.length <= room):
+            return room
+        held = await self._metadata.list_parts(upload.id)
+        return room + max((part.size for part in held if part.number == number), default=0)
+
+    async def _check_room(self, upload: Upload, part: Part) -> None:
+        """Others may have filled the account while these bytes came. Raises Problem(QUOTA_EXCEEDED)."""
+        room = await self._drafts.room(upload.draft.account_id)
+        if room is None or part.size <= room:
+            return
+        held = await self._metadata.list_parts(upload.id)
+        if not any((other.number, other.etag) == (part.number, part.etag) for other in held):
+            raise no_room(room)
 
     async def _publish(
         self, upload: Upload, held: Sequence[Part], cited: Sequence[Cited], size: int | None, patience: float

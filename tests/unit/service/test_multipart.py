@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -297,5 +298,49 @@ def test_the_bytes_of_a_part_whose_row_was_refused_are_freed(
         with pytest.raises(type(failure)):
             await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"more")))
         assert {entry.key async for entry in scene.storage.list()} == before
+
+    with_scene(test)
+
+
+def test_a_part_that_is_held_is_taken_again_when_the_account_is_full() -> None:
+    async def test(scene: Scene) -> None:
+        rules = replace(scene.rules, quota=14)  # twelve bytes are held
+        full = Multipart(
+            scene.metadata, scene.storage, Signer(bytes(range(32))), rules, lambda: 100.0, lambda size: bytes(size)
+        )
+        again = await full.write(WHO, scene.path, 1, Body(_stream(b"ONE"), length=3))
+        assert (again.number, again.size) == (1, 3)
+        before = {entry.key async for entry in scene.storage.list()}
+        for number, data in ((1, b"new"), (3, b"ONE")):
+            for length in (None, 3):
+                with pytest.raises(Problem) as raised:
+                    await full.write(WHO, scene.path, number, Body(_stream(data), length=length))
+                assert raised.value.code is Code.QUOTA_EXCEEDED
+        assert {entry.key async for entry in scene.storage.list()} == before
+        assert await scene.metadata.usage("account") == 12
+
+    with_scene(test)
+
+
+def test_bodies_that_arrive_together_do_not_share_one_room() -> None:
+    async def test(scene: Scene) -> None:
+        rules = replace(scene.rules, quota=20)
+        tight = Multipart(
+            scene.metadata, scene.storage, Signer(bytes(range(32))), rules, lambda: 100.0, secrets.token_bytes
+        )
+        arrived = asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield b"12345"
+            await arrived.wait()
+
+        slow_one = asyncio.create_task(tight.write(WHO, scene.path, 3, Body(slow())))
+        await asyncio.sleep(0)
+        await tight.write(WHO, scene.path, 4, Body(_stream(b"54321")))
+        arrived.set()
+        with pytest.raises(Problem) as raised:
+            await slow_one
+        assert raised.value.code is Code.QUOTA_EXCEEDED
+        assert await scene.metadata.usage("account") == 17
 
     with_scene(test)
