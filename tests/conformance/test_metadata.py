@@ -575,6 +575,20 @@ async def test_publishing_takes_no_segment_from_a_stranger(store):
 
 
 @with_store
+async def test_publishing_takes_a_segment_of_a_part_once(store):
+    part = a_blob("p", "k")
+    await begin(store, "u", part)
+    for twice in (
+        a_blob("whole", "k", "k"),
+        replace(a_blob("whole", "k", "k"), segments=(Segment("k", 100, b""),) * 2),
+    ):
+        with pytest.raises(Conflict):
+            await store.publish(an_object("u-object", twice), twice, "u")
+    assert await store.object("u-object") is None
+    assert await store.segments("p") == part.segments
+
+
+@with_store
 async def test_publishing_takes_no_segment_from_a_part_whose_blob_has_an_object(store):
     part = a_blob("p", "k")
     await begin(store, "u", part)

@@ -169,7 +169,9 @@ def _add_blob(db: apsw.Connection, blob: Blob, upload_id: str | None) -> int:
     places = [(segment.key, start, segment.size) for segment, start in zip(blob.segments, starts, strict=False)]
     moved = {key for (key,) in _fetch(db, "move_segments", nr, json.dumps(places), upload_id)} if upload_id else set()
     for segment, (key, start, _) in zip(blob.segments, places, strict=True):
-        if key not in moved:
+        if key in moved:
+            moved.remove(key)  # named twice it is no second segment
+        else:
             _hold(db, int(nr), start, segment)
     return int(nr)
 
