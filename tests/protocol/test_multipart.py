@@ -311,6 +311,15 @@ def test_a_list_of_many_megabytes_is_413(talk: Talk) -> None:
     assert (reply.status, reply.json()["code"]) == (413, "too_large")
 
 
+def test_a_list_of_more_parts_than_there_can_be_is_422_without_a_look_at_each(talk: Talk) -> None:
+    upload = begin(talk)
+    one = upload.part(1, PIECES[0])
+    reply = upload.finish([one] * 10_001)
+    assert (reply.status, reply.json()["code"]) == (422, "invalid_parts")
+    assert reply.json()["message"] == "The list has 10001 parts; 10000 are possible."
+    assert upload.finished([one])["size"] == len(PIECES[0])
+
+
 @pytest.mark.parametrize("number", ["0", "10001", "-1", "x", "1.0", "01x", "9" * 30, "%31%00", "²", ""])
 def test_a_part_number_that_is_none_is_422(talk: Talk, number: str) -> None:
     upload = begin(talk)

@@ -23,7 +23,7 @@ from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.domain.errors import Code, Problem
-from entrepot.domain.multipart import Cited
+from entrepot.domain.multipart import MAX_PARTS, Cited
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent, Part
 
@@ -102,6 +102,7 @@ def parse_complete(raw: bytes) -> tuple[list[Cited], int | None]:
     try:
         value = json.loads(raw)
         parts = value["parts"]
+        _check_length(parts)
         cited = [_cited(each) for each in parts]
     except (ValueError, KeyError, TypeError, RecursionError):
         message = 'It must be JSON like {"parts": [{"partNumber": 1, "etag": "..."}]}.'
@@ -110,6 +111,13 @@ def parse_complete(raw: bytes) -> tuple[list[Cited], int | None]:
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
         raise Problem(Code.VALIDATION_FAILED, "It must be a number of bytes.", where=("body", "size"))
     return cited, size
+
+
+def _check_length(parts: Any) -> None:
+    """A list of four megabytes can have 250,000 entries: to tell all that is wrong with them would keep others waiting.
+    Raises Problem(INVALID_PARTS)."""
+    if isinstance(parts, list) and len(parts) > MAX_PARTS:
+        raise Problem(Code.INVALID_PARTS, f"The list has {len(parts)} parts; {MAX_PARTS} are possible.")
 
 
 def _cited(value: Any) -> Cited:
