@@ -19,13 +19,7 @@ from entrepot.service.bodies import Body
 async def upload(x: Exchange, doors: Doors) -> None:
     """POST /files/upload: the raw body becomes a file; the reply names its URL."""
     who = await auth.principal(x, doors.access)
-    intent = Intent(
-        lifecycle=wire.parse_lifecycle(x.headers),
-        file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
-        content_type=declared_type(x),
-        request_id=x.short(wire.SOURCE_REQUEST),
-    )
-    obj = await doors.uploads.put(who, intent, body_of(x, doors))
+    obj = await doors.uploads.put(who, intent_of(x), body_of(x, doors))
     await x.json(200, {"access_url": doors.cdn_origin + obj.path, "uploaded": True, **facts(obj)})
 
 
@@ -38,6 +32,17 @@ async def signed_put(x: Exchange, doors: Doors) -> None:
     if obj.sha256:
         headers.append((b"repr-digest", wire.repr_digest(obj.sha256).encode()))
     await x.reply(200, headers)
+
+
+def intent_of(x: Exchange) -> Intent:
+    """What the headers say of the file to be."""
+    return Intent(
+        lifecycle=wire.parse_lifecycle(x.headers),
+        file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
+        content_type=declared_type(x),
+        request_id=x.short(wire.SOURCE_REQUEST),
+        idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
+    )
 
 
 def body_of(x: Exchange, doors: Doors, lifecycle: Lifecycle = Lifecycle()) -> Body:

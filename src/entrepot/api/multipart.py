@@ -18,14 +18,14 @@ from typing import Any
 
 from entrepot import wire
 from entrepot.api import auth
-from entrepot.api.cdn import body_of, canonical_path, declared_type, facts
+from entrepot.api.cdn import body_of, canonical_path, facts, intent_of
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import MAX_PARTS, Cited
 from entrepot.domain.objects import Object
-from entrepot.domain.uploads import Intent, Part
+from entrepot.domain.uploads import Part
 
 # 10,000 parts of about 120 bytes each.
 MAX_LIST_BYTES = 4 * 1024 * 1024
@@ -34,14 +34,7 @@ MAX_LIST_BYTES = 4 * 1024 * 1024
 async def create(x: Exchange, doors: Doors) -> None:
     """POST /files/upload/multipart: no body; Content-Type is that of the future file."""
     who = await auth.principal(x, doors.access)
-    intent = Intent(
-        lifecycle=wire.parse_lifecycle(x.headers),
-        file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
-        content_type=declared_type(x),
-        request_id=x.short(wire.SOURCE_REQUEST),
-        idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
-    )
-    upload = (await doors.multipart.begin(who, intent)).upload
+    upload = (await doors.multipart.begin(who, intent_of(x))).upload
     url = doors.cdn_origin + upload.draft.path
     await x.json(200, {"access_url": url, "uploadId": upload.id, "expires_at": wire.timestamp(upload.expires_at)})
 

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from entrepot.domain.digests import Expected
+from entrepot.domain.digests import Expected, Hasher
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
 from entrepot.storage.base import Hash, Storage, Stored
@@ -107,18 +107,23 @@ class Receiver:
         stream = self._slots.slotted(_with_head(self.bounded(body, room), head))
         async with contextlib.aclosing(stream):
             stored = await write(stream, facts, list(hashers))
-        for expected, hasher in zip(body.expected, hashers, strict=True):
-            if not hmac.compare_digest(hasher.digest(), expected.value):
-                await self.discard(stored)
-                raise Problem(Code.DIGEST_MISMATCH, f"The {expected.algorithm} of the body is not the declared one.")
+        try:
+            _check_digests(body.expected, hashers)
+        except Problem:
+            await self.discard(stored)
+            raise
         return Received(stored, bytes(head))
 
     async def measure(self, body: Body) -> tuple[int, bytes]:
-        """Size and SHA-256 of a body that is compared and not kept."""
+        """Size and SHA-256 of a body that is compared and not kept. Raises Problem as `receive` does: bytes that
+        changed on the way are not said to be other bytes."""
         hasher, size = hashlib.sha256(), 0
+        declared = [expected.hasher() for expected in body.expected]
         async for chunk in self.bounded(body):
             size += len(chunk)
-            hasher.update(chunk)
+            for each in (hasher, *declared):
+                each.update(chunk)
+        _check_digests(body.expected, declared)
         return size, hasher.digest()
 
     async def discard(self, stored: Stored) -> None:
@@ -143,6 +148,12 @@ class Receiver:
         if room is not None and room < self._limit:
             return no_room(room)
         return Problem(Code.TOO_LARGE, f"The body is larger than the limit of {self._limit} bytes.")
+
+
+def _check_digests(expected: Sequence[Expected], hashers: Sequence[Hasher]) -> None:
+    for each, hasher in zip(expected, hashers, strict=True):
+        if not hmac.compare_digest(hasher.digest(), each.value):
+            raise Problem(Code.DIGEST_MISMATCH, f"The {each.algorithm} of the body is not the declared one.")
 
 
 def no_room(room: int) -> Problem:

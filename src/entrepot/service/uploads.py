@@ -63,18 +63,27 @@ class Uploads:
         upload = await self._metadata.upload_of(object_id_of(path))
         if upload is None or upload.draft.path != path or upload.kind is not UploadKind.SINGLE:
             raise not_found()
+        return await self._write(upload, body)
+
+    async def put(self, who: Principal, intent: Intent, body: Body) -> Object:
+        """Store a body in one request and publish it under a new URL.
+
+        With an idempotency key it is a begin and a write: what was cut stays open for the call that repeats it, and the
+        same bytes again give the same object. Raises Problem as these two do.
+        """
+        require_account(who)
+        self._receiver.check_length(body)
+        self._slots.refuse_when_full()
+        if intent.idempotency_key is None:
+            return await self._finish(await self._drafts.draft(who, intent), body, None)
+        return await self._write(await self._drafts.begin(who, intent, UploadKind.SINGLE), body)
+
+    async def _write(self, upload: Upload, body: Body) -> Object:
         if upload.state is UploadState.PUBLISHED:
             return await self._compare(upload, body)
         if upload.state is UploadState.ABORTED or self._clock() >= upload.expires_at:
             raise over()
         return await self._finish(await self._drafts.settled(upload.draft, body.lifecycle), body, upload)
-
-    async def put(self, who: Principal, intent: Intent, body: Body) -> Object:
-        """Store a body in one request and publish it under a new URL."""
-        require_account(who)
-        self._receiver.check_length(body)
-        self._slots.refuse_when_full()
-        return await self._finish(await self._drafts.draft(who, intent), body, None)
 
     async def _finish(self, draft: Draft, body: Body, upload: Upload | None) -> Object:
         """Receive and publish; of two that race for one upload the second compares."""

@@ -1,0 +1,167 @@
+"""The components of the OpenAPI document: what its operations refer to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def ref(kind: str, name: str) -> Json:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def json_of(schema: str, **more: Any) -> Json:
+    return {"application/json": {"schema": ref("schemas", schema), **more}}
+
+
+def _error(description: str) -> Json:
+    return {"description": description, "content": json_of("ErrorResponse")}
+
+
+RESPONSES: Json = {
+    "BadRequest": _error("The body is not as long as declared, or has another digest."),
+    "Unauthorized": _error("Missing or invalid API key."),
+    "Forbidden": _error("Refused by the file's rules, or by a wrong signature."),
+    "NotFound": _error("No such file."),
+    "Gone": _error("The file's life, or the time to upload it, is over."),
+    "AlreadyPublished": _error("The URL has other bytes already."),
+    "PreconditionFailed": _error("A precondition does not hold."),
+    "RangeNotSatisfiable": _error("No byte of the file is in the range."),
+    "TooLarge": _error("Larger than the limit."),
+    "ValidationError": _error("Invalid `content_type` or `file_name`."),
+    "InvalidParts": _error("The list does not match the parts that are held, one is empty, or the size is another."),
+    "RateLimited": _error("Too many unfinished uploads, or too many bodies at once; Retry-After says when."),
+    "Unavailable": _error("Storage or catalogue cannot be used at the moment."),
+    "InsufficientStorage": _error("No room on the disk."),
+}
+
+SCHEMES: Json = {
+    "FalKeyAuth": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "Pass the API key as `Authorization: Key <id>:<secret>`.",
+    },
+    "CdnToken": {"type": "http", "scheme": "bearer", "description": "A token of `/storage/auth/token`."},
+}
+
+_LIFECYCLE_TEXT = (
+    'JSON: {"expiration_duration_seconds": 3600 or null, "initial_acl": {"default": "allow", "rules": []}}. '
+    "Both header names are read; they must not differ."
+)
+PARAMETERS: Json = {
+    key: {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+    for key, name, description in (
+        ("Lifecycle", "X-Fal-Object-Lifecycle", _LIFECYCLE_TEXT),
+        ("LifecyclePreference", "X-Fal-Object-Lifecycle-Preference", _LIFECYCLE_TEXT),
+        ("FileName", "X-Fal-File-Name", "Original name: ASCII, UTF-8 bytes, or UTF-8''<percent-encoded>."),
+        ("IdempotencyKey", "Idempotency-Key", "The same key with the same request gives the same answer again."),
+    )
+}
+
+SCHEMAS: Json = {
+    "InitiateUploadRequest": {
+        "type": "object",
+        "required": ["content_type", "file_name"],
+        "properties": {
+            "content_type": {"type": "string", "description": "MIME type of the asset."},
+            "file_name": {"type": "string", "description": "Original file name. It ends the URL."},
+        },
+    },
+    "InitiateUploadResponse": {
+        "type": "object",
+        "required": ["upload_url", "file_url"],
+        "properties": {
+            "upload_url": {"type": "string", "format": "uri", "description": "Signed URL. PUT the file bytes here."},
+            "file_url": {"type": "string", "format": "uri", "description": "URL to pass to model APIs."},
+        },
+    },
+    "Token": {
+        "type": "object",
+        "required": ["token", "token_type", "base_url", "created_at", "expires_at"],
+        "properties": {
+            "token": {"type": "string"},
+            "token_type": {"type": "string"},
+            "base_url": {"type": "string", "format": "uri"},
+            "base_upload_url": {"type": "string", "format": "uri"},
+            "created_at": {"type": "string", "format": "date-time"},
+            "expires_at": {"type": "string", "format": "date-time"},
+        },
+    },
+    "UploadedFile": {
+        "type": "object",
+        "required": ["access_url", "uploaded"],
+        "properties": {
+            "access_url": {"type": "string", "format": "uri"},
+            "uploaded": {"type": "boolean"},
+            "file_name": {"type": "string"},
+            "content_type": {"type": "string"},
+            "size": {"type": "integer"},
+            "digest": {"type": ["string", "null"], "description": "sha256:<hex>"},
+            "expires_at": {"type": ["string", "null"], "format": "date-time"},
+        },
+    },
+    "MultipartUpload": {
+        "type": "object",
+        "required": ["access_url", "uploadId"],
+        "properties": {
+            "access_url": {"type": "string", "format": "uri"},
+            "uploadId": {"type": "string"},
+            "expires_at": {"type": "string", "format": "date-time"},
+        },
+    },
+    "StoredPart": {
+        "type": "object",
+        "required": ["partNumber", "etag"],
+        "properties": {
+            "partNumber": {"type": "integer"},
+            "etag": {"type": "string"},
+            "size": {"type": "integer"},
+        },
+    },
+    "CompleteMultipart": {
+        "type": "object",
+        "required": ["parts"],
+        "properties": {
+            "parts": {"type": "array", "items": ref("schemas", "StoredPart")},
+            "size": {"type": "integer", "description": "Declared size of the whole."},
+        },
+    },
+    "MultipartListing": {
+        "type": "object",
+        "required": ["uploadId", "access_url", "state", "parts"],
+        "properties": {
+            "uploadId": {"type": "string"},
+            "access_url": {"type": "string", "format": "uri"},
+            "state": {"type": "string", "enum": ["open", "published", "aborted"]},
+            "expires_at": {"type": "string", "format": "date-time"},
+            "parts": {"type": "array", "items": ref("schemas", "StoredPart")},
+        },
+    },
+    "ErrorResponse": {
+        "type": "object",
+        "required": ["detail", "message", "code", "fix", "request_id"],
+        "properties": {
+            "detail": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
+            "message": {"type": "string"},
+            "code": {"type": "string"},
+            "fix": {"type": "string"},
+            "request_id": {"type": "string"},
+        },
+    },
+}
+
+EXAMPLES: Json = {
+    "PngImageRequest": {
+        "summary": "PNG image upload",
+        "value": {"content_type": "image/png", "file_name": "reference.png"},
+    },
+    "IssuedExample": {
+        "summary": "Signed upload issued",
+        "value": {
+            "upload_url": "https://media.example.com/files/b/0a96d564/6bYtq2mKcVn0XgZr1QeW4s_reference.png?signature=...",
+            "file_url": "https://media.example.com/files/b/0a96d564/6bYtq2mKcVn0XgZr1QeW4s_reference.png",
+        },
+    },
+}
