@@ -23,6 +23,8 @@ log = logging.getLogger("entrepot.digester")
 
 # Bytes hashed before the keeper looks at its other work.
 STEP = 256 * 1024 * 1024
+# Of so many that are behind each gets its share of a step: a terabyte to catch up with holds up no other digest.
+SHARES = 4
 _BLOBS = 16
 _WINDOW = 8  # segments read at once
 
@@ -51,25 +53,41 @@ class Digester:
         self._seen: dict[str, int] = {}
         self._damaged: set[str] = set()  # keys of segments
         self._stuck: set[str] = set()  # ids of published blobs that have one
-        self._left = 0
+        self._left = 0  # bytes of the present turn
+        self._last = ""  # whose turn was the last
 
     async def step(self, budget: int = STEP) -> bool:
         """Hash up to about `budget` bytes; True when there is more to do at once."""
-        self._left = budget
         growing = await self._metadata.growing_uploads()
-        for upload_id, newest in growing.items():
-            if self._seen.get(upload_id) != newest and await self._follow(upload_id):
-                self._seen[upload_id] = newest
         self._seen = {upload_id: newest for upload_id, newest in self._seen.items() if upload_id in growing}
+        waiting = await self._waiting()
+        behind = [upload_id for upload_id, newest in growing.items() if self._seen.get(upload_id) != newest]
+        turns = sorted([*behind, *(blob_id for blob_id in waiting if blob_id not in self._stuck)])
+        left, more = budget, False
+        # Who had the last turn is the last one now.
+        for name in sorted(turns, key=lambda name: name <= self._last):
+            self._left = share = min(left, budget // min(len(turns), SHARES))
+            if name in growing:
+                await self._keep_up(name, growing[name])
+            else:
+                await self._complete(name)
+            left, more, self._last = left - (share - self._left), more or self._left <= 0, name
+            if left <= 0:
+                break
+        await self._drop_runs(growing, waiting)
+        return more
+
+    async def _waiting(self) -> Sequence[str]:
+        """The published blobs that have no digest: the first of them, and those that are stuck."""
         limit = _BLOBS + len(self._stuck)
         waiting = await self._metadata.undigested(limit)
         if len(waiting) < limit:
             self._stuck.intersection_update(waiting)
-        for blob_id in waiting:
-            if blob_id not in self._stuck:
-                await self._complete(blob_id)
-        await self._drop_runs(growing, waiting)
-        return self._left <= 0
+        return waiting
+
+    async def _keep_up(self, upload_id: str, newest: int) -> None:
+        if await self._follow(upload_id):
+            self._seen[upload_id] = newest
 
     async def _follow(self, upload_id: str) -> bool:
         """Catch up with the prefix of an open upload and note its digest; False when there was not enough budget."""

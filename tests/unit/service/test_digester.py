@@ -225,6 +225,29 @@ def test_empty_objects_and_parts_have_a_digest() -> None:
     with_scene(test)
 
 
+@pytest.mark.parametrize("huge", ["a", "z"])
+def test_a_huge_backlog_holds_up_no_other_digest(huge: str) -> None:
+    async def test(scene: Scene) -> None:
+        await scene.begun(huge)
+        await scene.part(huge, 1, bytes(4000))
+        small = {}
+        for upload_id in ("m", "n", "o", "p", "q", "r"):
+            await scene.begun(upload_id)
+            small[upload_id] = fingerprint([await scene.part(upload_id, 1, upload_id.encode())])
+        await scene.published("whole", b"whole")
+        await scene.step(3, budget=100)
+        assert await scene.digest("whole") == sha256(b"whole")
+        for upload_id, wanted in small.items():
+            assert await scene.metadata.whole_digest(upload_id, wanted) == sha256(upload_id.encode())
+        assert scene.storage.bytes_read < 500
+        assert await scene.digester.step(100), "there is more to do at once"
+        while await scene.digester.step(400):
+            pass
+        assert scene.storage.bytes_read == 4011, "nothing was read twice"
+
+    with_scene(test)
+
+
 class Interrupted(SqliteMetadata):
     """A catalogue in which somebody else acts once, between the parts of an upload and their segments."""
 
