@@ -305,6 +305,12 @@ def test_a_list_that_is_none_is_422_and_the_upload_goes_on(talk: Talk, door: str
     assert upload.finished([one])["size"] == len(PIECES[0])
 
 
+@pytest.mark.parametrize("door", ["cdn", "gcs"])
+def test_the_list_of_somebody_without_a_credential_is_not_read(talk: Talk, door: str) -> None:
+    upload, body = begin(talk, door), b"[" * 100_000
+    assert talk.ask("POST", upload.target("complete"), {}, body).status == 401
+
+
 def test_a_list_of_many_megabytes_is_413(talk: Talk) -> None:
     upload = begin(talk)
     reply = talk.ask("POST", upload.target("complete"), upload.credential, b" " * (5 * MIB))

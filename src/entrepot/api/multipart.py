@@ -26,6 +26,7 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import MAX_PARTS, Cited
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Part
+from entrepot.service.access import require_account
 
 # 10,000 parts of about 120 bytes each.
 MAX_LIST_BYTES = 4 * 1024 * 1024
@@ -55,6 +56,8 @@ async def complete(x: Exchange, doors: Doors) -> None:
     """POST complete, of any content type (protocol C11). Retried completes get the same reply."""
     base = canonical_path(x).rpartition("/")[0]
     who = await auth.writer(x, doors.access, base)
+    if who.upload_path is None:
+        require_account(who)  # the body of anybody else is not read
     cited, size = parse_complete(await _small_body(x, doors))
     obj = await doors.multipart.finish(who, base, cited, size)
     await x.json(200, completed(doors, obj))
