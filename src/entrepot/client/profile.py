@@ -1,6 +1,7 @@
-"""Where the client finds its server and key: variables first, then the profile file of the user.
+"""Where the client finds its servers and keys: variables first, then the profile file of the user.
 
-ENTREPOT_URL, ENTREPOT_KEY, FAL_KEY; then ~/.config/entrepot/config.toml (or ENTREPOT_CONFIG)
+ENTREPOT_URL (one or several), ENTREPOT_KEY, FAL_KEY or FAL_KEY_ID with FAL_KEY_SECRET; then ENTREPOT_PROFILE or the
+current profile of ~/.config/entrepot/config.toml (or ENTREPOT_CONFIG).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,11 @@ class Profile:
     url: str
     key: Secret
 
+    @property
+    def key_id(self) -> str:
+        """The public part of the key."""
+        return self.key.reveal().partition(":")[0]
+
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     if environ.get("ENTREPOT_CONFIG"):
@@ -35,24 +41,54 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     return (Path(base) if base else Path.home() / ".config") / "entrepot" / "config.toml"
 
 
-def load(environ: Mapping[str, str] = os.environ) -> Profile:
-    """The profile to use. Raises ConfigurationError.
+def targets(
+    key: str | None = None,
+    url: str | Sequence[str] | None = None,
+    profile: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[Profile, ...]:
+    """The servers to upload to, in order, each with its key. Raises ConfigurationError.
 
-    The file's key goes only to the file's URL: another ENTREPOT_URL needs a key of its own.
+    Arguments win over variables, and those over the file. The file's keys go only to their own servers: another URL
+    needs a key of its own.
     """
-    saved = _saved(environ)
-    url = (environ.get("ENTREPOT_URL") or (saved.url if saved else "")).rstrip("/")
-    if not url:
-        raise ConfigurationError(
-            "No server is configured.",
-            "Set ENTREPOT_URL and ENTREPOT_KEY, or start one on this machine: entrepot serve",
-        )
-    key = environ.get("ENTREPOT_KEY") or environ.get("FAL_KEY")
-    if key:
-        return Profile(url, Secret(key.strip()))
-    if saved is None or saved.url != url:
-        raise ConfigurationError(f"There is no key for {url}.", "Set ENTREPOT_KEY to a key of that server.")
-    return saved
+    saved = _Lazy(environ)
+    urls = _urls(url) or ((saved.named(profile).url,) if profile else _urls(environ.get("ENTREPOT_URL")))
+    if not urls:
+        name = environ.get("ENTREPOT_PROFILE")
+        chosen = saved.named(name) if name else saved.current()
+        if chosen is None:
+            raise ConfigurationError(
+                "No server is configured.",
+                "Run entrepot login, set ENTREPOT_URL and ENTREPOT_KEY, or start one on this machine: entrepot serve",
+            )
+        urls = (chosen.url,)
+    own = key or ("" if profile else _key_of(environ))
+    if own:
+        return tuple(Profile(each, Secret(own.strip())) for each in urls)
+    return tuple(saved.at(each) for each in urls)
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Profile:
+    """The first server to use. Raises ConfigurationError."""
+    return targets(environ=environ)[0]
+
+
+def _urls(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One URL, several, or a text of several with blanks or commas between."""
+    found = given.replace(",", " ").split() if isinstance(given, str) else given or ()
+    return tuple(_checked(each) for each in found)
+
+
+def _checked(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{url!r} is no URL of a server.", "It must be like https://media.example.com")
+    return url.rstrip("/")
+
+
+def _key_of(environ: Mapping[str, str]) -> str:
+    pair = [environ.get("FAL_KEY_ID"), environ.get("FAL_KEY_SECRET")]
+    return environ.get("ENTREPOT_KEY") or environ.get("FAL_KEY") or (":".join(map(str, pair)) if all(pair) else "")
 
 
 def save(url: str, key: Secret, environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
@@ -74,18 +110,46 @@ def save(url: str, key: Secret, environ: Mapping[str, str] = os.environ) -> tupl
     return path, name
 
 
-def _saved(environ: Mapping[str, str]) -> Profile | None:
-    path = config_path(environ)
-    content = _read(path)
-    chosen = content.profiles.get(content.current)
-    if not chosen:
-        return None
-    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigurationError(f"{path} holds a key and can be read by others.", f"Run: chmod 600 {path}")
-    try:
-        return Profile(chosen["url"], Secret(chosen["key"]))
-    except KeyError as error:
-        raise ConfigurationError(f"{path}: the profile has no {error}.", "Correct or remove the file.") from None
+class _Lazy:
+    """The profile file, read when it is first needed."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._path = config_path(environ)
+        self._content: _Content | None = None
+
+    def named(self, name: str) -> Profile:
+        """Raises ConfigurationError when there is none of that name."""
+        values = self._all().profiles.get(name)
+        if values is None:
+            known = ", ".join(self._all().profiles) or "none"
+            raise ConfigurationError(f"There is no profile {name!r}; saved are: {known}.", "Save it: entrepot login")
+        return self._profile(values)
+
+    def current(self) -> Profile | None:
+        values = self._all().profiles.get(self._all().current)
+        return self._profile(values) if values else None
+
+    def at(self, url: str) -> Profile:
+        """The profile of a server. Raises ConfigurationError."""
+        for values in self._all().profiles.values():
+            if values.get("url") == url:
+                return self._profile(values)
+        raise ConfigurationError(f"There is no key for {url}.", "Set ENTREPOT_KEY to a key of that server.")
+
+    def _profile(self, values: Mapping[str, str]) -> Profile:
+        if self._path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            fix = f"Run: chmod 600 {self._path}"
+            raise ConfigurationError(f"{self._path} holds a key and can be read by others.", fix)
+        try:
+            return Profile(values["url"], Secret(values["key"]))
+        except KeyError as error:
+            fix = "Correct or remove the file."
+            raise ConfigurationError(f"{self._path}: the profile has no {error}.", fix) from None
+
+    def _all(self) -> _Content:
+        if self._content is None:
+            self._content = _read(self._path)
+        return self._content
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,208 @@
+"""The clients: `SyncClient` and `AsyncClient`. Both make the same flows; only what carries them out differs.
+
+Names, arguments and meaning are those of `fal_client` 1.0.3; docs/client.md lists what differs.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
+from typing import IO, Any, Self, Unpack
+
+from entrepot.client import profile, resume
+from entrepot.client.aio import AsyncDriver
+from entrepot.client.asking import Context
+from entrepot.client.commands import Flow
+from entrepot.client.datauri import image_bytes
+from entrepot.client.flows import upload, ways
+from entrepot.client.profile import Profile
+from entrepot.client.sources import Source, Stream, of_data, open_path
+from entrepot.client.sync import SyncDriver
+from entrepot.client.types import FileUrl, Options
+from entrepot.client.wish import CONCURRENCY, PART_SIZE, THRESHOLD, Wish
+from entrepot.domain.mediatypes import OCTET_STREAM, is_valid_type, type_for_name
+
+Data = str | bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes] | AsyncIterator[bytes]
+_REPOSITORIES = ("fal_v3", "fal")
+# Seconds in which no byte moves before a request counts as stalled.
+STALL_SECONDS = 120.0
+
+
+class _Client:
+    """What both clients share: where to upload to, and the flow of each upload."""
+
+    def __init__(
+        self,
+        key: str | None = None,
+        default_timeout: float = STALL_SECONDS,
+        *,
+        url: str | Sequence[str] | None = None,
+        profile: str | None = None,
+    ) -> None:
+        """`key` and `url` (or several, tried in order) win over ENTREPOT_KEY, FAL_KEY and ENTREPOT_URL, and those over
+        the saved `profile`. `default_timeout` is how many seconds may pass in which no byte moves: no upload is ever
+        too long. Nothing is looked up before the first upload."""
+        if not default_timeout > 0:
+            raise ValueError("default_timeout must be more than 0 seconds")
+        self._key, self._url, self._profile = key, url, profile
+        self._context = Context(time.time, random.random, lambda: secrets.token_hex(16))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(repr(each.url) for each in self._targets())})"
+
+    def _targets(self) -> tuple[Profile, ...]:
+        return profile.targets(self._key, self._url, self._profile)
+
+    def _file(
+        self, path: str | os.PathLike[str], content_type: str | None, file_name: str | None, options: Options
+    ) -> Flow[FileUrl]:
+        given = os.fspath(path)
+        name = file_name or (None if given == "-" else os.path.basename(given))
+        kind = content_type or (type_for_name(name) if name else None) or OCTET_STREAM
+        return self._flow(partial(open_path, given), kind, name, options)
+
+    def _data(self, data: Data, content_type: str, file_name: str | None, options: Options) -> Flow[FileUrl]:
+        return self._flow(partial(of_data, data), content_type, file_name, options)
+
+    def _flow(
+        self, opened: Callable[[], Source | Stream], content_type: str, name: str | None, options: Options
+    ) -> Flow[FileUrl]:
+        chain = ways(self._targets(), _repositories(options))
+        return upload(self._context, chain, opened, _wish(content_type, name, options))
+
+
+class SyncClient(_Client):
+    """Uploads from any thread; in a forked child it begins with connections of its own."""
+
+    def __init__(
+        self,
+        key: str | None = None,
+        default_timeout: float = STALL_SECONDS,
+        *,
+        url: str | Sequence[str] | None = None,
+        profile: str | None = None,
+    ) -> None:
+        super().__init__(key, default_timeout, url=url, profile=profile)
+        self._driver = SyncDriver(default_timeout)
+
+    def upload(
+        self, data: Data, content_type: str, file_name: str | None = None, **options: Unpack[Options]
+    ) -> FileUrl:
+        """Upload bytes, a text, a binary file object from where it stands on, or an iterator of bytes.
+
+        Raises EntrepotError; `SourceChanged` when the file changed meanwhile, and then nothing was published.
+        """
+        return self._driver.run(self._data(data, content_type, file_name, options))
+
+    def upload_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        content_type: str | None = None,
+        file_name: str | None = None,
+        **options: Unpack[Options],
+    ) -> FileUrl:
+        """Upload a file, or the standard input for `-`. Its type is found by its name, then by its bytes. One that
+        was cut goes on where it stopped. Raises as `upload`."""
+        return self._driver.run(self._file(path, content_type, file_name, options))
+
+    def upload_image(self, image: Any, format: str = "jpeg", **options: Unpack[Options]) -> FileUrl:
+        """Upload a Pillow image as a file of this format. Raises as `upload`."""
+        data, kind = image_bytes(image, format)
+        return self.upload(data, kind, **options)
+
+    def close(self) -> None:
+        """Close all connections; the client may be used again."""
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient(_Client):
+    """The twin for asyncio. Connections are kept from one upload to the next inside `async with`."""
+
+    def __init__(
+        self,
+        key: str | None = None,
+        default_timeout: float = STALL_SECONDS,
+        *,
+        url: str | Sequence[str] | None = None,
+        profile: str | None = None,
+    ) -> None:
+        super().__init__(key, default_timeout, url=url, profile=profile)
+        self._driver = AsyncDriver(default_timeout)
+
+    async def upload(
+        self, data: Data, content_type: str, file_name: str | None = None, **options: Unpack[Options]
+    ) -> FileUrl:
+        """As `SyncClient.upload`; `data` may be an asynchronous iterator of bytes too."""
+        return await self._driver.run(self._data(data, content_type, file_name, options))
+
+    async def upload_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        content_type: str | None = None,
+        file_name: str | None = None,
+        **options: Unpack[Options],
+    ) -> FileUrl:
+        """As `SyncClient.upload_file`."""
+        return await self._driver.run(self._file(path, content_type, file_name, options))
+
+    async def upload_image(self, image: Any, format: str = "jpeg", **options: Unpack[Options]) -> FileUrl:
+        """As `SyncClient.upload_image`."""
+        data, kind = image_bytes(image, format)
+        return await self.upload(data, kind, **options)
+
+    async def __aenter__(self) -> Self:
+        self._driver.hold()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._driver.release()
+
+
+def _repositories(options: Options) -> list[str]:
+    """The ways of uploading, each once (protocol 8.1). Raises ValueError for an unknown one."""
+    fallback = options.get("fallback_repository")
+    more = ["fal"] if fallback is None else fallback if isinstance(fallback, list) else [fallback]
+    found: list[str] = []
+    for each in [options.get("repository") or "fal_v3", *more]:
+        if each == "cdn":
+            warnings.warn("The repository 'cdn' is an old name of 'fal_v3'.", DeprecationWarning, stacklevel=5)
+        name = "fal_v3" if each == "cdn" else each
+        if name not in _REPOSITORIES:
+            raise ValueError(f"Unsupported upload repository {each!r}; there are {', '.join(_REPOSITORIES)}.")
+        if name not in found:
+            found.append(name)
+    return found
+
+
+def _wish(content_type: str, name: str | None, options: Options) -> Wish:
+    """Raises ValueError for an option that makes no sense."""
+    if not is_valid_type(content_type):
+        raise ValueError(f"{content_type!r} is not a media type such as image/png")
+    lifecycle = options.get("lifecycle")
+    wish = Wish(
+        name=name,
+        content_type=content_type,
+        lifecycle=lifecycle.header() if lifecycle else None,
+        progress=options.get("progress"),
+        skip_existing=options.get("skip_existing", False),
+        threshold=options.get("multipart_threshold", THRESHOLD),
+        part_size=options.get("part_size", PART_SIZE),
+        concurrency=options.get("concurrency", CONCURRENCY),
+        states=resume.folder() if options.get("resume", True) else None,
+    )
+    if wish.threshold < 0 or wish.part_size < 1 or wish.concurrency < 1:
+        raise ValueError("part_size and concurrency must be at least 1, multipart_threshold at least 0")
+    return wish

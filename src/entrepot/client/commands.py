@@ -1,0 +1,89 @@
+"""What a flow asks of its driver.
+
+A flow is a generator: it yields commands, is sent their results, and returns what the whole comes to. It does no I/O
+and knows no threads and no event loop, so one body of logic serves both worlds; `sync.py` and `aio.py` carry it out.
+A command that fails is thrown into the flow as an `EntrepotError` or `OSError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Body(Protocol):
+    """Bytes to send. `chunks` begins anew on each call, so that a request can be repeated; it may block."""
+
+    @property
+    def size(self) -> int: ...
+
+    def chunks(self) -> Iterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. Headers may hold a credential: it is never shown."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Body | bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP reply, read whole. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a request, once. Result: its Reply, whatever its status. Raises ConnectionFailed, TlsFailed."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Do nothing for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Do what may block: read and hash a file, keep state. Result: what `work` returns. In the asynchronous world
+    `work` may be a coroutine function."""
+
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Run a flow beside this one. Goes on when fewer than `limit` run; raises what one of them failed with."""
+
+    flow: Flow[Any]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Wait for all that was spawned. Result: their results in order of spawning. Raises what one failed with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Run a flow while no other of the same name runs in this client. Result: the flow's."""
+
+    name: str
+    flow: Flow[Any]
+
+
+Command = Send | Sleep | Call | Spawn | Join | Alone
+Flow = Generator[Command, Any, T]

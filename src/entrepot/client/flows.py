@@ -1,0 +1,136 @@
+"""An upload from its wish to its URL: which way, and on to the next when a server cannot be reached (protocol 8.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from entrepot import wire
+from entrepot.client import multipart
+from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn
+from entrepot.client.commands import Call, Flow, Request
+from entrepot.client.errors import AllFailed, Attempt, EntrepotError, IntegrityError, ServerError
+from entrepot.client.material import FileMaterial, StreamMaterial, taken
+from entrepot.client.meter import Meter
+from entrepot.client.profile import Profile
+from entrepot.client.replies import text
+from entrepot.client.retry import HASTY, Policy, is_elsewhere
+from entrepot.client.sources import Source, Stream, Window
+from entrepot.client.types import FileUrl
+from entrepot.client.wish import Way, Wish, initiation, uploaded
+
+# A server that has no door for it answers so, and one that does not tell who may not know.
+_NOT_HELD = {403, 404, 405}
+
+
+def ways(targets: Sequence[Profile], repositories: Sequence[str]) -> list[Way]:
+    """Every server with every repository, in order. Only the last way gets all the patience."""
+    pairs = [(target, repository) for target in targets for repository in repositories]
+    last = len(pairs) - 1
+    return [Way(t, r, Policy() if n == last else HASTY) for n, (t, r) in enumerate(pairs)]
+
+
+def upload(ctx: Context, chain: Sequence[Way], opened: Callable[[], Source | Stream], wish: Wish) -> Flow[FileUrl]:
+    """Open the source and upload it. Raises EntrepotError; AllFailed when several ways were tried in vain."""
+    source: Source | Stream = yield Call(opened)
+    try:
+        material: FileMaterial | StreamMaterial
+        if isinstance(source, Stream):
+            first = yield from taken(source, wish.part_size)
+            if source.ended:
+                material = FileMaterial(first, wish.part_size)
+            else:
+                material = StreamMaterial(source, wish.part_size, first)
+        else:
+            material = FileMaterial(source, wish.part_size)
+        return (yield from _by_any(ctx, chain, material, wish))
+    finally:
+        if not isinstance(source, Stream):
+            source.close()
+
+
+def _by_any(ctx: Context, chain: Sequence[Way], material: FileMaterial | StreamMaterial, wish: Wish) -> Flow[FileUrl]:
+    failed: list[Attempt] = []
+    meter = Meter(wish.progress, material.size if isinstance(material, FileMaterial) else None)
+    for way in chain:
+        try:
+            return (yield from _by(ctx, way, material, wish, meter))
+        except EntrepotError as error:
+            failed.append(Attempt(way.target.url, way.repository, error))
+            if not is_elsewhere(error) or material.spent:
+                raise
+        meter.restart()
+    raise failed[0].error if len(failed) == 1 else AllFailed(failed)
+
+
+def _by(ctx: Context, way: Way, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl]:
+    if isinstance(material, StreamMaterial):
+        return (yield from multipart.upload(ctx, way, material, wish, meter))
+    if wish.skip_existing and way.repository == "fal_v3" and material.size >= wire.EXISTING_FLOOR:
+        found = yield from _existing(ctx, way, material, wish, meter)
+        if found is not None:
+            return found
+    if material.size > wish.threshold:
+        return (yield from multipart.upload(ctx, way, material, wish, meter))
+    return (yield from _single(ctx, way, material, wish, meter))
+
+
+def _single(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl]:
+    """One request with all bytes. The digest goes before them, so the server publishes these bytes or none."""
+    sha256 = yield from material.hash_all(meter.hashed)
+    window = Window(material.source, 0, material.size, meter.sent)
+    send = _put if way.repository == "fal" else _post
+    headers = {**wish.headers(), "repr-digest": wire.repr_digest(sha256)}
+    try:
+        url, answer = yield from send(ctx, way, wish, window, headers, material.source.check)
+    except ServerError as error:
+        if error.code == "digest_mismatch":
+            yield Call(material.source.check)
+            raise IntegrityError("The bytes are changed on the way to the server, each time.", error.fix) from error
+        raise
+    return uploaded(url, answer.body, sha256, material.size, wish.content_type)
+
+
+def _post(
+    ctx: Context, way: Way, wish: Wish, window: Window, headers: Mapping[str, str], check: Callable[[], None]
+) -> Flow[tuple[str, Answer]]:
+    """The CDN's door (protocol 3.1). The idempotency key makes a repetition give the first one's URL."""
+    unique = {wire.IDEMPOTENCY_KEY: ctx.new_id()}
+
+    def make(token: Token) -> Request:
+        return Request("POST", token.base_url + wire.UPLOAD, {**headers, **unique, **token.credential}, window)
+
+    answer = yield from ask_cdn(ctx, way.target, make, way.policy, check)
+    return text(answer.body, "access_url"), answer
+
+
+def _put(
+    ctx: Context, way: Way, wish: Wish, window: Window, headers: Mapping[str, str], check: Callable[[], None]
+) -> Flow[tuple[str, Answer]]:
+    """The REST door (protocol 2.3, 2.4)."""
+    begun = yield from ask(ctx, partial(initiation, ctx.new_id(), way.target, wish, wire.INITIATE), way.policy)
+    sent = {name: value for name, value in headers.items() if name != wire.FILE_NAME}
+    answer = yield from ask(
+        ctx, partial(Request, "PUT", text(begun.body, "upload_url"), sent, window), way.policy, check
+    )
+    return text(begun.body, "file_url"), answer
+
+
+def _existing(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl | None]:
+    """The URL of a new file with bytes that the account holds already; None when it does not."""
+    sha256 = yield from material.hash_all(meter.hashed)
+    yield Call(material.source.check)
+    meter.publishing()
+    headers = {**wish.headers(), "repr-digest": wire.repr_digest(sha256), wire.IDEMPOTENCY_KEY: ctx.new_id()}
+
+    def make(token: Token) -> Request:
+        url = f"{token.base_url}{wire.EXISTING_UPLOAD}?size={material.size}"
+        return Request("POST", url, {**headers, **token.credential})
+
+    try:
+        answer = yield from ask_cdn(ctx, way.target, make, way.policy)
+    except ServerError as error:
+        if error.status_code in _NOT_HELD:
+            return None
+        raise
+    return uploaded(text(answer.body, "access_url"), answer.body, sha256, material.size, wish.content_type)

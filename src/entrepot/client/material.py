@@ -1,0 +1,116 @@
+"""What an upload sends, cut into parts, with the SHA-256 of each and of the whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from entrepot.client.commands import Call, Flow
+from entrepot.client.errors import EntrepotError
+from entrepot.client.sources import AsyncStream, BytesSource, Source, Stream, digest
+from entrepot.client.types import MIB
+
+# Of an upload (protocol 2.5); the server takes no more.
+MAX_PARTS = 10_000
+# A stream's parts grow every so many, because nobody knows how many will come.
+_GROW_EVERY = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a source. `sha256` is of its bytes as they were read for hashing: others are refused."""
+
+    number: int
+    source: Source
+    start: int
+    size: int
+    sha256: bytes
+
+
+@dataclass(slots=True)
+class FileMaterial:
+    """Something that can be read again: every way begins at its first byte, and a hash is computed once."""
+
+    source: Source
+    part_size: int
+    digests: list[bytes] = field(default_factory=list)
+    whole: hashlib._Hash = field(default_factory=hashlib.sha256)
+    spent = False
+
+    def __post_init__(self) -> None:
+        least = -(-self.source.size // MAX_PARTS)
+        if least > self.part_size:
+            self.part_size = -(-least // MIB) * MIB
+
+    @property
+    def size(self) -> int:
+        return self.source.size
+
+    @property
+    def count(self) -> int:
+        return max(1, -(-self.size // self.part_size))
+
+    def hash_all(self, report: Callable[[int], None]) -> Flow[bytes]:
+        """Read everything; the SHA-256 of the whole."""
+        for number in range(len(self.digests) + 1, self.count + 1):
+            yield from self._hash(number, report)
+        return self.whole.digest()
+
+    def part(self, number: int) -> Flow[Part | None]:
+        """The part of that number, from 1; None after the last. To be asked for in order."""
+        if number > self.count:
+            return None
+        if number > len(self.digests):
+            yield from self._hash(number, None)
+        start, size = self._place(number)
+        return Part(number, self.source, start, size, self.digests[number - 1])
+
+    def _hash(self, number: int, report: Callable[[int], None] | None) -> Flow[None]:
+        start, size = self._place(number)
+        self.digests.append((yield Call(partial(digest, self.source, start, size, self.whole, report=report))))
+
+    def _place(self, number: int) -> tuple[int, int]:
+        start = (number - 1) * self.part_size
+        return start, min(self.part_size, self.size - start)
+
+
+@dataclass(slots=True)
+class StreamMaterial:
+    """What comes once and has no known size. Parts are held in memory while they are sent."""
+
+    stream: Stream
+    part_size: int
+    first: BytesSource
+    whole: hashlib._Hash = field(default_factory=hashlib.sha256)
+    size: int = 0
+    taken: int = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether bytes are gone that another way would need."""
+        return self.taken > 1
+
+    def part(self, number: int) -> Flow[Part | None]:
+        """The next part; None after the last."""
+        if number > MAX_PARTS:
+            message = f"The stream is longer than {MAX_PARTS} parts."
+            raise EntrepotError(message, "Upload it with a larger part_size, or as a file.")
+        source = self.first
+        if number > 1:
+            source = yield from taken(self.stream, self.part_size * (1 + number // _GROW_EVERY))
+            if not source.size:
+                return None
+        elif self.taken:  # another way begins with the same first part
+            self.whole, self.size = hashlib.sha256(), 0
+        self.taken, self.size = number, self.size + source.size
+        sha256 = yield Call(partial(digest, source, 0, source.size, self.whole))
+        return Part(number, source, 0, source.size, sha256)
+
+
+def taken(stream: Stream, size: int) -> Flow[BytesSource]:
+    """The next bytes of a stream."""
+    work = stream.take_async if isinstance(stream, AsyncStream) else stream.take
+    source: BytesSource = yield Call(partial(work, size))
+    return source

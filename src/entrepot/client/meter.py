@@ -1,0 +1,64 @@
+"""How far an upload is: counted in any thread, told to one callback."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+
+from entrepot.client.types import OnProgress, Phase, Progress
+
+
+class Meter:
+    """Counts bytes of one upload. Without a callback it only counts."""
+
+    def __init__(self, tell: OnProgress | None, total: int | None) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._total = total
+        self._hashed = 0
+        self._sent = 0
+        self._safe = 0
+        self._resumed = 0
+        self._until: datetime | None = None
+
+    def hashed(self, count: int) -> None:
+        """Bytes that were read before any is sent."""
+        with self._lock:
+            self._hashed += count
+            self._report(Phase.HASHING, self._hashed)
+
+    def sent(self, count: int) -> None:
+        """Bytes that were taken for sending; negative when they did not count. After the last one the server
+        verifies."""
+        with self._lock:
+            self._sent += count
+            if count > 0:
+                self._report(Phase.VERIFYING if self._sent == self._total else Phase.SENDING, self._sent)
+
+    def keep(self, count: int, *, resumed: bool = False) -> None:
+        """Bytes that the server holds until the upload's end; with `resumed` it held them before."""
+        with self._lock:
+            self._safe += count
+            if resumed:
+                self._resumed += count
+                self._sent += count
+            self._report(Phase.SENDING, self._sent)
+
+    def lasts(self, until: datetime | None) -> None:
+        """Until when the server keeps what it holds."""
+        with self._lock:
+            self._until = until
+
+    def publishing(self) -> None:
+        """All is there; the server is asked to make it a file."""
+        with self._lock:
+            self._report(Phase.PUBLISHING, self._sent)
+
+    def restart(self) -> None:
+        """Another way is tried: nothing is there yet."""
+        with self._lock:
+            self._sent = self._safe = self._resumed = 0
+
+    def _report(self, phase: Phase, done: int) -> None:
+        if self._tell:
+            self._tell(Progress(phase, done, self._total, self._safe, self._resumed, self._until))

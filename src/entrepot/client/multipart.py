@@ -1,0 +1,252 @@
+"""An upload in parts: begun or gone on with, parts side by side, then published (protocol 2.5, 3.2 to 3.4)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from entrepot import wire
+from entrepot.client import resume
+from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn
+from entrepot.client.commands import Call, Flow, Join, Request, Spawn
+from entrepot.client.errors import EntrepotError, IntegrityError, ServerError, SourceChanged
+from entrepot.client.material import FileMaterial, Part, StreamMaterial
+from entrepot.client.meter import Meter
+from entrepot.client.replies import moment, text
+from entrepot.client.resume import Claim
+from entrepot.client.sources import FileSource, Window
+from entrepot.client.types import FileUrl
+from entrepot.client.wish import Way, Wish, initiation, uploaded
+
+# The server has no such upload any more, or never told of its parts.
+_FORGOTTEN = {403, 404, 405, 410, 412}
+# Parts of a stream are held in memory while they are sent.
+STREAM_CONCURRENCY = 4
+
+
+@dataclass(slots=True)
+class Session:
+    """An upload on the server. `base` is what its requests append to: its path and, at the REST door, its signature.
+    `held` are the parts that it acknowledged: size and SHA-256 by number."""
+
+    url: str
+    base: str
+    signed: bool
+    held: dict[int, tuple[int, str]] = field(default_factory=dict)
+    resumed: bool = False
+    published: bool = False
+
+    def holds(self, part: Part) -> bool:
+        """Whether the server has these bytes; of a published upload its complete will tell."""
+        return self.published or self.held.get(part.number) == (part.size, part.sha256.hex())
+
+    def at(self, suffix: str = "") -> str:
+        """The URL of a part, of `complete`, or of the upload itself; the number goes before the query."""
+        parts = urlsplit(self.base)
+        return urlunsplit(parts._replace(path=parts.path + (f"/{suffix}" if suffix else "")))
+
+
+def upload(ctx: Context, way: Way, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl]:
+    """Send a material in parts. What a part raises ends the others."""
+    claim: Claim | None = yield Call(partial(_claim, way, material, wish))
+    try:
+        session = yield from _session(ctx, way, material, wish, meter, claim)
+        try:
+            found = yield from _send_all(ctx, way, session, material, wish, meter)
+        except (ServerError, IntegrityError) as error:
+            if not session.resumed or (isinstance(error, ServerError) and error.status_code not in _FORGOTTEN):
+                raise
+            # It ended between being found and being finished, or was published as something else.
+            meter.restart()
+            session = yield from _begin(ctx, way, material, wish, meter, claim)
+            found = yield from _send_all(ctx, way, session, material, wish, meter)
+        except SourceChanged:
+            yield from _abandon(ctx, way, session)
+            if claim:
+                yield Call(claim.drop)
+            raise
+        if claim:
+            yield Call(claim.drop)
+        return found
+    finally:
+        if claim:
+            claim.close()
+
+
+def _claim(way: Way, material: FileMaterial | StreamMaterial, wish: Wish) -> Claim | None:
+    source = material.source if isinstance(material, FileMaterial) else None
+    if wish.states is None or not isinstance(source, FileSource) or source.identity is None:
+        return None
+    return resume.claim(wish.states, way.target.url, way.repository, way.target.key_id, source.identity.path)
+
+
+def _session(
+    ctx: Context,
+    way: Way,
+    material: FileMaterial | StreamMaterial,
+    wish: Wish,
+    meter: Meter,
+    claim: Claim | None,
+) -> Flow[Session]:
+    """The upload that was cut, when the same file was to become the same; else a new one."""
+    state: Mapping[str, Any] | None = (yield Call(claim.load)) if claim else None
+    if state is None:
+        return (yield from _begin(ctx, way, material, wish, meter, claim))
+    session = Session(str(state.get("url")), str(state.get("base")), way.repository == "fal", resumed=True)
+    if state.get("of") != _binding(material, wish):
+        yield from _abandon(ctx, way, session)
+    elif (yield from _look(ctx, way, session, meter)):
+        return session
+    return (yield from _begin(ctx, way, material, wish, meter, claim))
+
+
+def _begin(
+    ctx: Context,
+    way: Way,
+    material: FileMaterial | StreamMaterial,
+    wish: Wish,
+    meter: Meter,
+    claim: Claim | None,
+) -> Flow[Session]:
+    unique = ctx.new_id()
+    if way.repository == "fal":
+        request = partial(initiation, unique, way.target, wish, wire.INITIATE_MULTIPART)
+        answer = yield from ask(ctx, request, way.policy)
+        session = Session(text(answer.body, "file_url"), text(answer.body, "upload_url"), signed=True)
+    else:
+        answer = yield from ask_cdn(ctx, way.target, partial(_creation, unique, wish), way.policy)
+        url = text(answer.body, "access_url")
+        session = Session(url, f"{url}/multipart/{text(answer.body, 'uploadId')}", signed=False)
+    meter.lasts(moment(answer.body.get("expires_at")))
+    if claim:
+        state = {"url": session.url, "base": session.base, "of": _binding(material, wish)}
+        yield Call(partial(claim.save, state))
+    return session
+
+
+def _creation(unique: str, wish: Wish, token: Token) -> Request:
+    name = {wire.FILE_NAME: "upload.bin"} if wish.name is None else {}
+    headers = {**wish.headers(), **name, wire.IDEMPOTENCY_KEY: unique, **token.credential}
+    return Request("POST", token.base_url + wire.MULTIPART_UPLOAD, headers)
+
+
+def _binding(material: FileMaterial | StreamMaterial, wish: Wish) -> list[Any]:
+    """What must be the same for an upload to go on; a JSON value."""
+    source = material.source if isinstance(material, FileMaterial) else None
+    identity = source.identity if isinstance(source, FileSource) else None
+    modified = identity.modified_ns if identity else None
+    return [material.size, modified, material.part_size, wish.name, wish.content_type, wish.lifecycle]
+
+
+def _look(ctx: Context, way: Way, session: Session, meter: Meter) -> Flow[bool]:
+    """Ask the server which parts it holds; whether the upload can go on."""
+    try:
+        answer = yield from _ask(ctx, way, session, "GET", "")
+    except ServerError as error:
+        if error.status_code in _FORGOTTEN:
+            return False
+        raise
+    parts = answer.body.get("parts")
+    for each in parts if isinstance(parts, list) else []:
+        session.held[each["partNumber"]] = (each["size"], str(each["digest"]).removeprefix("sha256:"))
+    meter.lasts(moment(answer.body.get("expires_at")))
+    session.published = answer.body.get("state") == "published"
+    return session.published or answer.body.get("state") == "open"
+
+
+def _send_all(
+    ctx: Context,
+    way: Way,
+    session: Session,
+    material: FileMaterial | StreamMaterial,
+    wish: Wish,
+    meter: Meter,
+) -> Flow[FileUrl]:
+    in_file = isinstance(material, FileMaterial)
+    limit = wish.concurrency if in_file else min(wish.concurrency, STREAM_CONCURRENCY)
+    cited: list[dict[str, Any]] = []
+    number = 1
+    while (part := (yield from material.part(number))) is not None:
+        if session.holds(part):
+            meter.keep(part.size, resumed=True)
+            cited.append({"partNumber": number, "etag": part.sha256.hex()})
+        else:
+            yield Spawn(_send_part(ctx, way, session, part, wish, meter), limit)
+        number += 1
+    cited += yield Join()
+    if isinstance(material, FileMaterial):
+        yield Call(material.source.check)
+    meter.publishing()
+    return (yield from _finish(ctx, way, session, material, wish, cited))
+
+
+def _send_part(ctx: Context, way: Way, session: Session, part: Part, wish: Wish, meter: Meter) -> Flow[dict[str, Any]]:
+    """PUT a part with its digest; what the complete cites of it."""
+    window = Window(part.source, part.start, part.size, meter.sent)
+    headers = {
+        "content-type": wish.content_type,
+        "content-digest": f"sha-256=:{base64.b64encode(part.sha256).decode()}:",
+    }
+    try:
+        answer = yield from _ask(ctx, way, session, "PUT", str(part.number), headers, window, check=part.source.check)
+    except ServerError as error:
+        if error.code == "digest_mismatch":
+            yield Call(part.source.check)
+            raise IntegrityError("The bytes are changed on the way to the server, each time.", error.fix) from error
+        raise
+    meter.keep(part.size)
+    etag = answer.headers.get("etag") or answer.body.get("etag")
+    return {"partNumber": part.number, "etag": str(etag).strip('"') if etag else None}
+
+
+def _finish(
+    ctx: Context,
+    way: Way,
+    session: Session,
+    material: FileMaterial | StreamMaterial,
+    wish: Wish,
+    cited: list[dict[str, Any]],
+) -> Flow[FileUrl]:
+    sha256 = material.whole.digest()
+    ordered = sorted(cited, key=lambda each: each["partNumber"])
+    told = {"parts": ordered, "size": material.size, "digest": f"sha256:{sha256.hex()}"}
+    headers = {"content-type": "application/json"}
+    answer = yield from _ask(ctx, way, session, "POST", "complete", headers, json.dumps(told).encode())
+    return uploaded(session.url, answer.body, sha256, material.size, wish.content_type)
+
+
+def _abandon(ctx: Context, way: Way, session: Session) -> Flow[None]:
+    """Free what the server holds. Should that fail, the server does it when the upload's time is over."""
+    try:
+        yield from _ask(ctx, way, session, "DELETE", "", hasty=True)
+    except EntrepotError:
+        return
+
+
+def _ask(
+    ctx: Context,
+    way: Way,
+    session: Session,
+    method: str,
+    suffix: str,
+    headers: Mapping[str, str] | None = None,
+    body: Window | bytes = b"",
+    check: Callable[[], None] | None = None,
+    *,
+    hasty: bool = False,
+) -> Flow[Answer]:
+    """A request of an upload: by its own signature, else with a token, which is renewed when its time comes."""
+    url, known = session.at(suffix), headers or {}
+    policy = way.policy if hasty else None
+    if session.signed:
+        return (yield from ask(ctx, lambda: Request(method, url, known, body), policy, check))
+
+    def make(token: Token) -> Request:
+        return Request(method, url, {**known, **token.credential}, body)
+
+    return (yield from ask_cdn(ctx, way.target, make, policy, check))

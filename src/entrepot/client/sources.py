@@ -1,0 +1,291 @@
+"""What is uploaded: files and bytes that can be read again at any place, and streams that are read once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from entrepot.client.errors import SourceChanged, SourceError
+
+CHUNK = 1024 * 1024
+
+
+class Source(Protocol):
+    """Bytes that can be read again. Its methods may block and are safe in several threads."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, start: int, size: int) -> bytes | memoryview:
+        """Exactly `size` bytes from `start` on. Raises SourceChanged when they are not there, SourceError."""
+        ...
+
+    def check(self) -> None:
+        """Raise SourceChanged when this is not what it was when it was opened."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a file is recognised by when its upload goes on later."""
+
+    path: str
+    size: int
+    modified_ns: int
+
+
+class BytesSource:
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._data = memoryview(data).cast("B")
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def read(self, start: int, size: int) -> memoryview:
+        return self._data[start : start + size]
+
+    def check(self) -> None:
+        """Nobody else has these bytes, or who has them must leave them alone."""
+
+    def close(self) -> None:
+        self._data.release()
+
+
+class FileSource:
+    """A regular file, held open. It counts as changed when its size or time of change differ, or when another file
+    has taken its name."""
+
+    def __init__(self, fd: int, path: Path | None, start: int = 0) -> None:
+        """Takes `fd` over. `path` None: the file is known by its handle alone."""
+        self._fd = fd
+        self._path = path
+        self._start = start
+        self._begun = os.fstat(fd)
+        self._closing = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        return max(0, self._begun.st_size - self._start)
+
+    @property
+    def identity(self) -> Identity | None:
+        if self._path is None or self._start:
+            return None
+        return Identity(os.path.realpath(self._path), self._begun.st_size, self._begun.st_mtime_ns)
+
+    def read(self, start: int, size: int) -> bytes:
+        try:
+            data = os.pread(self._fd, size, self._start + start)
+            while len(data) < size:  # a signal or a network file system may give less
+                more = os.pread(self._fd, size - len(data), self._start + start + len(data))
+                if not more:
+                    raise self._changed("is shorter than it was")
+                data += more
+        except OSError as error:
+            raise SourceError(
+                f"{self._name()} cannot be read: {error.strerror}.", "Check the file and its disk."
+            ) from error
+        return data
+
+    def check(self) -> None:
+        if _facts(os.fstat(self._fd)) != _facts(self._begun):
+            raise self._changed("was written to")
+        if self._path is None:
+            return
+        try:
+            now = os.stat(self._path)
+        except OSError:
+            raise self._changed("is not there any more") from None
+        if (now.st_dev, now.st_ino) != (self._begun.st_dev, self._begun.st_ino):
+            raise self._changed("was replaced")
+
+    def close(self) -> None:
+        with self._closing:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _changed(self, how: str) -> SourceChanged:
+        fix = "Upload it again when nobody writes to it. Nothing was published."
+        return SourceChanged(f"{self._name()} {how} while it was uploaded.", fix)
+
+    def _name(self) -> str:
+        return str(self._path) if self._path else "The file"
+
+
+class Stream:
+    """Bytes that come once, in pieces of any size: a pipe, an iterator, a file object that cannot seek."""
+
+    def __init__(self, more: Callable[[], bytes]) -> None:
+        """`more` gives the next bytes, or none at the end."""
+        self._more = more
+        self._held = bytearray()
+        self.ended = False
+
+    def take(self, size: int) -> BytesSource:
+        """The next `size` bytes, or what is left. Blocks until they are there."""
+        while len(self._held) < size and not self.ended:
+            self._feed(self._more())
+        return self._cut(size)
+
+    def _feed(self, data: bytes) -> None:
+        self.ended = not data
+        self._held += data
+
+    def _cut(self, size: int) -> BytesSource:
+        taken, self._held = self._held[:size], self._held[size:]
+        return BytesSource(taken)
+
+
+class AsyncStream(Stream):
+    """A stream that an asynchronous iterator feeds."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        super().__init__(lambda: b"")
+        self._pieces = pieces
+
+    async def take_async(self, size: int) -> BytesSource:
+        """As `take`."""
+        while len(self._held) < size and not self.ended:
+            try:
+                if piece := _bytes(await anext(self._pieces)):
+                    self._feed(piece)
+            except StopAsyncIteration:
+                self.ended = True
+        return self._cut(size)
+
+
+class Window:
+    """A stretch of a source as the body of a request. `report` hears how many bytes were taken, and, when the request
+    is sent again, how many did not count.
+
+    The source is checked before the last bytes are given out: a request whose source changed is never whole, so the
+    server stores nothing.
+    """
+
+    def __init__(self, source: Source, start: int, size: int, report: Callable[[int], None]) -> None:
+        self._source = source
+        self._start = start
+        self.size = size
+        self._report = report
+        self._taken = 0
+
+    def chunks(self) -> Iterator[bytes]:
+        """At most 1 MiB each."""
+        self._report(-self._taken)
+        self._taken = 0
+        while self._taken < self.size:
+            chunk = self._source.read(self._start + self._taken, min(CHUNK, self.size - self._taken))
+            self._taken += len(chunk)
+            if self._taken == self.size:
+                self._source.check()
+            self._report(len(chunk))
+            yield bytes(chunk)
+
+
+def digest(source: Source, start: int, size: int, *more: Any, report: Callable[[int], None] | None = None) -> bytes:
+    """The SHA-256 of a stretch; hashers in `more` are fed the same bytes."""
+    own = hashlib.sha256()
+    position = start
+    while position < start + size:
+        chunk = source.read(position, min(CHUNK, start + size - position))
+        for hasher in (own, *more):
+            hasher.update(chunk)
+        position += len(chunk)
+        if report:
+            report(len(chunk))
+    return own.digest()
+
+
+def open_path(path: str | os.PathLike[str]) -> Source | Stream:
+    """A file, or `-` for the standard input. Blocks. Raises SourceError for what cannot be uploaded."""
+    if path == "-":
+        return of_file(sys.stdin.buffer)
+    name = Path(os.fspath(path))
+    try:
+        kind = os.stat(name).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
+            raise _unusable(name, kind)
+        fd = os.open(name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        raise SourceError(f"{name}: {error.strerror}.", "Check the path and who may read it.") from error
+    except ValueError as error:
+        raise SourceError(f"{name!s}: {error}.", "Check the path.") from error
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        pipe = os.fdopen(fd, "rb", buffering=0)
+        return Stream(lambda: pipe.read(CHUNK) or b"")
+    return FileSource(fd, name)
+
+
+def of_data(data: Any) -> Source | Stream:
+    """Bytes, text, a file object, or an iterable of bytes. Raises SourceError."""
+    if isinstance(data, str):
+        return BytesSource(data.encode())
+    if isinstance(data, bytes | bytearray | memoryview):
+        return BytesSource(data)
+    if hasattr(data, "read"):
+        return of_file(data)
+    if isinstance(data, AsyncIterator):
+        return AsyncStream(data)
+    if isinstance(data, Iterable):
+        pieces = (_bytes(piece) for piece in data)
+        return Stream(lambda: next((piece for piece in pieces if piece), b""))
+    raise SourceError(
+        f"A {type(data).__name__} cannot be uploaded.", "Pass bytes, a file object or an iterator of bytes."
+    )
+
+
+def of_file(file: IO[bytes]) -> Source | Stream:
+    """A binary file object, from where it stands on: read at any place when it is a regular file, else once."""
+    if isinstance(file, io.TextIOBase):
+        raise SourceError("The file is open as text.", 'Open it as bytes: open(path, "rb").')
+    if isinstance(file, io.BytesIO):
+        return BytesSource(file.getvalue()[file.tell() :])
+    if (fd := _regular(file)) is not None:
+        return FileSource(os.dup(fd), None, file.tell())
+    return Stream(lambda: _bytes(file.read(CHUNK)))
+
+
+def _regular(file: IO[bytes]) -> int | None:
+    """The handle of a file object that is a plain file on disk, and not, say, a decompressor around one."""
+    if not isinstance(file, io.BufferedReader | io.BufferedRandom | io.FileIO):
+        return None
+    try:
+        fd = file.fileno()
+        return fd if stat.S_ISREG(os.fstat(fd).st_mode) and file.seekable() else None
+    except OSError:
+        return None
+
+
+def _bytes(piece: Any) -> bytes:
+    if not isinstance(piece, bytes | bytearray | memoryview):
+        # None is a file object that does not wait: taken for the end, it would cut the upload short.
+        raise SourceError(
+            f"The source gives {type(piece).__name__}.", "It must give bytes, and block until it has some."
+        )
+    return bytes(piece)
+
+
+def _unusable(path: Path, kind: int) -> SourceError:
+    if stat.S_ISDIR(kind):
+        return SourceError(
+            f"{path} is a folder.", "Upload its files one by one; the command does: entrepot upload FOLDER"
+        )
+    return SourceError(f"{path} is a device or a socket.", "Pipe what is to be uploaded: ... | entrepot upload -")
+
+
+def _facts(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

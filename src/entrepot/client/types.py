@@ -1,0 +1,173 @@
+"""What users pass in and get back. Names and meaning are those of `fal_client` 1.0.3 (protocol 8.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Literal, Self, TypedDict
+
+from entrepot.domain.lifecycle import MAX_LIFETIME
+
+MIB = 1024 * 1024
+
+ObjectExpiration = Literal["never", "immediate", "1h", "1d", "7d", "30d", "1y"] | int
+StorageACLDecision = Literal["allow", "forbid", "hide"]
+Repository = Literal["fal_v3", "cdn", "fal"]
+
+# Seconds (protocol 4.2). `never` is an explicit null here: fal's own client leaves the field out, and the account's
+# default, which may be an hour, applies.
+_LIFETIMES: dict[str, int | None] = {
+    "never": None,
+    "immediate": 60,
+    "1h": 3_600,
+    "1d": 86_400,
+    "7d": 604_800,
+    "30d": 2_592_000,
+    "1y": 31_536_000,
+}
+
+
+@dataclass(frozen=True)
+class StorageACLRule:
+    """What one account may do, named by nickname or id."""
+
+    user: str
+    decision: StorageACLDecision
+
+    def __post_init__(self) -> None:
+        if not self.user:
+            raise ValueError("a rule needs the nickname or id of a user")
+        _check_decision(self.decision)
+
+
+@dataclass(frozen=True)
+class StorageACL:
+    """Who may read: a default (None: the account's) and the exceptions from it."""
+
+    default: StorageACLDecision | None = None
+    rules: list[StorageACLRule] | None = None
+
+    def __post_init__(self) -> None:
+        if self.default is not None:
+            _check_decision(self.default)
+
+
+@dataclass(frozen=True)
+class StorageSettings:
+    """How long a file lives and who may read it. What is None is left to the account's settings.
+
+    `expires_in` is a number of seconds or one of never, immediate (a minute), 1h, 1d, 7d, 30d, 1y.
+    """
+
+    expires_in: ObjectExpiration | None = None
+    initial_acl: StorageACL | None = None
+
+    def __post_init__(self) -> None:
+        if self.expires_in is not None:
+            _seconds(self.expires_in)
+
+    def header(self) -> str | None:
+        """The value of X-Fal-Object-Lifecycle (protocol 4.1); None when there is nothing to say."""
+        value: dict[str, Any] = {}
+        if self.expires_in is not None:
+            value["expiration_duration_seconds"] = _seconds(self.expires_in)
+        if self.initial_acl is not None and (acl := _acl(self.initial_acl)):
+            value["initial_acl"] = acl
+        return json.dumps(value) if value else None
+
+
+class FileUrl(str):
+    """The URL of an uploaded file: a `str` that also tells what is stored there.
+
+    `digest` is `sha256:<hex>` of the bytes, `size` their number, `expires_at` None for a file that stays.
+    """
+
+    digest: str
+    size: int
+    content_type: str | None
+    expires_at: datetime | None
+
+    def __new__(
+        cls, url: str, digest: str, size: int, content_type: str | None = None, expires_at: datetime | None = None
+    ) -> Self:
+        self = super().__new__(cls, url)
+        self.digest, self.size, self.content_type, self.expires_at = digest, size, content_type, expires_at
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.digest, self.size, self.content_type, self.expires_at)
+
+
+class Phase(Enum):
+    """What an upload is doing."""
+
+    HASHING = "hashing"
+    SENDING = "sending"
+    VERIFYING = "verifying"
+    PUBLISHING = "publishing"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Bytes done in this phase; `total` is None while nobody knows it.
+
+    In an upload in parts `safe` bytes are on the server and stay there until `until`, should this process end;
+    `resumed` of them were there before it began.
+    """
+
+    phase: Phase
+    done: int
+    total: int | None
+    safe: int = 0
+    resumed: int = 0
+    until: datetime | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments that all uploads take.
+
+    `repository` and `fallback_repository` are ways of uploading, tried in this order: `fal_v3` (the CDN's doors) and
+    `fal` (REST). `progress` is called from any thread, one call at a time. With `skip_existing` bytes that the account
+    holds already are not sent. Sizes are in bytes: a file above `multipart_threshold` goes in parts of `part_size`,
+    `concurrency` at a time. `resume=False` keeps no state on this machine.
+    """
+
+    repository: Repository | None
+    fallback_repository: Repository | list[Repository] | None
+    lifecycle: StorageSettings | None
+    progress: OnProgress | None
+    skip_existing: bool
+    multipart_threshold: int
+    part_size: int
+    concurrency: int
+    resume: bool
+
+
+def _check_decision(decision: str) -> None:
+    if decision not in ("allow", "forbid", "hide"):
+        raise ValueError(f"an ACL decision is allow, forbid or hide, not {decision!r}")
+
+
+def _seconds(expires_in: ObjectExpiration) -> int | None:
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | str):
+        raise ValueError(f"expires_in is a number of seconds or a name, not {expires_in!r}")
+    if isinstance(expires_in, str):
+        if expires_in not in _LIFETIMES:
+            raise ValueError(f"expires_in is one of {', '.join(_LIFETIMES)} or a number of seconds, not {expires_in!r}")
+        return _LIFETIMES[expires_in]
+    if not 1 <= expires_in <= MAX_LIFETIME:
+        raise ValueError(f"expires_in must be from 1 to {MAX_LIFETIME} seconds, not {expires_in}")
+    return expires_in
+
+
+def _acl(acl: StorageACL) -> dict[str, Any]:
+    value: dict[str, Any] = {} if acl.default is None else {"default": acl.default}
+    if acl.rules:
+        value["rules"] = [{"user": rule.user, "decision": rule.decision} for rule in acl.rules]
+    return value
