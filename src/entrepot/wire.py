@@ -15,10 +15,12 @@ from urllib.parse import unquote_to_bytes
 from entrepot.domain.acl import Decision, Rule
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import MAX_LIFETIME, MAX_RULES, UNSET, AclChoice, Lifecycle, Unset
+from entrepot.domain.uploads import EXISTING_FLOOR as EXISTING_FLOOR
 
 # Paths (protocol sections 2 and 3)
 OBJECTS = "/files/b/"
 UPLOAD = "/files/upload"
+EXISTING_UPLOAD = "/files/upload/existing"
 MULTIPART_UPLOAD = "/files/upload/multipart"
 TOKEN = "/storage/auth/token"
 INITIATE = "/storage/upload/initiate"

@@ -16,10 +16,10 @@ from entrepot.domain.accounts import Account, AccountState, KeyRecord
 from entrepot.domain.acl import Acl, Decision, Rule
 from entrepot.domain.lifecycle import UNSET, AclChoice, Lifecycle
 from entrepot.domain.objects import Blob, Object, ObjectState, Segment
-from entrepot.domain.uploads import Draft, Part, Upload, UploadKind, UploadState
+from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Part, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Condemned, Conflict, Metadata, MetadataFailed
 from entrepot.metadata.sqlite import SqliteMetadata
-from support.facts import ACCOUNT, LIMIT, a_blob, a_key, a_part, a_segment, an_object, an_upload
+from support.facts import ACCOUNT, DIGEST, LIMIT, a_blob, a_key, a_part, a_segment, an_object, an_upload
 
 Open = Callable[[], Metadata]
 
@@ -220,6 +220,18 @@ async def test_idempotency_keys_of_two_accounts_are_strangers(store):
     other = an_upload("v", idempotency_key="i")
     other = replace(other, draft=replace(other.draft, account_id="a2"))
     assert await store.begin_upload(other, LIMIT) == other
+
+
+@with_store
+async def test_an_upload_is_found_by_its_account_and_idempotency_key_until_it_is_aborted(store):
+    first = await begin(store, "u", idempotency_key="i")
+    assert await store.upload_with_key(ACCOUNT.id, "i") == first
+    assert await store.upload_with_key(ACCOUNT.id, "j") is await store.upload_with_key("a2", "i") is None
+    await store.publish(an_object("u-object", a_blob("b")), a_blob("b"), "u")
+    assert (await store.upload_with_key(ACCOUNT.id, "i")).state is UploadState.PUBLISHED
+    await begin(store, "v", idempotency_key="j")
+    await store.abort_upload("v")
+    assert await store.upload_with_key(ACCOUNT.id, "j") is None
 
 
 @with_store
@@ -637,6 +649,93 @@ async def test_a_blob_that_somebody_let_go_of_is_live_until_it_is_condemned(stor
     await publish(store, "o2", blob)
     assert await store.condemn_blobs(10) == []
     assert await store.segments("b") == blob.segments
+
+
+# What is held
+
+
+def a_large_blob(blob_id: str, size: int = EXISTING_FLOOR, sha256: bytes | None = DIGEST) -> Blob:
+    return Blob(blob_id, size, sha256, (a_segment(f"{blob_id}/0", size),))
+
+
+async def held(store: Metadata, account_id: str = ACCOUNT.id, now: float = 100.0, **changes) -> str | None:
+    return await store.held_blob(account_id, **{"sha256": DIGEST, "size": EXISTING_FLOOR, "now": now, **changes})
+
+
+@with_store
+async def test_a_blob_is_held_by_its_digest_and_its_size(store):
+    await publish(store, "o", a_large_blob("b"))
+    assert await held(store) == "b"
+    assert await held(store, sha256=DIGEST[::-1]) is await held(store, size=EXISTING_FLOOR + 1) is None
+
+
+@with_store
+async def test_a_blob_without_a_digest_is_held_once_it_has_one(store):
+    await publish(store, "o", a_large_blob("b", sha256=None))
+    assert await held(store) is None
+    await store.set_digest("b", DIGEST)
+    assert await held(store) == "b"
+
+
+@with_store
+async def test_a_blob_below_the_floor_is_not_looked_for(store):
+    for size in (1, EXISTING_FLOOR - 1):
+        await publish(store, f"o{size}", a_large_blob(f"b{size}", size))
+        assert await held(store, size=size) is None
+
+
+@with_store
+async def test_what_another_account_holds_is_not_held(store):
+    await store.add_account(Account("a2", "two", 2.0))
+    await publish(store, "o", a_large_blob("b"))
+    assert await held(store, "a2") is await held(store, "nobody") is None
+    await publish(store, "o2", a_large_blob("b2"), account_id="a2")
+    assert (await held(store), await held(store, "a2")) == ("b", "b2")
+
+
+@with_store
+async def test_of_several_blobs_the_newest_is_held(store):
+    for blob_id in ("b2", "b3", "b1"):
+        await publish(store, f"of-{blob_id}", a_large_blob(blob_id))
+    assert await held(store) == "b1"
+
+
+@with_store
+async def test_a_blob_is_held_as_long_as_one_object_of_the_account_lives(store):
+    blob = a_large_blob("b")
+    await publish(store, "o", blob, expires_at=200.0)
+    assert await held(store, now=199.9) == "b"
+    assert await held(store, now=200.0) is None
+    await publish(store, "o2", blob, expires_at=300.0)
+    await store.expire_objects(200.0, 10)
+    assert await held(store, now=200.0) == "b"
+    await store.expire_objects(300.0, 10)
+    assert await held(store, now=200.0) is None
+
+
+@with_store
+async def test_a_dying_or_forgotten_blob_and_one_of_a_part_are_not_held(store):
+    await begin(store, "u", a_large_blob("p"))
+    assert await held(store) is None
+    await publish(store, "o", a_large_blob("b"), expires_at=200.0)
+    await store.expire_objects(200.0, 10)
+    await store.condemn_blobs(10)
+    assert await held(store) is None
+    await store.forget_blob("b")
+    assert await held(store) is None
+
+
+@with_store
+async def test_a_held_blob_becomes_the_blob_of_one_more_object(store):
+    blob = a_large_blob("b")
+    await publish(store, "o", blob)
+    await begin(store, "u")
+    link = replace(blob, segments=())
+    obj = an_object("u-object", link)
+    assert await store.publish(obj, link, "u") == obj
+    assert await store.object("u-object") == obj
+    assert await store.segments("b") == blob.segments
+    assert await store.usage(ACCOUNT.id) == 2 * EXISTING_FLOOR
 
 
 # Expiry

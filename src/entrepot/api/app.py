@@ -8,6 +8,7 @@
 | .../multipart/<id>/<n>     | PUT         | multipart.part         |
 | .../multipart/<id>/complete | POST       | multipart.complete     |
 | /files/upload              | POST        | cdn.upload             |
+| /files/upload/existing     | POST        | cdn.existing           |
 | /files/upload/multipart    | POST        | multipart.create       |
 | everything else            |             | control plane, rest.py |
 
@@ -27,6 +28,7 @@ _PART: Methods = {"PUT": multipart.part}
 _COMPLETE: Methods = {"POST": multipart.complete}
 _FIXED: dict[bytes, Methods] = {
     wire.UPLOAD.encode(): {"POST": cdn.upload},
+    wire.EXISTING_UPLOAD.encode(): {"POST": cdn.existing},
     wire.MULTIPART_UPLOAD.encode(): {"POST": multipart.create},
 }
 _OBJECTS_PREFIX = wire.OBJECTS.encode()

@@ -15,12 +15,24 @@ from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
 from entrepot.service.bodies import Body
 
+# Sizes fit into 64 bits; this many digits do.
+MAX_SIZE_DIGITS = 18
+
 
 async def upload(x: Exchange, doors: Doors) -> None:
     """POST /files/upload: the raw body becomes a file; the reply names its URL."""
     who = await auth.principal(x, doors.access)
     obj = await doors.uploads.put(who, intent_of(x), body_of(x, doors))
-    await x.json(200, {"access_url": doors.cdn_origin + obj.path, "uploaded": True, **facts(obj)})
+    await x.json(200, uploaded(doors, obj))
+
+
+async def existing(x: Exchange, doors: Doors) -> None:
+    """POST /files/upload/existing: a file of bytes that the account holds already; 404 says to send them."""
+    who = await auth.principal(x, doors.access)
+    if x.announces_body():
+        raise Problem(Code.INVALID_REQUEST, "Bytes are not taken here.", fix=f"Send them to {wire.UPLOAD}.")
+    obj = await doors.uploads.reuse(who, intent_of(x), declared_sha256(x), declared_size(x))
+    await x.json(200, uploaded(doors, obj))
 
 
 async def signed_put(x: Exchange, doors: Doors) -> None:
@@ -81,9 +93,31 @@ def declared_digests(x: Exchange) -> tuple[Expected, ...]:
     return found
 
 
+def declared_sha256(x: Exchange) -> bytes:
+    """The one SHA-256 in Repr-Digest. Raises Problem; so it does for further digests, which nobody would verify."""
+    digests = declared_digests(x)
+    if x.text("repr-digest") is None or [each.algorithm for each in digests] != ["sha-256"]:
+        message = "It must be one SHA-256, as sha-256=:<base64>:, and no other digest beside it."
+        raise Problem(Code.VALIDATION_FAILED, message, where=("header", "repr-digest"))
+    return digests[0].value
+
+
+def declared_size(x: Exchange) -> int:
+    text = x.query("size") or ""
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_SIZE_DIGITS:
+        message = "It must be the file's size in bytes, given once."
+        raise Problem(Code.VALIDATION_FAILED, message, where=("query", "size"))
+    return int(text)
+
+
 def canonical_path(x: Exchange) -> str:
     """The path as the URL was given out, whatever way the client escaped it: each segment on its own."""
     return "/".join(quote_segment(x.decoded(each)) for each in x.raw_path.split(b"/"))
+
+
+def uploaded(doors: Doors, obj: Object) -> dict[str, object]:
+    """The reply of every door that made a file."""
+    return {"access_url": doors.cdn_origin + obj.path, "uploaded": True, **facts(obj)}
 
 
 def facts(obj: Object) -> dict[str, object]:

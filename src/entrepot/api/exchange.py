@@ -169,8 +169,11 @@ class Exchange:
         while (await self._receive())["type"] == "http.request":
             pass
 
+    def announces_body(self) -> bool:
+        return self.content_length() not in (None, 0) or "transfer-encoding" in self.headers
+
     def _may_have_body(self) -> bool:
-        return not self._body_done and (self.content_length() not in (None, 0) or "transfer-encoding" in self.headers)
+        return not self._body_done and self.announces_body()
 
     async def _drain(self) -> None:
         if self.text("expect"):

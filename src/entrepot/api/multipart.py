@@ -18,13 +18,12 @@ from typing import Any
 
 from entrepot import wire
 from entrepot.api import auth
-from entrepot.api.cdn import body_of, canonical_path, facts, intent_of
+from entrepot.api.cdn import body_of, canonical_path, intent_of, uploaded
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import MAX_PARTS, Cited
-from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Part
 from entrepot.service.access import require_account
 
@@ -60,7 +59,7 @@ async def complete(x: Exchange, doors: Doors) -> None:
         require_account(who)  # the body of anybody else is not read
     cited, size = parse_complete(await _small_body(x, doors))
     obj = await doors.multipart.finish(who, base, cited, size)
-    await x.json(200, completed(doors, obj))
+    await x.json(200, uploaded(doors, obj))
 
 
 async def listing(x: Exchange, doors: Doors) -> None:
@@ -86,11 +85,6 @@ async def abort(x: Exchange, doors: Doors) -> None:
     who = await auth.writer(x, doors.access, path)
     await doors.multipart.abort(who, path)
     await x.reply(204, [NO_STORE, *CORS])
-
-
-def completed(doors: Doors, obj: Object) -> dict[str, Any]:
-    """The reply of every complete."""
-    return {"access_url": doors.cdn_origin + obj.path, "uploaded": True, **facts(obj)}
 
 
 def parse_complete(raw: bytes) -> tuple[list[Cited], int | None]:

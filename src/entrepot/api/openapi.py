@@ -27,6 +27,7 @@ def document(origin: str) -> Json:
             "/storage/auth/token": {"post": _TOKEN},
             "/storage/upload/initiate": {"post": _INITIATE},
             "/files/upload": {"post": _UPLOAD},
+            "/files/upload/existing": {"post": _EXISTING},
             "/files/b/{store}/{name}": {
                 "parameters": [_path("store"), _path("name")],
                 "get": _get("Read a file", "readFile", True),
@@ -140,6 +141,41 @@ _UPLOAD: Json = {
         "422": ref("responses", "ValidationError"),
         "429": ref("responses", "RateLimited"),
         "507": ref("responses", "InsufficientStorage"),
+    },
+}
+
+_EXISTING: Json = {
+    "summary": "Upload a file without sending its bytes, when the account holds them already",
+    "description": "Send the bytes when the answer is 404. Files of less than 1 MiB are never found.",
+    "operationId": "uploadExistingFile",
+    "tags": ["Storage"],
+    "security": _UPLOAD["security"],
+    "parameters": [
+        *_UPLOAD["parameters"],
+        {
+            "name": "Repr-Digest",
+            "in": "header",
+            "required": True,
+            "description": "sha-256=:<base64>:, of the whole file.",
+            "schema": {"type": "string"},
+        },
+        {
+            "name": "size",
+            "in": "query",
+            "required": True,
+            "description": "Size of the file in bytes.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+    ],
+    "responses": {
+        "200": {"description": "A new file of these bytes, readable.", "content": json_of("UploadedFile")},
+        "400": ref("responses", "BadRequest"),
+        "401": ref("responses", "Unauthorized"),
+        "404": ref("responses", "NotFound"),
+        "412": ref("responses", "AlreadyPublished"),
+        "413": ref("responses", "TooLarge"),
+        "422": ref("responses", "ValidationError"),
+        "429": ref("responses", "RateLimited"),
     },
 }
 

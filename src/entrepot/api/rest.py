@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from entrepot import __version__, wire
 from entrepot.api import auth, multipart, openapi
+from entrepot.api.cdn import uploaded
 from entrepot.api.doors import Doors
 from entrepot.api.front import exchange_of
 from entrepot.api.responses import STATUS, as_problem, error_body, error_headers
@@ -143,7 +144,7 @@ async def _gcs_complete(request: Request, doors: Doors, path: str) -> Response:
     """POST {upload_url}/complete in the GCS style."""
     who = await _account(request, doors)
     cited, size = multipart.parse_complete(await request.body())
-    return _json(multipart.completed(doors, await doors.multipart.finish(who, path, cited, size)))
+    return _json(uploaded(doors, await doors.multipart.finish(who, path, cited, size)))
 
 
 async def _account(request: Request, doors: Doors) -> Principal:

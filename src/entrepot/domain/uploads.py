@@ -8,6 +8,10 @@ from enum import Enum
 
 from entrepot.domain.lifecycle import Lifecycle
 
+# Files from this size on are looked for among those that an account holds; for smaller ones, which are sent as fast as
+# they are asked for, no index is kept.
+EXISTING_FLOOR = 1024 * 1024
+
 
 class UploadState(Enum):
     """`OPEN -> PUBLISHED` by one transaction, or `OPEN -> ABORTED` by the client or by time. Both ends are final."""

@@ -91,6 +91,10 @@ class Metadata(Protocol):
         """The upload that is to become, or became, this object."""
         ...
 
+    async def upload_with_key(self, account_id: str, idempotency_key: str) -> Upload | None:
+        """The upload that its account used this idempotency key for, if it is not aborted."""
+        ...
+
     async def abort_upload(self, upload_id: str) -> bool:
         """`OPEN -> ABORTED`, its parts forgotten, their blobs left without a reference. False when it is not open."""
         ...
@@ -153,6 +157,11 @@ class Metadata(Protocol):
 
     async def blocks(self, key: str) -> bytes | None:
         """The block digests of a segment; None when no row names it."""
+        ...
+
+    async def held_blob(self, account_id: str, sha256: bytes, size: int, now: float) -> str | None:
+        """The id of the newest blob of these bytes that is live and that a live object of this account refers to, one
+        that ends after `now`. What others hold is not looked at, nor is a blob of less than `EXISTING_FLOOR` bytes."""
         ...
 
     async def undigested(self, limit: int) -> Sequence[str]:

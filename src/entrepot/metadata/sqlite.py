@@ -107,6 +107,10 @@ class SqliteMetadata:
         row = self._reader.row(SQL["upload_of"], object_id)
         return None if row is None else rows.upload_of(row)
 
+    async def upload_with_key(self, account_id: str, idempotency_key: str) -> Upload | None:
+        row = self._reader.row(SQL["same_upload"], account_id, idempotency_key)
+        return None if row is None else rows.upload_of(row)
+
     async def abort_upload(self, upload_id: str) -> bool:
         return await self._writer.run(lambda db: writes.abort_upload(db, upload_id))
 
@@ -151,6 +155,10 @@ class SqliteMetadata:
 
     async def blocks(self, key: str) -> bytes | None:
         row = self._reader.row(SQL["blocks"], key)
+        return row[0] if row else None
+
+    async def held_blob(self, account_id: str, sha256: bytes, size: int, now: float) -> str | None:
+        row = self._reader.row(SQL["held_blob"], account_id, sha256, size, now)
         return row[0] if row else None
 
     async def undigested(self, limit: int) -> Sequence[str]:

@@ -95,5 +95,13 @@ def require_account(who: Principal) -> tuple[str, str]:
     return who.account_id, who.key_id
 
 
+def require_reader(who: Principal) -> tuple[str, str]:
+    """The account and key ids of one who may know what the account holds. Raises Problem(UNAUTHORIZED).
+
+    An upload signature may not. Every key may, as keys have no scopes yet; one that may only upload will stop here.
+    """
+    return require_account(who)
+
+
 def _unauthorized(message: str) -> Problem:
     return Problem(Code.UNAUTHORIZED, message)

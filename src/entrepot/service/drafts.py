@@ -12,7 +12,7 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import AclChoice, Lifecycle, contradiction, fill, resolve
 from entrepot.domain.names import clean_name, new_id, quote_segment, segment
 from entrepot.domain.objects import Blob, Object, Segment
-from entrepot.domain.uploads import Draft, Intent, Upload, UploadKind
+from entrepot.domain.uploads import Draft, Intent, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Metadata
 from entrepot.service.access import Clock, require_account
 
@@ -99,9 +99,18 @@ class Drafts:
                 fix="Finish or abort some of them, or wait until their time is over.",
                 retry_after=RETRY_SECONDS,
             )
-        if upload.fingerprint != wish.fingerprint or upload.kind is not kind:
-            message = "This idempotency key was used with another request."
-            raise Problem(Code.VALIDATION_FAILED, message, where=("header", "idempotency-key"))
+        _check_wish(upload, wish.fingerprint, kind)
+        return upload
+
+    async def published(self, who: Principal, intent: Intent, kind: UploadKind) -> Upload | None:
+        """The upload that an earlier call with the same idempotency key led to its end. Raises Problem as `begin`."""
+        account_id, _ = require_account(who)
+        if intent.idempotency_key is None:
+            return None
+        upload = await self._metadata.upload_with_key(account_id, intent.idempotency_key)
+        if upload is None or upload.state is not UploadState.PUBLISHED:
+            return None
+        _check_wish(upload, intent.fingerprint(), kind)
         return upload
 
     async def room(self, account_id: str) -> int | None:
@@ -165,6 +174,12 @@ class Drafts:
         ids = await self._metadata.account_ids({rule.user for rule in asked.acl.rules})
         rules = tuple(Rule(ids[r.user], r.decision) for r in asked.acl.rules if r.user in ids)
         return replace(asked, acl=AclChoice(asked.acl.default, rules))
+
+
+def _check_wish(upload: Upload, fingerprint: bytes | None, kind: UploadKind) -> None:
+    if upload.fingerprint != fingerprint or upload.kind is not kind:
+        message = "This idempotency key was used with another request."
+        raise Problem(Code.VALIDATION_FAILED, message, where=("header", "idempotency-key"))
 
 
 def over() -> Problem:

@@ -14,15 +14,15 @@ from functools import partial
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
 from entrepot.domain.multipart import MAX_PARTS, Cited, choose, etag_of, fingerprint, prefix
-from entrepot.domain.objects import BLOCK_SIZE, Object
+from entrepot.domain.objects import Object
 from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Intent, Part, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Conflict, Metadata, MetadataFull
 from entrepot.service.access import Clock, require_account
-from entrepot.service.bodies import HEAD_SIZE, Body, Receiver, Slots, no_room
+from entrepot.service.bodies import Body, Receiver, Slots, no_room
 from entrepot.service.drafts import Begun, Drafts, Rules, over
-from entrepot.storage.base import BlobMissing, Storage, Stored
-from entrepot.storage.blocks import verify
+from entrepot.service.heads import Damaged, read_head
+from entrepot.storage.base import Storage, Stored
 
 # How long `finish` waits for the digest of the whole, which follows the parts; then the object goes without at first.
 DIGEST_WAIT = 3.0
@@ -221,15 +221,10 @@ class Multipart:
     async def _head(self, parts: Sequence[Part], stored: Sequence[Stored]) -> bytes:
         """The first bytes of the object, which decide what it is, verified. Raises Problem(INTEGRITY_FAILED)."""
         for part, segment in ((part, s) for part, each in zip(parts, stored, strict=True) for s in each.segments):
-            blocks = await self._metadata.blocks(segment.key)
             try:
-                pieces = self._storage.read(segment.key, 0, min(BLOCK_SIZE, segment.size))
-                block = b"".join([piece async for piece in pieces])
-            except BlobMissing:
+                return await read_head(self._metadata, self._storage, segment)
+            except Damaged:
                 raise _damaged([part.number]) from None
-            if blocks is None or not verify(block, 0, blocks):
-                raise _damaged([part.number])
-            return block[:HEAD_SIZE]
         return b""
 
     async def _digest(self, upload: Upload, parts: Sequence[Part], patience: float) -> bytes | None:

@@ -6,22 +6,26 @@ object exist; then the reply. A crash between leaves bytes that no row names, ne
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
-from entrepot.domain.objects import Object
+from entrepot.domain.objects import Blob, Object
 from entrepot.domain.signing import Claims, Signer
-from entrepot.domain.uploads import Draft, Intent, Upload, UploadKind, UploadState
+from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Intent, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Conflict, Metadata, MetadataFull
-from entrepot.service.access import Clock, require_account
-from entrepot.service.bodies import Body, Receiver, Slots
+from entrepot.service.access import Clock, require_account, require_reader
+from entrepot.service.bodies import Body, Receiver, Slots, no_room
 from entrepot.service.drafts import Begun, Drafts, Rules, over, same_or_refused
-from entrepot.storage.base import Storage
+from entrepot.service.heads import Damaged, read_head
+from entrepot.storage.base import Storage, StorageFailed
+
+log = logging.getLogger("entrepot.uploads")
 
 
 class Uploads:
-    """Begin, write and put."""
+    """Begin, write, put and reuse."""
 
     def __init__(
         self,
@@ -35,6 +39,7 @@ class Uploads:
     ) -> None:
         """`slots` are shared with the other services of a process that take bodies."""
         self._metadata = metadata
+        self._storage = storage
         self._slots = slots or Slots(rules.max_bodies)
         self._receiver = Receiver(storage, rules.max_upload, self._slots)
         self._drafts = Drafts(metadata, rules, clock, random)
@@ -78,6 +83,44 @@ class Uploads:
             return await self._finish(await self._drafts.draft(who, intent), body, None)
         return await self._write(await self._drafts.begin(who, intent, UploadKind.SINGLE), body)
 
+    async def reuse(self, who: Principal, intent: Intent, sha256: bytes, size: int) -> Object:
+        """Publish bytes that the account holds already under one more URL, without receiving them again.
+
+        Raises Problem: NOT_FOUND when they are to be sent, because it does not hold them (whoever else may) or they
+        cannot be read now; QUOTA_EXCEEDED. With an idempotency key, equal calls give equal answers, as with `put`.
+        """
+        account_id, _ = require_reader(who)
+        if size < EXISTING_FLOOR:
+            raise _not_held()
+        if done := await self._drafts.published(who, intent, UploadKind.SINGLE):
+            return same_or_refused(await self._object_of(done), size, sha256)
+        blob_id, head = await self._held(account_id, sha256, size)
+        room = await self._drafts.room(account_id)
+        if room is not None and size > room:
+            raise no_room(room)
+        upload = await self._drafts.begin(who, intent, UploadKind.SINGLE) if intent.idempotency_key else None
+        draft = upload.draft if upload else await self._drafts.draft(who, intent)
+        # Without segments: a blob that went meanwhile is a conflict then, and never a row without bytes.
+        blob = Blob(blob_id, size, sha256, ())
+        try:
+            obj = await self._drafts.publish(draft, None, head, blob, upload.id if upload else None)
+        except Conflict:
+            raise _not_held() from None
+        return same_or_refused(obj, size, sha256)
+
+    async def _held(self, account_id: str, sha256: bytes, size: int) -> tuple[str, bytes]:
+        """A blob of the account that has these bytes, and its first 4 KiB. Raises Problem(NOT_FOUND)."""
+        blob_id = await self._metadata.held_blob(account_id, sha256, size, self._clock())
+        first = await self._metadata.segments_from(blob_id, 0, 1) if blob_id else ()
+        if blob_id is None or not first:
+            raise _not_held()
+        try:
+            return blob_id, await read_head(self._metadata, self._storage, first[0][1])
+        except (Damaged, StorageFailed) as error:
+            if await self._metadata.segments_from(blob_id, 0, 1):  # else the sweep was here
+                log.error("damaged bytes: blob=%s (%s): they are asked for again", blob_id, error)
+            raise _not_held() from None
+
     async def _write(self, upload: Upload, body: Body) -> Object:
         if upload.state is UploadState.PUBLISHED:
             return await self._compare(upload, body)
@@ -106,10 +149,19 @@ class Uploads:
         return obj
 
     async def _compare(self, upload: Upload, body: Body) -> Object:
+        obj = await self._object_of(upload)
+        return same_or_refused(obj, *await self._receiver.measure(body))
+
+    async def _object_of(self, upload: Upload) -> Object:
         obj = await self._metadata.object(upload.draft.object_id)
         if obj is None:
             raise not_found()
-        return same_or_refused(obj, *await self._receiver.measure(body))
+        return obj
+
+
+def _not_held() -> Problem:
+    message = "This account holds no file of these bytes that could be stored again."
+    return Problem(Code.NOT_FOUND, message, fix="Send the bytes.")
 
 
 def object_id_of(path: str) -> str:

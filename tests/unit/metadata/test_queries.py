@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 import entrepot.metadata
+from entrepot.domain.uploads import EXISTING_FLOOR
 from entrepot.metadata import queries
 from entrepot.metadata.connect import Place
 
@@ -42,6 +43,15 @@ def test_the_statement_reads_no_whole_table_and_sorts_nothing(db, name):
         r"|TEMP B-TREE"
     )
     assert [step for step in plan(db, name) if slow.search(step)] == []
+
+
+def test_what_is_held_is_found_in_the_index_of_large_blobs_alone(db):
+    first, *others = plan(db, "held_blob")
+    assert first == "SEARCH b USING INDEX blobs_held (sha256=?)"
+    assert [step for step in others if "objects_blob (blob_nr=?)" not in step] == []
+    ((index,),) = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'blobs_held'")
+    assert f"size >= {EXISTING_FLOOR}" in index
+    assert f"size >= {EXISTING_FLOOR} " in SQL["held_blob"]
 
 
 def test_every_statement_is_used():

@@ -91,6 +91,17 @@ DELETE FROM blobs WHERE id = ? AND state = 'dying';
 -- name: known_keys
 SELECT key FROM segments WHERE key IN (SELECT value FROM json_each(?));
 
+-- name: held_blob
+-- (The floor is there twice, here and in the index, so that the partial index is used. The newest blob first: when an
+-- older one is damaged, its bytes were sent again.)
+SELECT b.id FROM blobs AS b
+WHERE b.sha256 = ?2 AND b.size = ?3 AND b.size >= 1048576 AND b.state <> 'dying'
+    AND EXISTS (
+        SELECT 1 FROM objects AS o
+        WHERE o.blob_nr = b.nr AND o.account_id = ?1 AND o.state = 'live' AND (o.expires_at IS NULL OR o.expires_at > ?4)
+    )
+ORDER BY b.nr DESC LIMIT 1;
+
 -- name: undigested
 SELECT id FROM blobs WHERE sha256 IS NULL AND state <> 'dying' ORDER BY nr LIMIT ?;
 

@@ -33,6 +33,9 @@ CREATE TABLE blobs (
 
 CREATE INDEX blobs_undigested ON blobs (nr) WHERE sha256 IS NULL;
 
+-- What an account holds is found by its digest. Small blobs, which are most, are not in it.
+CREATE INDEX blobs_held ON blobs (sha256) WHERE size >= 1048576;
+
 -- The sweep reads only what is on its way out, however many blobs live.
 CREATE INDEX blobs_leaving ON blobs (state) WHERE state <> 'live';
 

@@ -1,0 +1,28 @@
+"""The first bytes of what is stored already: they decide what a file is, and whether its bytes are still there."""
+
+from __future__ import annotations
+
+import contextlib
+
+from entrepot.domain.objects import BLOCK_SIZE, Segment
+from entrepot.metadata.base import Metadata
+from entrepot.service.bodies import HEAD_SIZE
+from entrepot.storage.base import BlobMissing, Storage
+from entrepot.storage.blocks import verify
+
+
+class Damaged(Exception):
+    """Stored bytes are gone, or are not what was stored."""
+
+
+async def read_head(metadata: Metadata, storage: Storage, segment: Segment) -> bytes:
+    """The first 4 KiB of a segment, verified. Raises Damaged, StorageFailed."""
+    blocks = await metadata.blocks(segment.key)
+    try:
+        async with contextlib.aclosing(storage.read(segment.key, 0, min(BLOCK_SIZE, segment.size))) as pieces:
+            block = b"".join([piece async for piece in pieces])
+    except BlobMissing:
+        raise Damaged(f"the segment {segment.key} is missing") from None
+    if blocks is None or not verify(block, 0, blocks):
+        raise Damaged(f"the segment {segment.key} is not what was stored")
+    return block[:HEAD_SIZE]
