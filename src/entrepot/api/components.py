@@ -126,6 +126,10 @@ SCHEMAS: Json = {
         "properties": {
             "parts": {"type": "array", "items": ref("schemas", "StoredPart")},
             "size": {"type": "integer", "description": "Declared size of the whole."},
+            "digest": {
+                "type": "string",
+                "description": "sha256:<hex> of the whole; nothing is published when it is known to be another.",
+            },
         },
     },
     "MultipartListing": {

@@ -14,6 +14,7 @@ All but create take the signature of the upload or the credential of its account
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from entrepot import wire
@@ -29,6 +30,7 @@ from entrepot.service.access import require_account
 
 # 10,000 parts of about 120 bytes each.
 MAX_LIST_BYTES = 4 * 1024 * 1024
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
 async def create(x: Exchange, doors: Doors) -> None:
@@ -57,8 +59,7 @@ async def complete(x: Exchange, doors: Doors) -> None:
     who = await auth.writer(x, doors.access, base)
     if who.upload_path is None:
         require_account(who)  # the body of anybody else is not read
-    cited, size = parse_complete(await _small_body(x, doors))
-    obj = await doors.multipart.finish(who, base, cited, size)
+    obj = await doors.multipart.finish(who, base, *parse_complete(await _small_body(x, doors)))
     await x.json(200, uploaded(doors, obj))
 
 
@@ -87,8 +88,9 @@ async def abort(x: Exchange, doors: Doors) -> None:
     await x.reply(204, [NO_STORE, *CORS])
 
 
-def parse_complete(raw: bytes) -> tuple[list[Cited], int | None]:
-    """`{"parts": [{"partNumber": 1, "etag": "..."}], "size": n}`; `part_number` in the GCS style (protocol 2.6)."""
+def parse_complete(raw: bytes) -> tuple[list[Cited], int | None, bytes | None]:
+    """`{"parts": [{"partNumber": 1, "etag": "..."}], "size": n, "digest": "sha256:<hex>"}`; `part_number` in the GCS
+    style (protocol 2.6). The last two, of the whole, may be missing."""
     try:
         value = json.loads(raw)
         parts = value["parts"]
@@ -100,7 +102,15 @@ def parse_complete(raw: bytes) -> tuple[list[Cited], int | None]:
     size = value.get("size")
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
         raise Problem(Code.VALIDATION_FAILED, "It must be a number of bytes.", where=("body", "size"))
-    return cited, size
+    return cited, size, _sha256(value.get("digest"))
+
+
+def _sha256(digest: Any) -> bytes | None:
+    if digest is None:
+        return None
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise Problem(Code.VALIDATION_FAILED, "It must be like sha256:<64 hex digits>.", where=("body", "digest"))
+    return bytes.fromhex(digest.removeprefix("sha256:"))
 
 
 def _check_length(parts: Any) -> None:

@@ -263,6 +263,7 @@ _COMPLETE: Json = {
     "requestBody": {"required": True, "content": json_of("CompleteMultipart")},
     "responses": {
         "200": {"description": "Published; the same again for a repeated call.", "content": json_of("UploadedFile")},
+        "400": ref("responses", "BadRequest"),
         "403": ref("responses", "Forbidden"),
         "404": ref("responses", "NotFound"),
         "410": ref("responses", "Gone"),

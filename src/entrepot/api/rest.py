@@ -143,8 +143,8 @@ async def _gcs_part(request: Request, doors: Doors, path: str, number: str) -> R
 async def _gcs_complete(request: Request, doors: Doors, path: str) -> Response:
     """POST {upload_url}/complete in the GCS style."""
     who = await _account(request, doors)
-    cited, size = multipart.parse_complete(await request.body())
-    return _json(uploaded(doors, await doors.multipart.finish(who, path, cited, size)))
+    obj = await doors.multipart.finish(who, path, *multipart.parse_complete(await request.body()))
+    return _json(uploaded(doors, obj))
 
 
 async def _account(request: Request, doors: Doors) -> Principal:

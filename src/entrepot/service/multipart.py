@@ -93,28 +93,31 @@ class Multipart:
         received = await self._receiver.receive_by(write, body, {**facts, "name": upload.draft.name}, room)
         return await self._record(upload, number, received.stored)
 
-    async def finish(self, who: Principal, path: str, cited: Sequence[Cited], size: int | None = None) -> Object:
+    async def finish(
+        self, who: Principal, path: str, cited: Sequence[Cited], size: int | None = None, sha256: bytes | None = None
+    ) -> Object:
         """Publish the cited attempts as one object. Repeated and concurrent calls give one object.
 
         Raises Problem: INVALID_PARTS naming every number that is missing, doubled or foreign, EMPTY_PART,
-        SIZE_MISMATCH when `size` is not the sum, INTEGRITY_FAILED for a part whose bytes are gone or damaged, which is
-        to be sent again; the upload stays open then.
+        SIZE_MISMATCH when `size` is not the sum, DIGEST_MISMATCH when `sha256` is not that of the whole, as far as that
+        is known by now, INTEGRITY_FAILED for a part whose bytes are gone or damaged, which is to be sent again; the
+        upload stays open then.
         """
         upload = await self._open(who, path)
         if upload.state is UploadState.PUBLISHED:
-            return await self._published(upload)
+            return await self._published(upload, sha256)
         self._check_open(upload)
         tries = 0
         while True:
             held = await self._metadata.list_parts(upload.id)
             try:
                 # The digest is waited for once: stock clients give up an end after ten seconds.
-                return await self._publish(upload, held, cited, size, 0.0 if tries else DIGEST_WAIT)
+                return await self._publish(upload, held, cited, size, sha256, 0.0 if tries else DIGEST_WAIT)
             except (Problem, Conflict) as error:
                 # Another call may have been first: it took the parts that it cited, and the others are being removed.
                 upload = await self._metadata.upload(upload.id) or upload
                 if upload.state is UploadState.PUBLISHED:
-                    return await self._published(upload)
+                    return await self._published(upload, sha256)
                 self._check_open(upload)
                 if held == await self._metadata.list_parts(upload.id):
                     raise
@@ -197,7 +200,13 @@ class Multipart:
             raise no_room(room)
 
     async def _publish(
-        self, upload: Upload, held: Sequence[Part], cited: Sequence[Cited], size: int | None, patience: float
+        self,
+        upload: Upload,
+        held: Sequence[Part],
+        cited: Sequence[Cited],
+        size: int | None,
+        declared: bytes | None,
+        patience: float,
     ) -> Object:
         parts = choose(held, cited)
         total = sum(part.size for part in parts)
@@ -209,13 +218,17 @@ class Multipart:
         head = await self._head(parts, stored)
         # The keeper follows the last attempts: the digest of others would be waited for in vain.
         sha256 = await self._digest(upload, parts, patience if parts == prefix(held) else 0.0)
+        _check_digest(sha256, declared)
         blob = self._drafts.blob(await self._storage.seal(upload.storage_id or "", stored), total, sha256)
-        return await self._drafts.publish(upload.draft, None, head, blob, upload.id)
+        obj = await self._drafts.publish(upload.draft, None, head, blob, upload.id)
+        _check_digest(obj.sha256, declared)  # another call may have been first, with other parts
+        return obj
 
-    async def _published(self, upload: Upload) -> Object:
+    async def _published(self, upload: Upload, declared: bytes | None) -> Object:
         obj = await self._metadata.object(upload.draft.object_id)
         if obj is None:
             raise over()
+        _check_digest(obj.sha256, declared)
         return obj
 
     async def _head(self, parts: Sequence[Part], stored: Sequence[Stored]) -> bytes:
@@ -249,6 +262,15 @@ def _check_number(number: int) -> None:
 def path_of(upload: Upload) -> str:
     """The path that all requests of a multipart upload are below."""
     return f"{upload.draft.path}{MULTIPART}{upload.id}"
+
+
+def _check_digest(known: bytes | None, declared: bytes | None) -> None:
+    if known is not None and declared is not None and known != declared:
+        raise Problem(
+            Code.DIGEST_MISMATCH,
+            "The SHA-256 of the whole is not the declared one.",
+            fix="The ETag of a part is its SHA-256: send what differs again, then finish. A published file stays.",
+        )
 
 
 def _damaged(numbers: Sequence[int]) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -344,3 +345,40 @@ def test_bodies_that_arrive_together_do_not_share_one_room() -> None:
         assert await scene.metadata.usage("account") == 17
 
     with_scene(test)
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_declared_digest_is_held_against_the_object_that_another_call_published(late: bool) -> None:
+    async def first(scene: Scene) -> None:
+        obj = await scene.multipart.finish(WHO, scene.path, [Cited(1, scene.first_attempt), Cited(2, None)])
+        await scene.metadata.set_digest(obj.blob_id, sha256(b"oneTWO"))
+
+    async def second(scene: Scene) -> Object:
+        return await scene.multipart.finish(WHO, scene.path, LAST, 6, sha256(b"ONETWO"))
+
+    result, _ = played(second, "publish" if late else "segments_of_parts", first)
+    assert isinstance(result, Problem)
+    assert result.code is Code.DIGEST_MISMATCH
+
+
+def test_a_digest_that_nobody_knows_yet_is_not_waited_for_beyond_the_wait() -> None:
+    async def finish(scene: Scene) -> list[Any]:
+        known: list[Any] = [await scene.multipart.finish(WHO, scene.path, LAST, None, sha256(b"other"))]
+        await scene.metadata.set_digest(known[0].blob_id, sha256(b"ONETWO"))
+        for declared in (sha256(b"ONETWO"), None, sha256(b"other")):
+            try:
+                known.append(await scene.multipart.finish(WHO, scene.path, LAST, None, declared))
+            except Problem as problem:
+                known.append(problem.code)
+        return known
+
+    async def nothing(scene: Scene) -> None:
+        pass
+
+    (first, *again, refused), _ = played(finish, "list_parts", nothing)
+    assert [obj.id for obj in again] == [first.id, first.id]
+    assert refused is Code.DIGEST_MISMATCH
