@@ -23,19 +23,22 @@ def wrk(port: int, path: str, seconds: float, connections: int, script: Path | N
     return float(rate[1])
 
 
-def put(port: int, path: str, body_fd: int, size: int) -> None:
-    """One PUT of `size` bytes from an open file, by sendfile; returns when the reply is there."""
+def put(port: int, path: str, body_fd: int, size: int, start: int = 0) -> str:
+    """One PUT of `size` bytes from an open file, by sendfile; returns when the reply is there, its ETag if it has
+    one."""
     head = f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), 120) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(head.encode())
         connection.setblocking(True)
-        offset = 0
-        while offset < size:
-            offset += os.sendfile(connection.fileno(), body_fd, offset, size - offset)
+        offset, end = start, start + size
+        while offset < end:
+            offset += os.sendfile(connection.fileno(), body_fd, offset, end - offset)
         reply = connection.recv(65536)
     if not re.match(rb"HTTP/1\.1 20[014] ", reply):
         raise RuntimeError(f"PUT {path} was refused: {reply[:200]!r}")
+    etag = re.search(rb'(?i)\r\netag: "?([^"\r]*)', reply)
+    return etag[1].decode() if etag else ""
 
 
 class Stopwatch:

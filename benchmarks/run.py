@@ -11,6 +11,7 @@ Only ratios count: machines are shared and noisy, and load and servers share the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -19,13 +20,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import reads, writes
+from benchmarks import reads, sdk, writes
 from benchmarks.cases import Bench, Case, Pair
-from benchmarks.servers import nginx, nginx_has_dav, nginx_path, nginx_version, ours
+from benchmarks.servers import Nginx, nginx, nginx_has_dav, nginx_path, nginx_version, ours
 from benchmarks.table import Result, render
 
-CASES = [*reads.CASES, *writes.CASES]
-INSTALL = {"wrk": "apt install wrk", "nginx": "apt install nginx-light", "nginx dav": "apt install nginx-light"}
+CASES = [*reads.CASES, *writes.CASES, *sdk.CASES]
+INSTALL = {
+    "wrk": "apt install wrk",
+    "nginx": "apt install nginx-light",
+    "nginx dav": "apt install nginx-light",
+    "fal_client": "make setup",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +64,9 @@ def measure(cases: Sequence[Case], pairs: int, seconds: float) -> list[Result]:
         place = os.environ.get("TMPDIR") or ("/var/tmp" if Path("/var/tmp").is_dir() else None)
         with tempfile.TemporaryDirectory(prefix="entrepot-bench-", dir=place) as name:
             folder = Path(name)
-            with ours(folder / "ours") as our_server, nginx(folder / "nginx") as peer:
+            beside = any("nginx" in need for case in able for need in case.needs)
+            peers = nginx(folder / "nginx") if beside else contextlib.nullcontext(Nginx(0, folder))
+            with ours(folder / "ours") as our_server, peers as peer:
                 bench = Bench(our_server, peer, folder, seconds)
                 results |= {case.name: run(case, bench, pairs) for case in able}
     return [results[case.name] for case in cases]
@@ -84,7 +92,12 @@ def alternate(pair: Pair, number: int) -> tuple[float, float]:
 
 def missing(case: Case) -> str:
     """The programs that the case needs and this machine has not; '' when all are there."""
-    there = {"wrk": bool(shutil.which("wrk")), "nginx": bool(nginx_path()), "nginx dav": nginx_has_dav()}
+    there = {
+        "wrk": bool(shutil.which("wrk")),
+        "nginx": bool(nginx_path()),
+        "nginx dav": nginx_has_dav(),
+        "fal_client": sdk.FAL_PYTHON.exists(),
+    }
     lacking = [f"no {need} ({INSTALL[need]})" for need in case.needs if not there[need]]
     return ", ".join(lacking)
 

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from entrepot.client import profile
 
+ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
 WORKERS = 2
@@ -68,6 +69,19 @@ class Ours:
         """Begin an upload; returns path and query of the signed URL to PUT to."""
         body = json.dumps({"file_name": name, "content_type": "application/octet-stream"}).encode()
         return _path(self._post("/storage/upload/initiate", body, {"Content-Type": "application/json"})["upload_url"])
+
+    def begin_parts(self, name: str) -> str:
+        """Begin an upload in parts; returns path and query that a part's number goes between."""
+        body = json.dumps({"file_name": name, "content_type": "application/octet-stream"}).encode()
+        path = "/storage/upload/initiate-multipart"
+        return _path(self._post(path, body, {"Content-Type": "application/json"})["upload_url"])
+
+    def finish_parts(self, begun: str, etags: Mapping[int, str]) -> None:
+        """Publish the parts of an upload."""
+        path, _, signature = begun.partition("?")
+        parts = [{"partNumber": number, "etag": etag} for number, etag in sorted(etags.items())]
+        body = json.dumps({"parts": parts}).encode()
+        self._post(f"{path}/complete?{signature}", body, {"Content-Type": "application/json"})
 
     def _post(self, path: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
         headers = {**headers, "Authorization": f"Key {self.key}"}
