@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -25,6 +25,8 @@ MULTIPART_UPLOAD = "/files/upload/multipart"
 TOKEN = "/storage/auth/token"
 INITIATE = "/storage/upload/initiate"
 INITIATE_MULTIPART = "/storage/upload/initiate-multipart"
+CURRENT_USER = "/users/current"
+TEAMS = "/users/teams"
 GCS_MULTIPART = "/storage/files/{key:path}/multipart/{upload_id}"
 
 # Headers, lower case as ASGI gives them
@@ -46,7 +48,7 @@ MAX_LIFECYCLE_BYTES = 16 * 1024
 _LIFECYCLE_FIELDS = {"expiration_duration_seconds", "initial_acl", "allow_io_storage"}
 
 
-def compact(value: Mapping[str, Any]) -> bytes:
+def compact(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
     """JSON with no blanks and no escaped slashes, which shell programs cut with sed (protocol C5)."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
 

@@ -66,7 +66,8 @@ def test_the_part_that_was_mangled_is_sent_again_and_the_upload_ends(talk: Talk)
 @pytest.mark.parametrize(
     "value",
     ["", "sha256:", digest(b"")[7:], digest(b"")[:-1], digest(b"") + "0", digest(b"") + "\n", "sha256:" + "g" * 64,
-     "SHA256:" + "0" * 64, "sha512:" + "0" * 128, "sha256:" + "\u0660" * 64, "x" * 100_000, 7, True, [], {}, [digest(b"")]],
+     "SHA256:" + "0" * 64, "sha512:" + "0" * 128, "sha256:" + "\u0660" * 64, "x" * 100_000, 7, True, [], {},
+     [digest(b"")]],
 )  # fmt: skip
 @pytest.mark.parametrize("door", ["cdn", "gcs"])
 def test_a_digest_of_bad_form_is_422_by_name(talk: Talk, door: str, value: Any) -> None:

@@ -89,6 +89,18 @@ SCHEMAS: Json = {
             "expires_at": {"type": "string", "format": "date-time"},
         },
     },
+    "User": {
+        "type": "object",
+        "required": ["full_name", "nickname", "user_id", "is_personal", "is_org", "is_locked"],
+        "properties": {
+            "full_name": {"type": "string"},
+            "nickname": {"type": "string"},
+            "user_id": {"type": "string"},
+            "is_personal": {"type": "boolean"},
+            "is_org": {"type": "boolean"},
+            "is_locked": {"type": "boolean"},
+        },
+    },
     "UploadedFile": {
         "type": "object",
         "required": ["access_url", "uploaded"],

@@ -22,7 +22,11 @@ def document(origin: str) -> Json:
         },
         "servers": [{"url": origin}],
         "security": [{"FalKeyAuth": []}],
-        "tags": [{"name": "Storage", "description": "Upload files."}, {"name": "Files", "description": "Read files."}],
+        "tags": [
+            {"name": "Storage", "description": "Upload files."},
+            {"name": "Files", "description": "Read files."},
+            {"name": "Users", "description": "Who asks."},
+        ],
         "paths": {
             "/storage/auth/token": {"post": _TOKEN},
             "/storage/upload/initiate": {"post": _INITIATE},
@@ -53,6 +57,8 @@ def document(origin: str) -> Json:
                 "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
                 "post": _COMPLETE,
             },
+            "/users/current": {"get": _CURRENT_USER},
+            "/users/teams": {"get": _TEAMS},
             "/healthz": {"get": _health("Whether the process lives", "healthz")},
             "/readyz": {"get": _health("Whether reads and writes would work now", "readyz")},
         },
@@ -117,6 +123,30 @@ _TOKEN: Json = {
     "tags": ["Storage"],
     "responses": {
         "200": {"description": "A bearer token for the CDN.", "content": json_of("Token")},
+        "401": ref("responses", "Unauthorized"),
+    },
+}
+
+_CURRENT_USER: Json = {
+    "summary": "The account of the credential",
+    "operationId": "currentUser",
+    "tags": ["Users"],
+    "security": [{"FalKeyAuth": []}, {"CdnToken": []}],
+    "responses": {
+        "200": {"description": "The account.", "content": json_of("User")},
+        "401": ref("responses", "Unauthorized"),
+    },
+}
+
+_TEAMS: Json = {
+    **_CURRENT_USER,
+    "summary": "The accounts that the credential may act for",
+    "operationId": "teams",
+    "responses": {
+        "200": {
+            "description": "The one that it is of.",
+            "content": {"application/json": {"schema": {"type": "array", "items": ref("schemas", "User")}}},
+        },
         "401": ref("responses", "Unauthorized"),
     },
 }

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from entrepot import __version__, wire
-from entrepot.api import auth, multipart, openapi
+from entrepot.api import auth, multipart, openapi, users
 from entrepot.api.cdn import uploaded
 from entrepot.api.doors import Doors
 from entrepot.api.front import exchange_of
@@ -67,6 +67,14 @@ def build(doors: Doors) -> FastAPI:
     @app.post(wire.GCS_MULTIPART + "/{number}")
     async def gcs_part(request: Request, key: str, upload_id: str, number: str) -> Response:
         return await _gcs_part(request, doors, _object_path(key, upload_id), number)
+
+    @app.api_route(wire.CURRENT_USER, methods=_READING)
+    async def current_user(request: Request) -> Response:
+        return _json(await users.current(exchange_of(request.scope), doors))
+
+    @app.api_route(wire.TEAMS, methods=_READING)
+    async def teams(request: Request) -> Response:
+        return _json(await users.teams(exchange_of(request.scope), doors))
 
     @app.api_route("/healthz", methods=_READING)
     async def healthz() -> Response:
@@ -188,7 +196,7 @@ def _validated(body: bytes) -> InitiateUploadRequest:
         raise Problem(Code.VALIDATION_FAILED, first["msg"], where=("body", *first["loc"])) from None
 
 
-def _json(value: dict[str, Any], status: int = 200) -> Response:
+def _json(value: dict[str, Any] | list[dict[str, Any]], status: int = 200) -> Response:
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return Response(wire.compact(value), status, headers, media_type="application/json")
 

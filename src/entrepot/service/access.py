@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from entrepot.domain.accounts import Account
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.keys import matches, parse_key
@@ -69,6 +70,14 @@ class Access:
                 fix="Begin the upload again and use the new upload_url unchanged.",
             )
         return Principal(holder.account_id, holder.key_id, path)
+
+    async def account(self, who: Principal) -> Account:
+        """The account that `who` acts for. Raises Problem(UNAUTHORIZED)."""
+        account_id, _ = require_account(who)
+        account = await self._metadata.account(account_id)
+        if account is None:
+            raise _unauthorized("This account is gone.")
+        return account
 
     async def issue_token(self, who: Principal, purpose: str, lifetime: float | None) -> Token:
         """A token for the holder of a key, bounded to 30 days. Raises Problem(UNAUTHORIZED).

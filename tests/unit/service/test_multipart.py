@@ -365,7 +365,7 @@ def test_a_declared_digest_is_held_against_the_object_that_another_call_publishe
     assert result.code is Code.DIGEST_MISMATCH
 
 
-def test_a_digest_that_nobody_knows_yet_is_not_waited_for_beyond_the_wait() -> None:
+def test_a_declared_digest_counts_from_when_that_of_the_whole_is_known() -> None:
     async def finish(scene: Scene) -> list[Any]:
         known: list[Any] = [await scene.multipart.finish(WHO, scene.path, LAST, None, sha256(b"other"))]
         await scene.metadata.set_digest(known[0].blob_id, sha256(b"ONETWO"))
