@@ -1,64 +1,34 @@
-"""Carries flows out on an event loop."""
+"""Carries flows out on an event loop. Requests and files are worked on in threads, which takes half of the processor
+time of asynchronous sockets and keeps the server's early refusals (docs/performance.md)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator
+import threading
+import weakref
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-import httpx2
-
-from entrepot.client import http
-from entrepot.client.commands import Alone, Body, Call, Command, Flow, Join, Reply, Request, Send, Sleep, Spawn
+from entrepot.client.commands import Alone, Call, Command, Flow, Join, Send, Sleep, Spawn
+from entrepot.client.stop import Stop
+from entrepot.client.sync import SyncDriver
 
 T = TypeVar("T")
 
 
 class AsyncDriver:
-    """Runs flows. Connections belong to the event loop that opened them: without `hold` they are closed when nothing
-    runs any more, so that programs may use one loop after another."""
+    """Runs flows on any event loop; cancelled at any await, it ends what it began and frees what it held."""
 
     def __init__(self, stall_seconds: float) -> None:
-        self._settings = http.settings(stall_seconds)
-        self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
+        self._threads = SyncDriver(stall_seconds)
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]]
+        self._locks = weakref.WeakKeyDictionary()
 
     async def run(self, flow: Flow[T]) -> T:
-        """The result of a flow. Cancelled at any await, it ends what it spawned and frees what it held."""
-        here = self.hold()
-        try:
-            return await here.run(flow)
-        finally:
-            await self.release()
-
-    def hold(self) -> _Loop:
-        """Keep the connections of this loop until `release`."""
-        loop = asyncio.get_running_loop()
-        here = self._loops.setdefault(loop, _Loop(self._settings))
-        here.holders += 1
-        return here
-
-    async def release(self) -> None:
-        """The other half of `hold`."""
-        loop = asyncio.get_running_loop()
-        here = self._loops[loop]
-        here.holders -= 1
-        if not here.holders:
-            del self._loops[loop]
-            await here.client.aclose()
-
-
-class _Loop:
-    """What belongs to one event loop."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.client = httpx2.AsyncClient(**settings)
-        self.holders = 0
-        self._locks: dict[str, asyncio.Lock] = {}
-
-    async def run(self, flow: Flow[T]) -> T:
-        crew = _Crew(self)
+        """The result of a flow."""
+        crew = _Crew(self.run)
         value: Any = None
         failed: Exception | None = None
         with contextlib.closing(flow):
@@ -78,48 +48,73 @@ class _Loop:
             finally:
                 await crew.end()
 
+    def close(self) -> None:
+        """Close all connections."""
+        self._threads.transport.close()
+
     async def _do(self, command: Command, crew: _Crew) -> Any:
         match command:
             case Send(request):
-                return await self._send(request)
+                return await _in_thread(lambda stop: self._threads.transport.send(request, stop))
             case Sleep(seconds):
-                return await asyncio.sleep(seconds)
+                await asyncio.sleep(seconds)
+            case Call(work) if inspect.iscoroutinefunction(getattr(work, "func", work)):
+                return await work()
             case Call(work):
-                return await _called(work)
+                return await _in_thread(lambda _: work())
             case Spawn(flow, limit):
-                return await crew.spawn(flow, limit)
+                await crew.spawn(flow, limit)
             case Join():
                 return await crew.join()
             case Alone(name, flow):
-                async with self._locks.setdefault(name, asyncio.Lock()):
+                locks = self._locks.setdefault(asyncio.get_running_loop(), {})
+                async with locks.setdefault(name, asyncio.Lock()):
                     return await self.run(flow)
 
-    async def _send(self, request: Request) -> Reply:
-        body, received = request.body, bytearray()
-        content = body if isinstance(body, bytes) else _pieces(body)
+
+async def _in_thread(work: Callable[[Stop], T]) -> T:
+    """The result of blocking work. When this is cancelled the work is told to stop, and waited for.
+
+    A thread of its own, and a daemon: the loop's executor has few, and a program that ends would wait for it.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+    stop = Stop()
+
+    def tell(set_: Callable[[Any], None], value: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+            loop.call_soon_threadsafe(set_, value)
+
+    def run() -> None:
         try:
-            async with self.client.stream(
-                request.method, request.url, headers=http.headers_of(request), content=content
-            ) as response:
-                async for chunk in response.aiter_raw():
-                    http.take(received, chunk, request)
-                return http.reply_of(response.status_code, response.headers, received)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise http.failure(error, request) from error
+            result = work(stop)
+        except BaseException as error:
+            tell(done.set_exception, error)
+        else:
+            tell(done.set_result, result)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([done])
+        done.exception()  # looked at: it is no surprise that it stopped
+        raise
 
 
 class _Crew:
     """The tasks that one flow spawned."""
 
-    def __init__(self, loop: _Loop) -> None:
-        self._loop = loop
+    def __init__(self, run: Callable[[Flow[Any]], Any]) -> None:
+        self._run = run
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def spawn(self, flow: Flow[Any], limit: int) -> None:
         while len(busy := [task for task in self._tasks if not task.done()]) >= limit:
             await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
         self._raise()
-        self._tasks.append(asyncio.create_task(self._loop.run(flow)))
+        self._tasks.append(asyncio.create_task(self._run(flow)))
 
     async def join(self) -> list[Any]:
         if self._tasks:
@@ -139,15 +134,3 @@ class _Crew:
         for task in self._tasks:
             if task.done() and (error := task.exception()) is not None:
                 raise error
-
-
-async def _called(work: Any) -> Any:
-    """Blocking work in a thread; a coroutine function here."""
-    return await (work() if inspect.iscoroutinefunction(getattr(work, "func", work)) else asyncio.to_thread(work))
-
-
-async def _pieces(body: Body) -> AsyncIterator[bytes]:
-    """Read in a thread what is sent here."""
-    chunks = body.chunks()
-    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-        yield chunk

@@ -118,7 +118,7 @@ class SyncClient(_Client):
 
     def close(self) -> None:
         """Close all connections; the client may be used again."""
-        self._driver.close()
+        self._driver.transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +128,7 @@ class SyncClient(_Client):
 
 
 class AsyncClient(_Client):
-    """The twin for asyncio. Connections are kept from one upload to the next inside `async with`."""
+    """The twin for asyncio; one client may serve several event loops."""
 
     def __init__(
         self,
@@ -163,12 +163,15 @@ class AsyncClient(_Client):
         data, kind = image_bytes(image, format)
         return await self.upload(data, kind, **options)
 
+    async def close(self) -> None:
+        """Close all connections; the client may be used again."""
+        self._driver.close()
+
     async def __aenter__(self) -> Self:
-        self._driver.hold()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._driver.release()
+        await self.close()
 
 
 def _repositories(options: Options) -> list[str]:

@@ -8,15 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from entrepot.client.commands import Flow
+from entrepot.client.stop import Stop, Stopped
 
-# How long the threads of an upload that failed are waited for; each ends at its next megabyte.
+# How long the threads of an upload that failed are waited for.
 END_SECONDS = 5.0
 
-Run = Callable[[Flow[Any], threading.Event], Any]
-
-
-class Stopped(Exception):
-    """The upload that this thread works for has ended."""
+Run = Callable[[Flow[Any], Stop], Any]
 
 
 class Crew:
@@ -25,7 +22,7 @@ class Crew:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._changed = threading.Condition()
-        self._ending = threading.Event()
+        self._ending = Stop()
         self._busy: set[threading.Thread] = set()
         self._results: list[Any] = []
         self._failure: Exception | None = None

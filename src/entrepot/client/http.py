@@ -1,64 +1,236 @@
-"""How requests become those of the HTTP library, and its failures ours: shared by both drivers."""
+"""HTTP by httpcore2, with what uploads need besides: an early refusal ends the sending, time-outs count from the last
+byte that moved, and what blocks can be ended from another thread."""
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
-from collections.abc import Mapping
-from typing import Any
+import threading
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-import httpx2
+import httpcore2
 
 from entrepot import __version__
 from entrepot.client.commands import Reply, Request
 from entrepot.client.errors import ConfigurationError, ConnectionFailed, EntrepotError, Stalled, TlsFailed
+from entrepot.client.stop import Stop
 
 # A host that does not answer at all is given up sooner than one that is busy.
 CONNECT_SECONDS = 10.0
 # A listing of 10,000 parts takes 3 MB.
 MAX_REPLY = 16 * 1024 * 1024
+# One call must not encrypt so much that a slow line looks like a dead one.
+_SLICE = 128 * 1024
+_IDLE_SECONDS = 20.0
 _START = "Check ENTREPOT_URL, and that the server runs: entrepot serve"
 _TRUST = "Check the URL and the clock of this machine; name a private CA with SSL_CERT_FILE."
 
 
-def settings(stall_seconds: float) -> dict[str, Any]:
-    """Arguments of the library's clients. Times bound how long no byte moves, never a whole body; redirects are not
-    followed, because they would turn an upload into something else."""
-    return {
-        "timeout": httpx2.Timeout(stall_seconds, connect=min(CONNECT_SECONDS, stall_seconds), pool=None),
-        "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=20.0),
-        "headers": {"user-agent": f"entrepot/{__version__}", "accept-encoding": "identity"},
-        "follow_redirects": False,
+class Transport:
+    """Connections, kept and shared by threads. Redirects are not followed: they would turn an upload into something
+    else. Proxies are those of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)."""
+
+    def __init__(self, stall_seconds: float) -> None:
+        """`stall_seconds`: how long no byte may move; no bound on a whole body."""
+        connect = min(CONNECT_SECONDS, stall_seconds)
+        self._times = {"connect": connect, "read": stall_seconds, "write": stall_seconds, "pool": None}
+        self._guard = threading.Lock()
+        self._pools: dict[str, httpcore2.ConnectionPool] = {}
+
+    def send(self, request: Request, stop: Stop) -> Reply:
+        """One request and its reply, whatever its status. Raises ConnectionFailed, TlsFailed, Stopped, and what the
+        body raises."""
+        call, received = _Call(), bytearray()
+        try:
+            with (
+                stop.waking(call.end),
+                call,
+                self._pool(request.url).stream(
+                    request.method,
+                    request.url,
+                    headers=_headers(request),
+                    content=request.body if isinstance(request.body, bytes) else _until(stop, request.body.chunks()),
+                    extensions={"timeout": self._times},
+                ) as response,
+            ):
+                for chunk in response.iter_stream():
+                    received += chunk
+                    if len(received) > MAX_REPLY:
+                        raise EntrepotError(f"{_origin(request)} sends a reply of more than {MAX_REPLY} bytes.", _START)
+        except _FAILURES as error:
+            stop.check()
+            raise _failure(error, request) from error
+        return Reply(response.status, _lower(response.headers), bytes(received))
+
+    def close(self) -> None:
+        """Close all connections; the next request opens new ones."""
+        with self._guard:
+            pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            pool.close()
+
+    def _pool(self, url: str) -> httpcore2.ConnectionPool:
+        proxy = _proxy(url)
+        with self._guard:
+            if proxy not in self._pools:
+                self._pools[proxy] = _new_pool(proxy)
+            return self._pools[proxy]
+
+
+class _Call:
+    """One request in this thread: it knows the stream that it waits for, so that another thread can end it."""
+
+    def __init__(self) -> None:
+        self.stream: _Stream | None = None
+
+    def end(self) -> None:
+        if self.stream:
+            self.stream.shutdown()
+
+    def __enter__(self) -> None:
+        _here.call = self
+
+    def __exit__(self, *_: object) -> None:
+        _here.call = None
+
+
+_here = threading.local()
+
+
+class _Backend(httpcore2.SyncBackend):
+    def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
+        stream = super().connect_tcp(*args, **kwargs)
+        stream.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return _Stream(stream)
+
+
+class _Stream(httpcore2.NetworkStream):
+    """A connection around the library's own."""
+
+    def __init__(self, inner: httpcore2.NetworkStream) -> None:
+        self._inner = inner
+        self._socket: socket.socket = inner.get_extra_info("socket")
+        self._ahead = b""
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._noted()
+        if self._ahead:
+            taken, self._ahead = self._ahead[:max_bytes], self._ahead[max_bytes:]
+            return taken
+        return self._inner.read(max_bytes, timeout)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._noted()
+        view = memoryview(buffer)
+        while view:
+            if self._answered():
+                # What follows is not wanted any more; on a WriteError the library reads the reply.
+                raise httpcore2.WriteError("The server replied before the end of the body.")
+            self._inner.write(cast(bytes, view[:_SLICE]), timeout)
+            view = view[_SLICE:]
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        self._noted()
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def shutdown(self) -> None:
+        """Wake whoever reads or writes here; to close alone would leave it waiting."""
+        with suppress(OSError, ValueError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _answered(self) -> bool:
+        """Whether a reply, or the end, has come. In TLS something else may come too, such as a session ticket."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        if not poll.poll(0):
+            return False
+        self._socket.settimeout(0)
+        try:
+            self._ahead = self._socket.recv(65536)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            pass
+        return True
+
+    def _noted(self) -> None:
+        call: _Call | None = getattr(_here, "call", None)
+        if call:
+            call.stream = self
+
+
+_FAILURES = (
+    httpcore2.NetworkError,
+    httpcore2.TimeoutException,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
+)
+
+
+def _new_pool(proxy: str) -> httpcore2.ConnectionPool:
+    """`proxy` is a URL, or empty for none. `create_default_context` honours SSL_CERT_FILE."""
+    return httpcore2.ConnectionPool(
+        ssl_context=ssl.create_default_context(),
+        proxy=httpcore2.Proxy(proxy) if proxy else None,
+        max_connections=None,
+        keepalive_expiry=_IDLE_SECONDS,
+        network_backend=_Backend(),
+    )
+
+
+def _proxy(url: str) -> str:
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return ""
+    return urllib.request.getproxies().get(parts.scheme, "")
+
+
+def _headers(request: Request) -> list[tuple[bytes, bytes]]:
+    """With the length of the body: one whose end is not announced could end short unnoticed."""
+    size = len(request.body) if isinstance(request.body, bytes) else request.body.size
+    fixed = {
+        "host": urlsplit(request.url).netloc.rpartition("@")[2],
+        "user-agent": f"entrepot/{__version__}",
+        "accept-encoding": "identity",
+        "content-length": str(size),
     }
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in {**fixed, **request.headers}.items()]
 
 
-def headers_of(request: Request) -> dict[str, str]:
-    """The headers with the body's length: a body whose end is not announced could end short unnoticed."""
-    body = request.body
-    return {**request.headers, "content-length": str(len(body) if isinstance(body, bytes) else body.size)}
+def _lower(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
-def take(body: bytearray, chunk: bytes, request: Request) -> None:
-    """Add a piece of a reply. Raises EntrepotError for one without end."""
-    body += chunk
-    if len(body) > MAX_REPLY:
-        raise EntrepotError(f"{_origin(request)} sends more than {MAX_REPLY} bytes as a reply.", _START)
+def _until(stop: Stop, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        stop.check()
+        yield chunk
 
 
-def reply_of(status: int, headers: Mapping[str, str], body: bytearray) -> Reply:
-    """The reply, its header names in lower case."""
-    return Reply(status, {name.lower(): value for name, value in headers.items()}, bytes(body))
-
-
-def failure(error: Exception, request: Request) -> EntrepotError:
+def _failure(error: Exception, request: Request) -> EntrepotError:
     """What the library raised, as ours."""
     place = _origin(request)
-    if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
+    if isinstance(error, httpcore2.UnsupportedProtocol | httpcore2.LocalProtocolError):
         return ConfigurationError(f"{place}: {error}.", "Check ENTREPOT_URL.")
-    if certificate := _distrust(error):
-        return TlsFailed(f"{place} cannot be trusted: {certificate}.", _TRUST)
-    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+    if reason := _distrust(error):
+        return TlsFailed(f"{place} cannot be trusted: {reason}.", _TRUST)
+    if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.ProxyError):
         return ConnectionFailed(f"{place} cannot be reached: {error or 'no answer'}.", _START)
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpcore2.TimeoutException):
         return Stalled(f"{place} stalled: no byte moved in time.", "Try again; for a slow line raise default_timeout.")
     return ConnectionFailed(f"The connection to {place} broke: {error or type(error).__name__}.", "Try again.")
 

@@ -31,12 +31,16 @@ class Part:
 
 @dataclass(slots=True)
 class FileMaterial:
-    """Something that can be read again: every way begins at its first byte, and a hash is computed once."""
+    """Something that can be read again: every way begins at its first byte, and a hash is computed once.
+
+    Of what goes in parts only those are hashed, and the server verifies each: to hash the whole beside them would take
+    as much processor time again, and its digest follows from the verified parts, which the server has hashed too.
+    """
 
     source: Source
     part_size: int
     digests: list[bytes] = field(default_factory=list)
-    whole: hashlib._Hash = field(default_factory=hashlib.sha256)
+    sha256: bytes | None = None
     spent = False
 
     def __post_init__(self) -> None:
@@ -54,9 +58,12 @@ class FileMaterial:
 
     def hash_all(self, report: Callable[[int], None]) -> Flow[bytes]:
         """Read everything; the SHA-256 of the whole."""
-        for number in range(len(self.digests) + 1, self.count + 1):
-            yield from self._hash(number, report)
-        return self.whole.digest()
+        if self.sha256 is None:
+            self.digests, whole = [], hashlib.sha256()
+            for number in range(1, self.count + 1):
+                yield from self._hash(number, report, whole)
+            self.sha256 = whole.digest()
+        return self.sha256
 
     def part(self, number: int) -> Flow[Part | None]:
         """The part of that number, from 1; None after the last. To be asked for in order."""
@@ -67,9 +74,9 @@ class FileMaterial:
         start, size = self._place(number)
         return Part(number, self.source, start, size, self.digests[number - 1])
 
-    def _hash(self, number: int, report: Callable[[int], None] | None) -> Flow[None]:
+    def _hash(self, number: int, report: Callable[[int], None] | None, *whole: hashlib._Hash) -> Flow[None]:
         start, size = self._place(number)
-        self.digests.append((yield Call(partial(digest, self.source, start, size, self.whole, report=report))))
+        self.digests.append((yield Call(partial(digest, self.source, start, size, *whole, report=report))))
 
     def _place(self, number: int) -> tuple[int, int]:
         start = (number - 1) * self.part_size
@@ -83,9 +90,14 @@ class StreamMaterial:
     stream: Stream
     part_size: int
     first: BytesSource
-    whole: hashlib._Hash = field(default_factory=hashlib.sha256)
     size: int = 0
     taken: int = 0
+    _whole: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    @property
+    def sha256(self) -> bytes:
+        """Of all parts taken: a stream is not read twice, so it is hashed as it comes."""
+        return self._whole.digest()
 
     @property
     def spent(self) -> bool:
@@ -103,9 +115,9 @@ class StreamMaterial:
             if not source.size:
                 return None
         elif self.taken:  # another way begins with the same first part
-            self.whole, self.size = hashlib.sha256(), 0
+            self._whole, self.size = hashlib.sha256(), 0
         self.taken, self.size = number, self.size + source.size
-        sha256 = yield Call(partial(digest, source, 0, source.size, self.whole))
+        sha256 = yield Call(partial(digest, source, 0, source.size, self._whole))
         return Part(number, source, 0, source.size, sha256)
 
 

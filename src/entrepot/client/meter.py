@@ -17,6 +17,7 @@ class Meter:
         self._total = total
         self._hashed = 0
         self._sent = 0
+        self._verified = 0
         self._safe = 0
         self._resumed = 0
         self._until: datetime | None = None
@@ -26,6 +27,12 @@ class Meter:
         with self._lock:
             self._hashed += count
             self._report(Phase.HASHING, self._hashed)
+
+    def verified(self, count: int) -> None:
+        """Bytes that were read again to know their digest, when all were sent."""
+        with self._lock:
+            self._verified += count
+            self._report(Phase.VERIFYING, self._verified)
 
     def sent(self, count: int) -> None:
         """Bytes that were taken for sending; negative when they did not count. After the last one the server

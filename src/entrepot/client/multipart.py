@@ -182,7 +182,7 @@ def _send_all(
     if isinstance(material, FileMaterial):
         yield Call(material.source.check)
     meter.publishing()
-    return (yield from _finish(ctx, way, session, material, wish, cited))
+    return (yield from _finish(ctx, way, session, material, wish, meter, cited))
 
 
 def _send_part(ctx: Context, way: Way, session: Session, part: Part, wish: Wish, meter: Meter) -> Flow[dict[str, Any]]:
@@ -210,14 +210,27 @@ def _finish(
     session: Session,
     material: FileMaterial | StreamMaterial,
     wish: Wish,
+    meter: Meter,
     cited: list[dict[str, Any]],
 ) -> Flow[FileUrl]:
-    sha256 = material.whole.digest()
-    ordered = sorted(cited, key=lambda each: each["partNumber"])
-    told = {"parts": ordered, "size": material.size, "digest": f"sha256:{sha256.hex()}"}
+    told: dict[str, Any] = {"parts": sorted(cited, key=lambda each: each["partNumber"]), "size": material.size}
+    if material.sha256 is not None:
+        told["digest"] = f"sha256:{material.sha256.hex()}"
     headers = {"content-type": "application/json"}
     answer = yield from _ask(ctx, way, session, "POST", "complete", headers, json.dumps(told).encode())
+    sha256 = material.sha256 or _digest_of(answer.body)
+    if sha256 is None:  # the server was not ready with it
+        assert isinstance(material, FileMaterial)  # a stream knows its own
+        sha256 = yield from material.hash_all(meter.verified)
+        yield Call(material.source.check)
     return uploaded(session.url, answer.body, sha256, material.size, wish.content_type)
+
+
+def _digest_of(body: Mapping[str, object]) -> bytes | None:
+    try:
+        return bytes.fromhex(str(body.get("digest") or "").removeprefix("sha256:")) or None
+    except ValueError:
+        return None
 
 
 def _abandon(ctx: Context, way: Way, session: Session) -> Flow[None]:
