@@ -17,7 +17,7 @@ from entrepot.domain.acl import Acl, Decision, Rule
 from entrepot.domain.lifecycle import UNSET, AclChoice, Lifecycle
 from entrepot.domain.objects import Blob, Object, ObjectState, Segment
 from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Part, Upload, UploadKind, UploadState
-from entrepot.metadata.base import Condemned, Conflict, Metadata, MetadataFailed
+from entrepot.metadata.base import MAX_ATTEMPTS, Condemned, Conflict, Metadata, MetadataFailed
 from entrepot.metadata.sqlite import SqliteMetadata
 from support.facts import ACCOUNT, DIGEST, LIMIT, a_blob, a_key, a_part, a_segment, an_object, an_upload
 
@@ -359,6 +359,17 @@ async def test_an_attempt_with_another_etag_or_number_is_one_more(store):
     for part in others:
         await store.add_part(part, a_blob(part.blob_id))
     assert await store.list_parts("u") == [a_part("u", 1, a_blob("p")), *others]
+
+
+@with_store
+async def test_of_many_attempts_at_a_part_the_last_stay_and_the_others_are_left_to_the_sweep(store):
+    await begin(store, "u", a_blob("other"))
+    attempts = [a_part("u", 2, a_blob(f"p{n}"), 60.0 + n) for n in range(MAX_ATTEMPTS + 2)]
+    for part in attempts:
+        await store.add_part(part, a_blob(part.blob_id))
+    assert await store.list_parts("u") == [a_part("u", 1, a_blob("other")), *attempts[2:]]
+    assert await store.usage(ACCOUNT.id) == 100 * (MAX_ATTEMPTS + 1)
+    assert {each.blob_id for each in await store.condemn_blobs(10)} == {"p0", "p1"}
 
 
 @with_store

@@ -14,6 +14,9 @@ from entrepot.domain.accounts import Account, KeyRecord
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Part, Upload
 
+# Attempts at one part that are kept. A client cites one of its last; ever new bytes for one number must not fill rows.
+MAX_ATTEMPTS = 16
+
 
 class MetadataFull(Exception):
     """The disk is full. The write is not acknowledged, and nothing of it was written."""
@@ -102,7 +105,7 @@ class Metadata(Protocol):
     async def add_part(self, part: Part, blob: Blob) -> Part | None:
         """Record a part and its blob; None (and nothing recorded) when the upload is not open. It takes the place of
         an attempt at the same number with the same ETag, whose blob is left without a reference: so a part whose bytes
-        were damaged is repaired by sending it again."""
+        were damaged is repaired by sending it again. Of the attempts at a number the last `MAX_ATTEMPTS` stay."""
         ...
 
     async def list_parts(self, upload_id: str) -> Sequence[Part]:
@@ -178,7 +181,8 @@ class Metadata(Protocol):
         ...
 
     async def expire_uploads(self, now: float, limit: int) -> int:
-        """Abort up to `limit` open uploads with `expires_at <= now`."""
+        """Abort up to `limit` open uploads with `expires_at <= now`; fewer when they have many parts. How many: none is
+        left when it is 0."""
         ...
 
     async def condemn_blobs(self, limit: int) -> Sequence[Condemned]:

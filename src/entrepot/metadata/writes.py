@@ -14,7 +14,7 @@ from entrepot.domain.accounts import Account, KeyRecord
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Part, Upload, UploadState
 from entrepot.metadata import queries, rows
-from entrepot.metadata.base import Condemned, Conflict
+from entrepot.metadata.base import MAX_ATTEMPTS, Condemned, Conflict
 
 SQL = queries.load()
 
@@ -94,6 +94,7 @@ def add_part(db: apsw.Connection, part: Part, blob: Blob) -> Part | None:
     nr = _add_blob(db, blob, None)
     _changed(db, "replace_part", part.upload_id, part.number, part.etag)
     db.execute(SQL["add_part"], rows.part_row(part, nr))
+    _changed(db, "drop_old_attempts", part.upload_id, part.number, MAX_ATTEMPTS)
     return part
 
 

@@ -26,7 +26,7 @@ from entrepot.storage.base import Storage, Stored
 
 # How long `finish` waits for the digest of the whole, which follows the parts; then the object goes without at first.
 DIGEST_WAIT = 3.0
-DIGEST_LOOK = 0.05
+DIGEST_LOOK = 0.02
 # How often `finish` begins anew because parts were sent again meanwhile.
 FINISH_TRIES = 5
 # Signed paths of a multipart upload are all below this one.

@@ -57,6 +57,13 @@ DELETE FROM parts WHERE upload_id IN (SELECT value FROM json_each(?)) RETURNING 
 -- name: replace_part
 DELETE FROM parts WHERE upload_id = ? AND number = ? AND etag = ?;
 
+-- name: drop_old_attempts
+-- All but the newest ?3 attempts at a part.
+DELETE FROM parts WHERE blob_nr IN (
+    SELECT blob_nr FROM parts WHERE upload_id = ?1 AND number = ?2
+    ORDER BY received_at DESC, blob_nr DESC LIMIT -1 OFFSET ?3
+);
+
 -- name: segments_of_parts
 SELECT b.id, s.start, s.key, s.size
 FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr JOIN segments AS s ON s.blob_nr = p.blob_nr

@@ -128,6 +128,8 @@ CREATE TABLE parts (
 ) STRICT;
 
 CREATE INDEX parts_upload ON parts (upload_id, number, received_at, blob_nr);
+-- The keeper asks for the newest part of each upload ten times a second.
+CREATE INDEX parts_newest ON parts (upload_id, blob_nr);
 
 CREATE TABLE leases (
     name TEXT PRIMARY KEY NOT NULL,
