@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import urllib.request
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, cast
@@ -41,6 +42,7 @@ class Transport:
         self._times = {"connect": connect, "read": stall_seconds, "write": stall_seconds, "pool": None}
         self._guard = threading.Lock()
         self._pools: dict[str, httpcore2.ConnectionPool] = {}
+        self._finalizer = weakref.finalize(self, _close_all, self._pools)
 
     def send(self, request: Request, stop: Stop) -> Reply:
         """One request and its reply, whatever its status. Raises ConnectionFailed, TlsFailed, Stopped, and what the
@@ -70,9 +72,12 @@ class Transport:
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
         with self._guard:
-            pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            pool.close()
+            _close_all(self._pools)
+
+    def abandon(self) -> None:
+        """Leave everything as it is: it belongs to the process that this one was forked from."""
+        self._finalizer.detach()
+        _abandoned.append(self)
 
     def _pool(self, url: str) -> httpcore2.ConnectionPool:
         proxy = _proxy(url)
@@ -80,6 +85,14 @@ class Transport:
             if proxy not in self._pools:
                 self._pools[proxy] = _new_pool(proxy)
             return self._pools[proxy]
+
+
+_abandoned: list[Transport] = []  # kept: to free it would close it
+
+
+def _close_all(pools: dict[str, httpcore2.ConnectionPool]) -> None:
+    while pools:
+        pools.popitem()[1].close()
 
 
 class _Call:

@@ -78,6 +78,7 @@ _alive: weakref.WeakSet[SyncDriver] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for driver in tuple(_alive):
+        driver.transport.abandon()
         driver.begin_afresh()
 
 
