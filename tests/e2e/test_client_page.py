@@ -9,9 +9,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from support.server import Server
 
 import entrepot
+from support.server import Server
 
 PAGE = Path(__file__).parents[2] / "docs" / "client.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
