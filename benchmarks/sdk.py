@@ -16,6 +16,7 @@ from benchmarks.servers import ROOT
 
 GIB = 1024**3
 PART = 10 * 1024 * 1024
+IMPORTS = 5
 FAL_PYTHON = ROOT / ".venv-fal-client" / "bin" / "python"
 
 OURS = """
@@ -71,6 +72,20 @@ def _measured(bench: Bench, command: list[str]) -> tuple[float, int]:
     if process.returncode:
         raise RuntimeError(f"{command[0]} failed with exit code {process.returncode}")
     return watch.seconds, usage.ru_maxrss * 1024
+
+
+def imports(bench: Bench) -> Pair:
+    """Processes a second that import a client and are ready to upload."""
+    ours = partial(_begun, [sys.executable, "-c", "import entrepot; entrepot.upload_file"])
+    fals = partial(_begun, [str(FAL_PYTHON), "-c", "import fal_client; fal_client.upload_file"])
+    return Pair(ours, fals)
+
+
+def _begun(command: list[str]) -> float:
+    watch = Stopwatch()
+    for _ in range(IMPORTS):
+        subprocess.run(command, check=True)
+    return IMPORTS / watch.seconds
 
 
 def in_parts(bench: Bench) -> Pair:
@@ -138,6 +153,16 @@ CASES = [
         2.00,
         4.00,
         memory,
+        ("fal_client",),
+    ),
+    Case(
+        "import",
+        "a process that imports the client, all of it; mark and goal are 1.5 times what the peer takes",
+        "fal_client",
+        "per s",
+        0.67,
+        0.67,
+        imports,
         ("fal_client",),
     ),
     Case(

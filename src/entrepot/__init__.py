@@ -17,14 +17,8 @@ if TYPE_CHECKING:
     from entrepot.client.errors import EntrepotError as FalClientError
     from entrepot.client.errors import ServerError as FalClientHTTPError
     from entrepot.client.errors import Stalled as FalClientTimeoutError
-    from entrepot.client.shortcuts import (
-        upload,
-        upload_async,
-        upload_file,
-        upload_file_async,
-        upload_image,
-        upload_image_async,
-    )
+    from entrepot.client.shortcuts import upload, upload_file, upload_image
+    from entrepot.client.shortcuts_async import upload_async, upload_file_async, upload_image_async
     from entrepot.client.types import (
         FileUrl,
         Phase,
@@ -39,14 +33,8 @@ _HOMES = {
     "clients": ("AsyncClient", "SyncClient"),
     "datauri": ("encode", "encode_file", "encode_image"),
     "errors": ("EntrepotError",),
-    "shortcuts": (
-        "upload",
-        "upload_async",
-        "upload_file",
-        "upload_file_async",
-        "upload_image",
-        "upload_image_async",
-    ),
+    "shortcuts": ("upload", "upload_file", "upload_image"),
+    "shortcuts_async": ("upload_async", "upload_file_async", "upload_image_async"),
     "types": ("FileUrl", "Phase", "Progress", "StorageACL", "StorageACLRule", "StorageSettings"),
 }
 # The names that fal's client has for the same.

@@ -15,7 +15,6 @@ from functools import partial
 from typing import IO, Any, Self, Unpack
 
 from entrepot.client import profile, resume
-from entrepot.client.aio import AsyncDriver
 from entrepot.client.asking import Context
 from entrepot.client.commands import Flow
 from entrepot.client.datauri import image_bytes
@@ -138,6 +137,8 @@ class AsyncClient(_Client):
         url: str | Sequence[str] | None = None,
         profile: str | None = None,
     ) -> None:
+        from entrepot.client.aio import AsyncDriver  # asyncio would be half of what an import of this module takes
+
         super().__init__(key, default_timeout, url=url, profile=profile)
         self._driver = AsyncDriver(default_timeout)
 

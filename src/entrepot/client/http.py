@@ -3,11 +3,11 @@ byte that moved, and what blocks can be ended from another thread."""
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
 import threading
-import urllib.request
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -206,10 +206,15 @@ def _new_pool(proxy: str) -> httpcore2.ConnectionPool:
 
 
 def _proxy(url: str) -> str:
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
+    """The proxy that the environment names for this URL; empty for none."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
         return ""
-    return urllib.request.getproxies().get(parts.scheme, "")
+    from urllib.request import getproxies, proxy_bypass  # takes long, and is seldom needed
+
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return ""
+    return getproxies().get(parts.scheme, "")
 
 
 def _headers(request: Request) -> list[tuple[bytes, bytes]]:

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from entrepot import wire
@@ -89,8 +88,12 @@ def _quoted(body: bytes) -> str:
 
 def _retry_after(value: str, now: float) -> float | None:
     """Retry-After: seconds or a date (RFC 9110, 10.2.3)."""
-    if value.strip().isdigit():
+    if not value:
+        return None
+    if value.isascii() and value.strip().isdecimal():
         return float(value)
+    from email.utils import parsedate_to_datetime  # takes long, and is seldom needed
+
     try:
         when = parsedate_to_datetime(value)
     except (ValueError, TypeError):
