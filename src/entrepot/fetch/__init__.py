@@ -1,0 +1,1 @@
+"""Guarded fetch: HTTP to addresses that a stranger may have chosen."""

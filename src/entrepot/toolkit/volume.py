@@ -1,0 +1,21 @@
+"""Where relative folders lie: below the volume, which all runners share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+VOLUME_VARIABLE = "ENTREPOT_VOLUME"
+DEFAULT_VOLUME = "/data"
+
+
+def volume(environ: Mapping[str, str] = os.environ) -> Path:
+    """The root of the volume: `ENTREPOT_VOLUME`, else /data."""
+    return Path(environ.get(VOLUME_VARIABLE) or DEFAULT_VOLUME)
+
+
+def below_volume(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> Path:
+    """A folder as the caller names it: an absolute one is taken as it is, a relative one is below the volume."""
+    given = Path(path)
+    return given if given.is_absolute() else volume(environ) / given
