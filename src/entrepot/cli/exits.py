@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+from entrepot.client.errors import (
+    AllFailed,
+    ConfigurationError,
+    EntrepotError,
+    IntegrityError,
+    ServerError,
+    SourceError,
+)
 
 OK = 0
 FAILURE = 1
@@ -18,21 +30,64 @@ BY_STATUS = {401: AUTH, 403: AUTH, 404: NOT_FOUND, 409: CONFLICT, 410: NOT_FOUND
 
 
 class Failure(Exception):
-    """Ends the command with a message and an exit code."""
+    """Ends the command with a message and an exit code. `detail` are further lines."""
 
-    def __init__(self, code: int, message: str, fix: str = "") -> None:
+    def __init__(self, code: int, message: str, fix: str = "", detail: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.fix = fix
+        self.detail = detail
 
 
-def complain(message: str, fix: str = "") -> None:
+def failure(error: EntrepotError, about: str = "") -> Failure:
+    """An error of the client as the end of a command: what, fix, code and request. `about` names what it concerns."""
+    message, lines = error.message, []
+    if isinstance(error, AllFailed):
+        message = "The upload failed everywhere."
+        tried = [(f"{each.url} ({each.repository})", each.error) for each in error.attempts]
+        lines = [f"{way}: {each.message}{_traced(each)}" for way, each in tried]
+    lines.append(f"code: {error.code}{_traced(error)}")
+    said = one_line(f"{about}: {message}" if about else message)
+    return Failure(code_of(error), said, one_line(error.fix), tuple(map(one_line, lines)))
+
+
+def code_of(error: EntrepotError) -> int:
+    if isinstance(error, IntegrityError):
+        return INTEGRITY
+    if isinstance(error, ConfigurationError):
+        return USAGE
+    if isinstance(error, SourceError) and isinstance(error.__cause__, FileNotFoundError):
+        return NOT_FOUND
+    return BY_STATUS.get(error.status_code, FAILURE) if isinstance(error, ServerError) else FAILURE
+
+
+def _traced(error: EntrepotError) -> str:
+    request = getattr(error, "request_id", "")
+    return f" (request {request})" if request else ""
+
+
+def complain(message: str, fix: str = "", detail: tuple[str, ...] = ()) -> None:
     """Say on standard error what went wrong. Control characters of file names and servers are made visible."""
-    text = f"entrepot: {message}" + (f"\n  fix: {fix}" if fix else "")
-    print(printable(text), file=sys.stderr)
+    lines = [message, *(f"  {line}" for line in (f"fix: {fix}" if fix else "", *detail) if line)]
+    name = "\x1b[1;31mentrepot:\x1b[0m" if coloured(sys.stderr, os.environ) else "entrepot:"
+    print(f"{name} {printable(chr(10).join(lines))}", file=sys.stderr)
+
+
+def coloured(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether to use colour: NO_COLOR, FORCE_COLOR, CLICOLOR and TERM first, then whether it is a terminal."""
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return environ.get("CLICOLOR") != "0" and environ.get("TERM") != "dumb" and stream.isatty()
 
 
 def printable(text: str) -> str:
     """Text that cannot move the cursor or change colours: control characters are shown as escapes (hostile.md B06)."""
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def one_line(text: str) -> str:
+    """As `printable`, for a name: a line break is shown as an escape too."""
+    return printable(text).replace("\n", "\\n")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from entrepot import __version__
-from entrepot.cli import exits, keys, serve, upload
+from entrepot.cli import completion, exits, keys, login, profiles, serve, spelling, upload
 
 _EXAMPLES = """examples:
   entrepot serve                          start a server for yourself on this machine
+  entrepot login --url https://...        use a server that runs elsewhere
   entrepot upload photo.png               upload a file; its URL is printed
   URL=$(entrepot upload --quiet clip.mp4) use the URL in a script
+  entrepot upload --dry-run renders/      see what a folder would send
   entrepot keys create --json             make one more API key
 
 exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not authorised, 5 conflict, 6 integrity, 7 some files failed,
@@ -23,18 +25,18 @@ exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not authorised, 5 conflict,
 
 
 class _Parser(argparse.ArgumentParser):
+    """Flags are never abbreviated: a script with one would break when another with that beginning comes."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **kwargs})
+
     def error(self, message: str) -> None:  # type: ignore[override]
-        hint = _suggestion(message)
-        self.exit(exits.USAGE, f"entrepot: {message}{hint}\nTry: {self.prog} --help\n")
+        self.refuse(message, spelling.meant(message))
 
-
-def _suggestion(message: str) -> str:
-    """For `invalid choice: 'uplaod' (choose from ...)`: the command that was meant."""
-    words = message.split("'")
-    if "invalid choice" not in message or len(words) < 2:
-        return ""
-    close = difflib.get_close_matches(words[1], ["serve", "upload", "keys", "create", "list", "revoke"], 1)
-    return f"\nDid you mean: {close[0]}?" if close else ""
+    def refuse(self, message: str, hint: str) -> None:
+        """End with what is wrong, and what may have been meant."""
+        text = exits.printable(spelling.without_secrets(message) + hint)
+        self.exit(exits.USAGE, f"entrepot: {text}\nTry: {self.prog} --help\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,18 +49,38 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"entrepot {__version__}")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for family in (serve, upload, keys):
+    for family in (serve, upload, login, profiles, keys, completion):
         family.add_to(commands)
     return root
 
 
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Ends the process on a wrong usage."""
+    root = parser()
+    args, unknown = root.parse_known_args(argv)
+    if hasattr(args, "paths"):  # argparse takes only the paths before the next flag
+        unknown = _taken(args.paths, unknown)
+    if unknown:
+        command = spelling.chosen(root, args)
+        assert isinstance(command, _Parser)
+        command.refuse(f"unrecognized arguments: {' '.join(unknown)}", spelling.meant_flag(unknown, command))
+    return args
+
+
+def _taken(paths: list[str], words: list[str]) -> list[str]:
+    """Move to `paths` what is one: all after `--`, before it what is no flag. The rest."""
+    end = words.index("--") if "--" in words else len(words)
+    paths += [word for word in words[:end] if word == "-" or not word.startswith("-")] + words[end + 1 :]
+    return [word for word in words[:end] if word != "-" and word.startswith("-")]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = parser().parse_args(argv)
+    args = parse(argv)
     try:
         return int(args.run(args))
     except exits.Failure as failure:
-        exits.complain(failure.message, failure.fix)
+        exits.complain(failure.message, failure.fix, failure.detail)
         return failure.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left

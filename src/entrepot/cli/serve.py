@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits
-from entrepot.client import profile
+from entrepot.client import saved
 from entrepot.client.errors import ConfigurationError
 from entrepot.domain.keys import ApiKey, Secret
 from entrepot.settings import Settings, SettingsError, flag_name, variable_name
@@ -76,7 +76,7 @@ def announce(settings: Settings, start: Start) -> None:
 def _save(url: str, key: ApiKey) -> str:
     """Save the profile, and say where; a service often has no folder for it."""
     try:
-        path, name = profile.save(url, Secret(key.reveal()))
+        path, name = saved.save(url, Secret(key.reveal()))
     except (OSError, ConfigurationError) as error:
         return f"It could not be saved for this user's commands ({error}): set ENTREPOT_URL={url} and ENTREPOT_KEY."
     return f"It is saved for this user's commands in {path} (profile {name!r})."

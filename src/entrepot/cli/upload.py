@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
-from entrepot.cli import exits
-from entrepot.client import profile
-from entrepot.client.errors import ConfigurationError, EntrepotError, IntegrityError, ServerError
+from entrepot.cli import exits, formats, plan
+from entrepot.cli.plan import Item, Plan
 
-_EPILOG = """The URLs alone go to standard output, one a line; everything else to standard error.
-The server and key come from ENTREPOT_URL and ENTREPOT_KEY, then FAL_KEY, then the saved profile.
+_EPILOG = """The URLs alone go to standard output, one a line, in the order of the files; all else to standard error.
+A folder stands for all files in it, a quoted pattern ('*.png', 'shots/**/*.png') for the files that match, and - for
+the standard input. What was cut short goes on when the same command is run again. The server and the key come from
+ENTREPOT_URL and ENTREPOT_KEY, then FAL_KEY, then the saved profile (entrepot login).
 
 examples:
   entrepot upload photo.png
-  entrepot upload *.png --json
+  entrepot upload --expires 7d --private renders/ 'shots/*.exr'
+  ffmpeg ... | entrepot upload - --name clip.mp4
+  entrepot upload --dry-run .
 """
-_PROGRESS_SECONDS = 2.0
 
 
 def add_to(commands: Any) -> None:
@@ -30,63 +31,108 @@ def add_to(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    sub.add_argument("files", nargs="+", metavar="FILE", type=Path)
-    sub.add_argument("--json", action="store_true", help="print one JSON object a file: url, size, digest, ...")
-    sub.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    add = sub.add_argument
+    add("paths", nargs="+", metavar="PATH", help="a file, a folder, a quoted pattern, or - for the standard input")
+    add("--expires", metavar="WHEN", type=formats.parse_lifetime, help="never, immediate (a minute), 90m, 12h, 7d, 1y")
+    add("--private", action="store_true", help="only your account can read it")
+    add("--content-type", metavar="TYPE", help="such as image/png; else found by name, then by the bytes")
+    add("--name", help="the file's name at the end of its URL; for one file")
+    add("--json", action="store_true", help="print one JSON object a file: url, file, size, digest, ...")
+    add("--quiet", "-q", action="store_true", help="errors only, no progress and notes")
+    add("--dry-run", "-n", action="store_true", help="show what would be uploaded, and send nothing")
+    add("--profile", metavar="NAME", help="the saved server and key to use")
+    add("--no-skip-existing", action="store_true", help="send the bytes even when the account holds them already")
+    add("--no-resume", action="store_true", help="begin anew, and remember nothing for the next time")
+    add("--part-size", metavar="SIZE", type=formats.parse_bytes, help="of parts of large files [10M]")
+    add("--concurrency", metavar="N", type=formats.parse_count, help="parts of a file at a time [10]")
+    add("--timeout", metavar="SECONDS", type=formats.parse_seconds, help="how long no byte may move [120]")
     sub.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    from entrepot.cli.screen import Screen
+
+    screen = Screen(quiet=args.quiet)
+    options = _options(args)
+    found = plan.make(args.paths, args.name, screen.say)
+    for failure in found.failures:
+        screen.complain(failure)
+    if args.dry_run:
+        _show(args, found)
+        return _code(len(found.items), found.failures)
+    failures = found.failures + (_upload(args, options, found.items, screen) if found.items else [])
+    total = len(found.items) + len(found.failures)
+    if failures and total > 1:
+        print(f"{total - len(failures)} of {total} uploaded, {len(failures)} failed", file=sys.stderr)
+    return _code(total - len(failures), failures)
+
+
+def _upload(args: argparse.Namespace, options: dict[str, Any], items: list[Item], screen: Any) -> list[exits.Failure]:
+    from entrepot.cli.batch import Batch
+    from entrepot.client import profile
+    from entrepot.client.clients import STALL_SECONDS, SyncClient
+    from entrepot.client.errors import ConfigurationError
+    from entrepot.client.types import FileUrl, OnProgress
+
     try:
-        target = profile.load()
+        profile.targets(profile=args.profile)
     except ConfigurationError as error:
-        raise exits.Failure(exits.USAGE, error.message, error.fix) from None
-    codes = [_upload_one(args, target, path) for path in args.files]
-    failed = [code for code in codes if code != exits.OK]
-    if not failed:
-        return exits.OK
-    return failed[0] if len(failed) == len(codes) else exits.PARTIAL
+        raise exits.failure(error) from None
+    if plan.STDIN in args.paths and sys.stdin.isatty():
+        screen.say("reading the standard input; Ctrl-D ends it")
+    with SyncClient(default_timeout=args.timeout or STALL_SECONDS, profile=args.profile) as client:
+
+        def send(item: Item, progress: OnProgress) -> FileUrl:
+            kind = args.content_type
+            return client.upload_file(item.path, content_type=kind, file_name=item.name, progress=progress, **options)
+
+        batch = Batch(items, send, screen, as_json=args.json, resumes=not args.no_resume)
+        try:
+            return batch.run()
+        except KeyboardInterrupt:
+            # At once: an orderly end would wait for threads that wait for the network.
+            os._exit(exits.INTERRUPTED)
 
 
-def _upload_one(args: argparse.Namespace, target: profile.Profile, path: Path) -> int:
-    from entrepot.client.plain import send_file  # loads the HTTP library, which --help does not need
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags as keyword arguments of the client. Raises Failure for values that make no sense."""
+    from entrepot.client.types import StorageACL, StorageSettings
+    from entrepot.domain.mediatypes import is_valid_type
 
+    if args.content_type is not None and not is_valid_type(args.content_type):
+        raise exits.Failure(exits.USAGE, f"{args.content_type!r} is no media type.", "It is like image/png.")
     try:
-        reply = send_file(target, path, None if args.quiet else _Progress(path))
-    except OSError as error:
-        exits.complain(f"{path}: {error.strerror or error}")
-        return exits.NOT_FOUND if isinstance(error, FileNotFoundError) else exits.FAILURE
-    except EntrepotError as error:
-        exits.complain(f"{path}: {error.message}", _with_request(error))
-        return _code(error)
-    url = reply.pop("access_url")
-    reply.pop("uploaded", None)
-    print(json.dumps({"url": url, "file": str(path), **reply}) if args.json else url, flush=True)
-    return exits.OK
+        lifecycle = StorageSettings(args.expires, StorageACL("forbid") if args.private else None)
+    except ValueError as error:
+        raise exits.Failure(exits.USAGE, f"--expires: {error}.") from None
+    options = {
+        "lifecycle": lifecycle if args.expires is not None or args.private else None,
+        "skip_existing": not args.no_skip_existing,
+        "resume": not args.no_resume,
+    }
+    sizes = {"part_size": args.part_size, "concurrency": args.concurrency}
+    return options | {name: value for name, value in sizes.items() if value is not None}
 
 
-def _with_request(error: EntrepotError) -> str:
-    request = getattr(error, "request_id", "")
-    return f"{error.fix} (request {request})" if request else error.fix
+def _show(args: argparse.Namespace, found: Plan) -> None:
+    """What would be uploaded: a table, or one JSON object."""
+    if args.json:
+        files = [{"file": item.path, "name": item.name, "size": item.size} for item in found.items]
+        print(json.dumps({"files": files, "count": len(files), "bytes": found.size}))
+        return
+    for item in found.items:
+        known = "?" if item.size is None else formats.size(item.size)
+        print(f"{known:>10}  {exits.one_line(item.path)}")
+    count = len(found.items)
+    known = "of unknown size" if found.size is None else formats.size(found.size)
+    print(f"{count} file{'' if count == 1 else 's'}, {known}; nothing was sent")
 
 
-def _code(error: EntrepotError) -> int:
-    if isinstance(error, IntegrityError):
-        return exits.INTEGRITY
-    return exits.BY_STATUS.get(error.status, exits.FAILURE) if isinstance(error, ServerError) else exits.FAILURE
-
-
-class _Progress:
-    """A line every few seconds on long uploads; short ones are silent."""
-
-    def __init__(self, path: Path) -> None:
-        self._name = path.name
-        self._last = time.monotonic()
-
-    def __call__(self, sent: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last < _PROGRESS_SECONDS:
-            return
-        self._last = now
-        share = f"{sent / 1e6:.0f} of {total / 1e6:.0f} MB, {100 * sent // max(total, 1)} %"
-        print(exits.printable(f"{self._name}: {share}"), file=sys.stderr, flush=True)
+def _code(successes: int, failures: list[exits.Failure]) -> int:
+    """The one code of all failures; 7 when something succeeded beside them."""
+    codes = {failure.code for failure in failures}
+    if not codes:
+        return exits.OK
+    if successes:
+        return exits.PARTIAL
+    return codes.pop() if len(codes) == 1 else exits.FAILURE

@@ -6,19 +6,17 @@ current profile of ~/.config/entrepot/config.toml (or ENTREPOT_CONFIG).
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from entrepot import atomic
+from entrepot.client import saved
 from entrepot.client.errors import ConfigurationError
 from entrepot.domain.keys import Secret
 
-DEFAULT = "default"
+_ARGUMENT = "an argument"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +29,16 @@ class Profile:
     @property
     def key_id(self) -> str:
         """The public part of the key."""
-        return self.key.reveal().partition(":")[0]
+        return saved.id_of(self.key.reveal())
 
 
-def config_path(environ: Mapping[str, str] = os.environ) -> Path:
-    if environ.get("ENTREPOT_CONFIG"):
-        return Path(environ["ENTREPOT_CONFIG"])
-    base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "entrepot" / "config.toml"
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A server to upload to, and what told its URL and its key: `an argument`, a variable, or `profile NAME`."""
+
+    target: Profile
+    url_from: str
+    key_from: str
 
 
 def targets(
@@ -52,26 +52,50 @@ def targets(
     Arguments win over variables, and those over the file. The file's keys go only to their own servers: another URL
     needs a key of its own.
     """
-    saved = _Lazy(environ)
-    urls = _urls(url) or ((saved.named(profile).url,) if profile else _urls(environ.get("ENTREPOT_URL")))
-    if not urls:
-        name = environ.get("ENTREPOT_PROFILE")
-        chosen = saved.named(name) if name else saved.current()
-        if chosen is None:
-            raise ConfigurationError(
-                "No server is configured.",
-                "Run entrepot login, set ENTREPOT_URL and ENTREPOT_KEY, or start one on this machine: entrepot serve",
-            )
-        urls = (chosen.url,)
-    own = key or ("" if profile else _key_of(environ))
-    if own:
-        return tuple(Profile(each, Secret(own.strip())) for each in urls)
-    return tuple(saved.at(each) for each in urls)
+    return tuple(each.target for each in found(key, url, profile, environ))
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Profile:
     """The first server to use. Raises ConfigurationError."""
     return targets(environ=environ)[0]
+
+
+def found(
+    key: str | None = None,
+    url: str | Sequence[str] | None = None,
+    profile: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[Found, ...]:
+    """As `targets`, with where each was found."""
+    file = _Lazy(environ)
+    urls, url_from, chosen = _places(url, profile, file, environ)
+    own, key_from = (key, _ARGUMENT) if key else ("", "") if profile else _key_of(environ)
+    if own:
+        return tuple(Found(Profile(each, Secret(own.strip())), url_from, key_from) for each in urls)
+    if chosen:
+        return (Found(file.named(chosen), url_from, url_from),)
+    return tuple(Found(file.named(name), url_from, _of(name)) for name in map(file.name_at, urls))
+
+
+def _places(
+    url: str | Sequence[str] | None, profile: str | None, file: _Lazy, environ: Mapping[str, str]
+) -> tuple[tuple[str, ...], str, str]:
+    """The URLs, what told them, and the profile that they are of, if so."""
+    if urls := _urls(url):
+        return urls, _ARGUMENT, ""
+    if not profile and (urls := _urls(environ.get("ENTREPOT_URL"))):
+        return urls, "ENTREPOT_URL", ""
+    name = profile or environ.get("ENTREPOT_PROFILE") or file.current()
+    if not name:
+        raise ConfigurationError(
+            "No server is configured.",
+            "Run entrepot login, set ENTREPOT_URL and ENTREPOT_KEY, or start one on this machine: entrepot serve",
+        )
+    return (file.named(name).url,), _of(name), name
+
+
+def _of(name: str) -> str:
+    return f"profile {name}"
 
 
 def _urls(given: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -82,87 +106,56 @@ def _urls(given: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def _checked(url: str) -> str:
     if not url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"{url!r} is no URL of a server.", "It must be like https://media.example.com")
+        # It is not quoted: it may be a key, by mistake.
+        raise ConfigurationError("The server's URL is none.", "It must be like https://media.example.com")
     return url.rstrip("/")
 
 
-def _key_of(environ: Mapping[str, str]) -> str:
+def _key_of(environ: Mapping[str, str]) -> tuple[str, str]:
+    """A key of the environment, and the variable that has it."""
+    for name in ("ENTREPOT_KEY", "FAL_KEY"):
+        if environ.get(name):
+            return environ[name], name
     pair = [environ.get("FAL_KEY_ID"), environ.get("FAL_KEY_SECRET")]
-    return environ.get("ENTREPOT_KEY") or environ.get("FAL_KEY") or (":".join(map(str, pair)) if all(pair) else "")
-
-
-def save(url: str, key: Secret, environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
-    """Add a profile, make it the current one, and return the file (mode 0600) and the profile's name.
-
-    Other servers' profiles stay: the first is called `default`, others by their host and port.
-    """
-    path = config_path(environ)
-    content = _read(path)
-    profiles = content.profiles
-    name = next((n for n, p in profiles.items() if p.get("url") == url), None)
-    name = name or (DEFAULT if not profiles else url.partition("://")[2])
-    profiles[name] = {"url": url, "key": key.reveal()}
-    lines = [f"current = {json.dumps(name)}"]
-    for each, values in profiles.items():
-        lines += ["", f"[profiles.{json.dumps(each)}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items())]
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    atomic.write_file(path, ("\n".join(lines) + "\n").encode(), 0o600)
-    return path, name
+    return (":".join(map(str, pair)), "FAL_KEY_ID and FAL_KEY_SECRET") if all(pair) else ("", "")
 
 
 class _Lazy:
     """The profile file, read when it is first needed."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._path = config_path(environ)
-        self._content: _Content | None = None
+        self._path = saved.config_path(environ)
+        self._content: saved.Content | None = None
 
     def named(self, name: str) -> Profile:
-        """Raises ConfigurationError when there is none of that name."""
+        """Raises NoProfile, ConfigurationError."""
         values = self._all().profiles.get(name)
         if values is None:
-            known = ", ".join(self._all().profiles) or "none"
-            raise ConfigurationError(f"There is no profile {name!r}; saved are: {known}.", "Save it: entrepot login")
+            raise saved.missing(name, self._all())
         return self._profile(values)
 
-    def current(self) -> Profile | None:
-        values = self._all().profiles.get(self._all().current)
-        return self._profile(values) if values else None
+    def current(self) -> str:
+        """The name of the current profile; empty when there is none."""
+        return self._all().current if self._all().current in self._all().profiles else ""
 
-    def at(self, url: str) -> Profile:
-        """The profile of a server. Raises ConfigurationError."""
-        for values in self._all().profiles.values():
-            if values.get("url") == url:
-                return self._profile(values)
-        raise ConfigurationError(f"There is no key for {url}.", "Set ENTREPOT_KEY to a key of that server.")
+    def name_at(self, url: str) -> str:
+        """The profile of a server: the current one when it is of it, else the first. Raises ConfigurationError."""
+        names = [name for name, values in self._all().profiles.items() if str(values.get("url")).rstrip("/") == url]
+        if not names:
+            raise ConfigurationError(f"There is no key for {url}.", "Set ENTREPOT_KEY to a key of that server.")
+        return self._all().current if self._all().current in names else names[0]
 
-    def _profile(self, values: Mapping[str, str]) -> Profile:
+    def _profile(self, values: Mapping[str, Any]) -> Profile:
         if self._path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             fix = f"Run: chmod 600 {self._path}"
             raise ConfigurationError(f"{self._path} holds a key and can be read by others.", fix)
-        try:
-            return Profile(values["url"], Secret(values["key"]))
-        except KeyError as error:
-            fix = "Correct or remove the file."
-            raise ConfigurationError(f"{self._path}: the profile has no {error}.", fix) from None
+        url, key = values.get("url"), values.get("key")
+        if not isinstance(url, str) or not isinstance(key, str):
+            lacks = "url" if not isinstance(url, str) else "key"
+            raise ConfigurationError(f"{self._path}: the profile has no {lacks!r}.", "Save it again: entrepot login")
+        return Profile(_checked(url), Secret(key))
 
-    def _all(self) -> _Content:
+    def _all(self) -> saved.Content:
         if self._content is None:
-            self._content = _read(self._path)
+            self._content = saved.read(self._path)
         return self._content
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    current: str
-    profiles: dict[str, dict[str, str]]
-
-
-def _read(path: Path) -> _Content:
-    try:
-        values = tomllib.loads(path.read_text())
-        return _Content(values.get("current", DEFAULT), values.get("profiles", {}))
-    except FileNotFoundError:
-        return _Content(DEFAULT, {})
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}", "Correct or remove the file.") from None

@@ -1,0 +1,67 @@
+"""Standard error: lines for people, and, on a terminal, one more at the end that is drawn again and again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from entrepot.cli import exits
+
+_REDRAW_SECONDS = 0.1
+_LINE_SECONDS = 5.0
+
+
+class Screen:
+    """Used by one thread. `pause` is how long it may sleep between two calls of `tick`."""
+
+    def __init__(self, *, quiet: bool, environ: Mapping[str, str] = os.environ) -> None:
+        self._quiet = quiet
+        self._shows = not quiet and not environ.get("ENTREPOT_NO_PROGRESS")
+        self._live = self._shows and sys.stderr.isatty() and environ.get("TERM") != "dumb"
+        self.pause = _REDRAW_SECONDS if self._live else _LINE_SECONDS
+        self._last = time.monotonic()
+        self._drawn = 0
+
+    def tick(self, line: Callable[[int | None], str]) -> None:
+        """Show the line when it is time to; `line` gets the width that it may have."""
+        now = time.monotonic()
+        if not self._shows or now - self._last < self.pause:
+            return
+        self._last = now
+        if self._live:
+            text = line(_width() - 1)  # in the last column some terminals begin a new line
+            print("\r" + text.ljust(self._drawn), end="", file=sys.stderr, flush=True)
+            self._drawn = len(text)
+        else:
+            print(line(None), file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the drawn line away, before anything else is printed."""
+        if self._drawn:
+            print("\r" + " " * self._drawn + "\r", end="", file=sys.stderr, flush=True)
+            self._drawn = 0
+
+    def say(self, text: str) -> None:
+        """A line that may interest a person; nothing with --quiet."""
+        if not self._quiet:
+            self.clear()
+            print(exits.one_line(text), file=sys.stderr, flush=True)
+
+    def complain(self, failure: exits.Failure) -> None:
+        """Say what failed; always."""
+        self.clear()
+        exits.complain(failure.message, failure.fix, failure.detail)
+
+    def answer(self, text: str) -> None:
+        """What was asked for, to standard output."""
+        self.clear()
+        print(text, flush=True)
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80

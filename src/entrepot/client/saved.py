@@ -1,0 +1,142 @@
+"""The profile file of the user: servers with their keys, and which of them is current.
+
+~/.config/entrepot/config.toml, or ENTREPOT_CONFIG; mode 0600. What others wrote into it is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entrepot import atomic
+from entrepot.client import toml
+from entrepot.client.errors import ConfigurationError
+from entrepot.domain.keys import Secret
+
+DEFAULT = "default"
+
+
+class NoProfile(ConfigurationError):
+    """No profile of that name is saved."""
+
+    code = "no_profile"
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    if environ.get("ENTREPOT_CONFIG"):
+        return Path(environ["ENTREPOT_CONFIG"])
+    base = environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "entrepot" / "config.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The file; `profiles` is a part of `values`."""
+
+    current: str
+    profiles: dict[str, dict[str, Any]]
+    values: dict[str, Any]
+
+
+def read(path: Path) -> Content:
+    """Empty when there is no file. Raises ConfigurationError, which never quotes what is in it."""
+    fix = "Correct or remove the file."
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        values = {}
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.", fix) from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is no TOML: {error}.", fix) from None
+    profiles = values.setdefault("profiles", {})
+    if not isinstance(profiles, dict) or not all(isinstance(each, dict) for each in profiles.values()):
+        raise ConfigurationError(f"{path}: each profile must be a table such as [profiles.{DEFAULT}].", fix)
+    return Content(str(values.get("current", DEFAULT)), profiles, values)
+
+
+def save(
+    url: str, key: Secret, environ: Mapping[str, str] = os.environ, *, name: str | None = None
+) -> tuple[Path, str]:
+    """Add a profile, make it the current one, and return the file (mode 0600) and the profile's name.
+
+    Other profiles stay. Without a `name` it is the one of this server, else `default` when it is the first, else the
+    server's host and port. Raises ConfigurationError, OSError.
+    """
+    path = config_path(environ)
+    content = read(path)
+    profiles = content.profiles
+    name = name or next((n for n, p in profiles.items() if p.get("url") == url), None)
+    name = name or _new_name(url, profiles)
+    profiles[name] = {**profiles.get(name, {}), "url": url, "key": key.reveal()}
+    _write(path, content, name)
+    return path, name
+
+
+def _new_name(url: str, taken: Mapping[str, Any]) -> str:
+    place = url.partition("://")[2]
+    return DEFAULT if not taken else url if place in taken else place
+
+
+def remove(name: str | None = None, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Forget a profile, by default the current one; its name and URL. Afterwards none is current if it was.
+
+    Raises NoProfile, ConfigurationError, OSError.
+    """
+    content = read(config_path(environ))
+    name = name or environ.get("ENTREPOT_PROFILE") or content.current
+    if name not in content.profiles:
+        raise missing(name, content)
+    url = str(content.profiles.pop(name).get("url", ""))
+    _write(config_path(environ), content, "" if name == content.current else content.current)
+    return name, url
+
+
+def select(name: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Make a profile the current one. Raises NoProfile, ConfigurationError, OSError."""
+    content = read(config_path(environ))
+    if name not in content.profiles:
+        raise missing(name, content)
+    _write(config_path(environ), content, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A saved profile, without its secret."""
+
+    name: str
+    url: str
+    key_id: str
+    current: bool
+
+
+def entries(environ: Mapping[str, str] = os.environ) -> list[Entry]:
+    """All saved profiles. Raises ConfigurationError."""
+    content = read(config_path(environ))
+    current = environ.get("ENTREPOT_PROFILE") or content.current
+    return [
+        Entry(name, str(values.get("url", "")), id_of(str(values.get("key", ""))), name == current)
+        for name, values in content.profiles.items()
+    ]
+
+
+def _write(path: Path, content: Content, current: str) -> None:
+    """Replace the file in one step, with all that it had."""
+    place = Path(os.path.realpath(path))  # a link to somewhere else stays one
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    atomic.write_file(place, toml.dumps({**content.values, "current": current}).encode(), 0o600)
+
+
+def missing(name: str, content: Content) -> NoProfile:
+    known = ", ".join(content.profiles) or "none"
+    return NoProfile(f"There is no profile {name!r}; saved are: {known}.", "Save it: entrepot login")
+
+
+def id_of(key: str) -> str:
+    """The part before the colon; nothing of a key that has none, for all of it may be secret."""
+    known, colon, _ = key.partition(":")
+    return known if colon else ""
