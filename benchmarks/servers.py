@@ -116,7 +116,7 @@ def ours(folder: Path) -> Iterator[Ours]:
         process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     with _ended(process):
         _wait(process, port, folder / "server.log")
-        yield Ours(port, profile.load(environ).key.reveal())
+        yield Ours(port, profile.targets(environ=environ)[0].key.reveal())
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ class Objects:
         return data
 
     async def read(self, obj: Object, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """Yield bytes `start` to `end` (not included) of an opened object, each verified. Pieces are at most 512 KiB.
+        """Yield bytes `start` to `end` (not included) of an opened object, each verified. Pieces are at most 576 KiB.
 
         An async generator: close it to free its handle. Raises Problem: INTEGRITY_FAILED when the bytes are not what
         was stored, GONE or NOT_FOUND when they were removed meanwhile; after the first piece the caller has to cut the

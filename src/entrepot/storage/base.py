@@ -6,7 +6,7 @@ unique per attempt; what is written under it is immutable. Nothing here knows ob
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +56,15 @@ class StoredKey:
     facts: Mapping[str, str]
 
 
+def cuts(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Offset and size of the pieces of a range: `CHUNK_SIZE` each, the last one up to a block longer or any shorter,
+    because a piece of its own for a rest of one block costs as much as a large one."""
+    while start < end:
+        size = CHUNK_SIZE if end - start > CHUNK_SIZE + BLOCK_SIZE else end - start
+        yield start, size
+        start += size
+
+
 class Storage(Protocol):
     """Each method states what holds when it returns and when it raises."""
 
@@ -92,7 +101,7 @@ class Storage(Protocol):
         ...
 
     def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """Yield bytes `start` to `end` (not included) of one segment in pieces of `CHUNK_SIZE`, the last may be short.
+        """Yield bytes `start` to `end` (not included) of one segment in the pieces of `cuts`.
 
         An async generator: close it to free its handle. Raises BlobMissing when the key is not there or is shorter
         than `end`, StorageFailed on I/O errors. It verifies nothing: that is the reader's work.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from entrepot.domain.objects import Segment
 from entrepot.storage.attempt import Attempt, SegmentFile
-from entrepot.storage.base import CHUNK_SIZE, SEGMENT_SIZE, BlobMissing, Hash, Stored, StoredKey
+from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Hash, Stored, StoredKey, cuts
 from entrepot.storage.reading import read_now, read_waiting
 from entrepot.storage.threads import Threads, ended, finished, translated
 from entrepot.storage.tree import Tree
@@ -92,8 +92,7 @@ class LocalStorage:
             with translated():
                 if os.fstat(fd).st_size < end:
                     raise BlobMissing(f"{key} is shorter than {end} bytes")
-            for offset in range(start, end, CHUNK_SIZE):
-                size = min(CHUNK_SIZE, end - offset)
+            for offset, size in cuts(start, end):
                 with translated():
                     data = read_now(fd, size, offset)
                 if data is None:

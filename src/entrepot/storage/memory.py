@@ -8,7 +8,7 @@ from hashlib import sha256
 from itertools import count
 
 from entrepot.domain.objects import Segment
-from entrepot.storage.base import CHUNK_SIZE, SEGMENT_SIZE, BlobMissing, Hash, Stored, StoredKey
+from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Hash, Stored, StoredKey, cuts
 from entrepot.storage.blocks import checksums
 
 
@@ -62,12 +62,12 @@ class MemoryStorage:
         """Nothing is held for a handle."""
 
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """Yield a range in pieces of `CHUNK_SIZE`; see `Storage.read`."""
+        """Yield a range; see `Storage.read`."""
         kept = self._kept.get(key)
         if kept is None or len(kept.data) < end:
             raise BlobMissing(key)
-        for offset in range(start, end, CHUNK_SIZE):
-            yield kept.data[offset : min(offset + CHUNK_SIZE, end)]
+        for offset, size in cuts(start, end):
+            yield kept.data[offset : offset + size]
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Forget keys."""

@@ -12,7 +12,7 @@ _probe = [bytearray(1)]  # what lands in it is of no interest, so threads may sh
 
 
 def read_now(fd: int, size: int, offset: int) -> bytes | None:
-    """`size` bytes (at most `CHUNK_SIZE`) at `offset`, or None unless the page cache seems to have them all.
+    """`size` bytes (one of the `cuts` of a range) at `offset`, or None unless the page cache seems to have them all.
 
     None also where the file ends before, and on systems and file systems that cannot tell. One byte of each 64 KiB is
     asked for, then all are read at once: to read everything with the flag needs a buffer of our own and a copy, which
