@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -57,16 +57,16 @@ def upload(ctx: Context, way: Way, material: FileMaterial | StreamMaterial, wish
     try:
         session = yield from _session(ctx, way, material, wish, meter, claim)
         try:
-            found = yield from _send_all(ctx, way, session, material, wish, meter)
+            found = yield from send_all(ctx, way, session, material, wish, meter)
         except (ServerError, IntegrityError) as error:
             if not session.resumed or (isinstance(error, ServerError) and error.status_code not in _FORGOTTEN):
                 raise
             # It ended between being found and being finished, or was published as something else.
             meter.restart()
             session = yield from _begin(ctx, way, material, wish, meter, claim)
-            found = yield from _send_all(ctx, way, session, material, wish, meter)
+            found = yield from send_all(ctx, way, session, material, wish, meter)
         except SourceChanged:
-            yield from _abandon(ctx, way, session)
+            yield from abandon(ctx, way, session)
             if claim:
                 yield Call(claim.drop)
             raise
@@ -99,7 +99,7 @@ def _session(
         return (yield from _begin(ctx, way, material, wish, meter, claim))
     session = Session(str(state.get("url")), str(state.get("base")), way.repository == "fal", resumed=True)
     if state.get("of") != _binding(material, wish):
-        yield from _abandon(ctx, way, session)
+        yield from abandon(ctx, way, session)
     elif (yield from _look(ctx, way, session, meter)):
         return session
     return (yield from _begin(ctx, way, material, wish, meter, claim))
@@ -113,20 +113,31 @@ def _begin(
     meter: Meter,
     claim: Claim | None,
 ) -> Flow[Session]:
-    unique = ctx.new_id()
-    if way.repository == "fal":
-        request = partial(initiation, unique, way.target, wish, wire.INITIATE_MULTIPART)
-        answer = yield from ask(ctx, request, way.policy)
-        session = Session(text(answer.body, "file_url"), text(answer.body, "upload_url"), signed=True)
-    else:
-        answer = yield from ask_cdn(ctx, way.target, partial(_creation, unique, wish), way.policy)
-        url = text(answer.body, "access_url")
-        session = Session(url, f"{url}/multipart/{text(answer.body, 'uploadId')}", signed=False)
-    meter.lasts(moment(answer.body.get("expires_at")))
+    session = yield from begin(ctx, way, wish, meter)
     if claim:
         state = {"url": session.url, "base": session.base, "of": _binding(material, wish)}
         yield Call(partial(claim.save, state))
     return session
+
+
+def begin(ctx: Context, way: Way, wish: Wish, meter: Meter, extra: Mapping[str, str] | None = None) -> Flow[Session]:
+    """A new upload: its URL is known from here on. `extra` are headers of this one request, in lower case."""
+    unique = ctx.new_id()
+    if way.repository == "fal":
+        request = partial(initiation, unique, way.target, wish, wire.INITIATE_MULTIPART)
+        answer = yield from ask(ctx, lambda: _with(request(), extra or {}), way.policy)
+        session = Session(text(answer.body, "file_url"), text(answer.body, "upload_url"), signed=True)
+    else:
+        creation = partial(_creation, unique, wish)
+        answer = yield from ask_cdn(ctx, way.target, lambda token: _with(creation(token), extra or {}), way.policy)
+        url = text(answer.body, "access_url")
+        session = Session(url, f"{url}/multipart/{text(answer.body, 'uploadId')}", signed=False)
+    meter.lasts(moment(answer.body.get("expires_at")))
+    return session
+
+
+def _with(request: Request, extra: Mapping[str, str]) -> Request:
+    return replace(request, headers={**extra, **request.headers})
 
 
 def _creation(unique: str, wish: Wish, token: Token) -> Request:
@@ -159,7 +170,7 @@ def _look(ctx: Context, way: Way, session: Session, meter: Meter) -> Flow[bool]:
     return session.published or answer.body.get("state") == "open"
 
 
-def _send_all(
+def send_all(
     ctx: Context,
     way: Way,
     session: Session,
@@ -167,6 +178,7 @@ def _send_all(
     wish: Wish,
     meter: Meter,
 ) -> Flow[FileUrl]:
+    """Send every part that the server has not, and publish them."""
     in_file = isinstance(material, FileMaterial)
     limit = wish.concurrency if in_file else min(wish.concurrency, STREAM_CONCURRENCY)
     cited: list[dict[str, Any]] = []
@@ -233,7 +245,7 @@ def _digest_of(body: Mapping[str, object]) -> bytes | None:
         return None
 
 
-def _abandon(ctx: Context, way: Way, session: Session) -> Flow[None]:
+def abandon(ctx: Context, way: Way, session: Session) -> Flow[None]:
     """Free what the server holds. Should that fail, the server does it when the upload's time is over."""
     try:
         yield from _ask(ctx, way, session, "DELETE", "", hasty=True)

@@ -1,0 +1,114 @@
+"""A URL now, its bytes later: an upload in parts is begun, and finished when somebody has the bytes.
+
+And uploads by one way that the caller chose, for who keeps a chain of ways of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from entrepot.client import multipart
+from entrepot.client.asking import Context
+from entrepot.client.clients import SyncClient
+from entrepot.client.commands import Call, Flow
+from entrepot.client.errors import AllFailed, Attempt, EntrepotError
+from entrepot.client.flows import upload
+from entrepot.client.material import FileMaterial
+from entrepot.client.meter import Meter
+from entrepot.client.multipart import Session
+from entrepot.client.retry import is_elsewhere
+from entrepot.client.sources import Source, Stream
+from entrepot.client.types import FileUrl
+from entrepot.client.wish import Way, Wish
+
+# At a way that is not the last.
+HASTY_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """An upload that was begun: the way it goes, what is to become of it, and where."""
+
+    way: Way
+    wish: Wish
+    session: Session
+
+    @property
+    def url(self) -> str:
+        """Where the file will be; until it is there, readers get 404."""
+        return self.session.url
+
+
+def reserve(ctx: Context, chain: list[Way], wish: Wish, extra: Mapping[str, str]) -> Flow[Reserved]:
+    """Begin an upload at the first server that takes it. Raises EntrepotError, AllFailed."""
+    failed: list[Attempt] = []
+    for way in chain:
+        try:
+            session = yield from multipart.begin(ctx, way, wish, Meter(None, None), extra)
+            return Reserved(way, wish, session)
+        except EntrepotError as error:
+            failed.append(Attempt(way.target.url, way.repository, error))
+            if not is_elsewhere(error):
+                raise
+    raise failed[0].error if len(failed) == 1 else AllFailed(failed)
+
+
+def fill(ctx: Context, reserved: Reserved, opened: Callable[[], Source | Stream]) -> Flow[FileUrl]:
+    """Send the bytes and publish them. There is no other way any more: the URL is out. What fails may be tried
+    again until the server forgets the upload. Raises EntrepotError."""
+    source: Source | Stream = yield Call(opened)
+    if isinstance(source, Stream):
+        raise TypeError("what is reserved is filled with bytes or with a file")
+    try:
+        material = FileMaterial(source, reserved.wish.part_size)
+        meter = Meter(reserved.wish.progress, material.size)
+        return (yield from multipart.send_all(ctx, reserved.way, reserved.session, material, reserved.wish, meter))
+    finally:
+        source.close()
+
+
+class OutputClient(SyncClient):
+    """A client for who chooses the way of each upload itself. `is_last` False: give up soon, there is another way."""
+
+    def store(
+        self, opened: Callable[[], Source | Stream], wish: Wish, repository: str, *, is_last: bool = True
+    ) -> FileUrl:
+        """Upload by one repository (`fal_v3` or `fal`). Raises EntrepotError."""
+        return self._driver.run(upload(self._context, self._ways(repository, is_last), opened, wish))
+
+    def reserve(self, wish: Wish, repository: str = "fal_v3", extra: Mapping[str, str] | None = None) -> Reservation:
+        """A URL whose bytes come later. `extra` are headers of the request that begins it. Raises EntrepotError."""
+        headers = {name.lower(): value for name, value in (extra or {}).items()}
+        reserved = self._driver.run(reserve(self._context, self._ways(repository, True), wish, headers))
+        return Reservation(self, reserved)
+
+    def _ways(self, repository: str, is_last: bool) -> list[Way]:
+        full = self._context.policy
+        short = replace(full, attempts=min(full.attempts, HASTY_ATTEMPTS))
+        targets = self._targets()
+        last = len(targets) - 1 if is_last else -1
+        return [Way(target, repository, full if n == last else short) for n, target in enumerate(targets)]
+
+
+class Reservation:
+    """A URL that is out, and its end: `complete` or `abort`, in any thread."""
+
+    def __init__(self, client: OutputClient, reserved: Reserved) -> None:
+        self._client = client
+        self._reserved = reserved
+        self._lock = threading.Lock()
+        self.url = reserved.url
+
+    def complete(self, opened: Callable[[], Source | Stream]) -> FileUrl:
+        """Publish the bytes. Raises EntrepotError; then it may be called again."""
+        with self._lock:
+            return self._client._driver.run(fill(self._client._context, self._reserved, opened))
+
+    def abort(self) -> None:
+        """Give the URL up; what the server holds is freed. Quiet when the server does not hear it: it forgets by
+        itself."""
+        with self._lock:
+            flow = multipart.abandon(self._client._context, self._reserved.way, self._reserved.session)
+            self._client._driver.run(flow)
