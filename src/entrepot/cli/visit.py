@@ -12,7 +12,7 @@ from entrepot.client.asking import Context, ask, fresh_token
 from entrepot.client.commands import Request
 from entrepot.client.errors import ServerError
 from entrepot.client.profile import Profile
-from entrepot.client.retry import HASTY
+from entrepot.client.retry import Policy
 from entrepot.client.sync import SyncDriver
 
 _STALL_SECONDS = 20.0
@@ -20,7 +20,7 @@ _STALL_SECONDS = 20.0
 
 def check(target: Profile) -> Mapping[str, object] | None:
     """The account of the key, None when the server does not tell. Raises EntrepotError: refused, or out of reach."""
-    context = Context(time.time, random.random, lambda: secrets.token_hex(16), HASTY)
+    context = Context(time.time, random.random, lambda: secrets.token_hex(16), Policy(attempts=3))
     driver = SyncDriver(_STALL_SECONDS)
     headers = {"authorization": f"Key {target.key.reveal()}"}
     try:
