@@ -1,0 +1,104 @@
+"""Where servers and keys are found, and the file that keeps them."""
+
+from __future__ import annotations
+
+import datetime
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from entrepot.client import profile, saved, toml
+from entrepot.client.errors import ConfigurationError
+from entrepot.domain.keys import Secret
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"ENTREPOT_CONFIG": str(tmp_path / "of" / "config.toml")}
+
+
+def path(environ: dict[str, str]) -> Path:
+    return Path(environ["ENTREPOT_CONFIG"])
+
+
+def test_what_others_wrote_into_the_file_is_kept(environ):
+    path(environ).parent.mkdir()
+    values = {
+        "theme": 'dark "\U0001f600" \x7f\n',
+        "numbers": [1, 2.5, True],
+        "profiles": {"a b.ü": {"url": "http://x", "key": "i:s", "note": "mine", "since": datetime.date(2026, 1, 2)}},
+        "other": {"deep": {"empty": {}}, "list": [{"a": 1}]},
+    }
+    path(environ).write_text(toml.dumps(values))
+    assert tomllib.loads(path(environ).read_text()) == values
+    saved.save("http://x", Secret("i:new"), environ)
+    values["current"] = "a b.ü"
+    values["profiles"]["a b.ü"]["key"] = "i:new"  # type: ignore[index]
+    assert tomllib.loads(path(environ).read_text()) == values
+
+
+def test_the_file_is_for_its_user_alone_and_a_link_stays_one(environ, tmp_path):
+    path(environ).parent.mkdir()
+    path(environ).symlink_to(tmp_path / "real.toml")
+    saved.save("http://x", Secret("i:s"), environ)
+    assert path(environ).is_symlink()
+    assert stat.S_IMODE((tmp_path / "real.toml").stat().st_mode) == 0o600
+
+
+def test_names_are_found_for_servers_and_none_is_replaced_by_another(environ):
+    names = [
+        saved.save(url, Secret("i:s"), environ)[1] for url in ("http://a", "http://b:1", "https://b:1", "http://a")
+    ]
+    assert names == ["default", "b:1", "https://b:1", "default"]
+
+
+def test_when_the_current_profile_is_removed_no_other_takes_its_place(environ):
+    for name in ("default", "work"):
+        saved.save(f"http://{name}", Secret("i:s"), environ, name=name)
+    assert saved.remove(environ=environ) == ("work", "http://work")
+    assert [entry.current for entry in saved.entries(environ)] == [False]
+    with pytest.raises(ConfigurationError, match="No server is configured"):
+        profile.targets(environ=environ)
+    with pytest.raises(saved.NoProfile):
+        saved.remove("work", environ)
+
+
+def test_a_named_profile_uses_its_own_key_though_another_has_the_same_server(environ):
+    for name in ("one", "two"):
+        saved.save("http://x", Secret(f"{name}:s"), environ, name=name)
+    assert profile.targets(profile="one", environ=environ)[0].key_id == "one"
+    assert profile.targets(environ=environ)[0].key_id == "two"
+    assert profile.targets(url="http://x/", environ=environ)[0].key_id == "two"
+
+
+def test_each_place_is_named(environ):
+    saved.save("http://x", Secret("i:s"), environ)
+    (one,) = profile.found(environ={**environ, "FAL_KEY": "f:s"})
+    assert (one.url_from, one.key_from, one.target.key_id) == ("profile default", "FAL_KEY", "f")
+    (one,) = profile.found("k:s", "http://y", environ=environ)
+    assert one.url_from == one.key_from == "an argument"
+
+
+def test_of_a_key_without_an_id_nothing_is_shown():
+    assert profile.Profile("http://x", Secret("allofitissecret")).key_id == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["profiles = 1", "profiles = {a = 1}", "[profiles.default]\nurl = 1\nkey = 'hushhush'", "'hushhush'", "\x00"],
+)
+def test_a_file_that_makes_no_sense_is_refused_without_being_quoted(environ, text):
+    path(environ).parent.mkdir()
+    path(environ).write_text(text)
+    path(environ).chmod(0o600)
+    with pytest.raises(ConfigurationError) as refused:
+        profile.targets(environ=environ)
+    assert "hushhush" not in str(refused.value)
+
+
+def test_a_key_that_is_taken_for_a_url_is_not_repeated(environ):
+    with pytest.raises(ConfigurationError) as refused:
+        profile.targets(environ={**environ, "ENTREPOT_URL": "id:hushhush"})
+    assert "hushhush" not in str(refused.value)
