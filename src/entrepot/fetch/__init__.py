@@ -1,1 +1,19 @@
-"""Guarded fetch: HTTP to addresses that a stranger may have chosen."""
+"""Guarded fetch: reading http and https URLs that a stranger may have chosen.
+
+    with Fetcher(Policy(allow=allowed_networks())).open(url, max_bytes=50 * MIB) as response:
+        response.expect(200)
+        for chunk in response.chunks():
+            ...
+
+Each hop is resolved once; when any of the answers is not public nothing is sent, else the connection goes to one of
+these very addresses, with the name in SNI and Host.
+"""
+
+from entrepot.fetch.call import Call
+from entrepot.fetch.errors import FetchError
+from entrepot.fetch.fetcher import Fetcher
+from entrepot.fetch.policy import Policy, allowed_networks, origins
+from entrepot.fetch.response import Response
+from entrepot.fetch.urls import shown
+
+__all__ = ["Call", "FetchError", "Fetcher", "Policy", "Response", "allowed_networks", "origins", "shown"]

@@ -1,0 +1,67 @@
+"""The head of an HTTP/1.1 reply, read strictly: pure (RFC 9112). What can be read in two ways is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*", re.DOTALL)
+
+
+class Malformed(ValueError):
+    """What came is not a reply; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Names are in lower case; values of one name are joined by a comma, as RFC 9110 section 5.2 has it."""
+
+    status: int
+    headers: dict[str, str]
+    length: int | None
+    chunked: bool
+
+
+def parse(block: bytes, max_headers: int) -> Head:
+    """Read a head, from the status line to the last field, without the empty line. Raises Malformed."""
+    first, *lines = block.replace(b"\r\n", b"\n").split(b"\n")
+    status = _STATUS.fullmatch(first)
+    if not status:
+        raise Malformed("it does not answer in HTTP/1.1")
+    if len(lines) > max_headers:
+        raise Malformed(f"its reply has more than {max_headers} headers")
+    headers = _fields(lines)
+    chunked = _is_chunked(headers)
+    return Head(int(status[1]), headers, None if chunked else _length(headers), chunked)
+
+
+def _fields(lines: list[bytes]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in lines:
+        match = _FIELD.fullmatch(line)
+        if not match or b"\r" in line or b"\0" in line:
+            raise Malformed("its reply has a header that cannot be read")
+        name, value = match[1].decode("ascii").lower(), match[2].decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _is_chunked(headers: dict[str, str]) -> bool:
+    coding = headers.get("transfer-encoding")
+    if coding is None:
+        return False
+    if coding.strip().lower() != "chunked":
+        raise Malformed("its reply has a transfer coding that was not asked for")
+    return True
+
+
+def _length(headers: dict[str, str]) -> int | None:
+    value = headers.get("content-length")
+    if value is None:
+        return None
+    same = {each.strip() for each in value.split(",")}  # the same one twice is one (RFC 9110 section 8.6)
+    number = same.pop()
+    if same or not re.fullmatch(r"[0-9]{1,18}", number):
+        raise Malformed("its reply has a Content-Length that is no number")
+    return int(number)
