@@ -25,8 +25,13 @@ def up(server: Server, tmp_path: Path):
     def run(*args: str, stdin: bytes | int = subprocess.DEVNULL, **environ: str) -> subprocess.CompletedProcess[bytes]:
         own = {"ENTREPOT_URL": server.url, "ENTREPOT_KEY": server.key}
         env = clean_environ(tmp_path, **{**own, **environ})
-        given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
-        return subprocess.run(command("upload", *args), cwd=tmp_path, env=env, capture_output=True, timeout=60, **given)
+        if isinstance(stdin, bytes):
+            return subprocess.run(
+                command("upload", *args), cwd=tmp_path, env=env, capture_output=True, timeout=60, input=stdin
+            )
+        return subprocess.run(
+            command("upload", *args), cwd=tmp_path, env=env, capture_output=True, timeout=60, stdin=stdin
+        )
 
     return run
 

@@ -19,7 +19,7 @@ _LIFETIMES = ("never", "immediate", "1h", "1d", "7d", "30d", "1y")
 _PATHS = ("home", "tls_cert", "tls_key")
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: Any, root: argparse.ArgumentParser) -> None:
     sub = commands.add_parser(
         "completion",
         help="print a script that completes commands in a shell",
@@ -27,13 +27,11 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument("shell", choices=sorted(_SCRIPTS))
-    sub.set_defaults(run=run)
+    sub.set_defaults(run=run, root=root)
 
 
 def run(args: argparse.Namespace) -> int:
-    from entrepot.cli.main import parser
-
-    sys.stdout.write(_SCRIPTS[args.shell](list(_nodes(parser(), "entrepot"))))
+    sys.stdout.write(_SCRIPTS[args.shell](list(_nodes(args.root, "entrepot"))))
     return exits.OK
 
 

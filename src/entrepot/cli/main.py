@@ -49,8 +49,9 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"entrepot {__version__}")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for family in (serve, upload, login, profiles, keys, completion):
+    for family in (serve, upload, login, profiles, keys):
         family.add_to(commands)
+    completion.add_to(commands, root)
     return root
 
 
