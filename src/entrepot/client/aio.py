@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from entrepot.client.commands import Alone, Call, Command, Flow, Join, Send, Sleep, Spawn
+from entrepot.client.crew import END_SECONDS
 from entrepot.client.stop import Stop
 from entrepot.client.sync import SyncDriver
 
@@ -88,6 +89,8 @@ async def _in_thread(work: Callable[[Stop], T]) -> T:
     def run() -> None:
         try:
             result = work(stop)
+        except StopIteration as error:  # no future takes it
+            tell(done.set_exception, RuntimeError(f"The upload's work raised {error!r}."))
         except BaseException as error:
             tell(done.set_exception, error)
         else:
@@ -98,9 +101,30 @@ async def _in_thread(work: Callable[[Stop], T]) -> T:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
         stop.set()
-        await asyncio.wait([done])
-        done.exception()  # looked at: it is no surprise that it stopped
+        done.add_done_callback(_let_go)
+        await _ended([done], END_SECONDS)  # what reads from a pipe hears nobody
         raise
+
+
+def _let_go(done: asyncio.Future[Any]) -> None:
+    """Close what nobody takes any more; an error is no surprise."""
+    if not done.cancelled() and done.exception() is None and hasattr(done.result(), "close"):
+        done.result().close()
+
+
+async def _ended(futures: list[asyncio.Future[Any]], seconds: float | None = None) -> bool:
+    """Wait for them, however often this is cancelled meanwhile; whether it was."""
+    loop, cancelled = asyncio.get_running_loop(), False
+    deadline = None if seconds is None else loop.time() + seconds
+    while left := [each for each in futures if not each.done()]:
+        rest = None if deadline is None else deadline - loop.time()
+        if rest is not None and rest <= 0:
+            break
+        try:
+            await asyncio.wait(left, timeout=rest)
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled
 
 
 class _Crew:
@@ -128,7 +152,11 @@ class _Crew:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        cancelled = await _ended(list(tasks))
+        for task in tasks:
+            _let_go(task)
+        if cancelled:
+            raise asyncio.CancelledError
 
     def _raise(self) -> None:
         for task in self._tasks:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from entrepot import wire
 from entrepot.client.commands import Alone, Call, Flow, Reply, Request, Send, Sleep
-from entrepot.client.errors import EntrepotError, ServerError
+from entrepot.client.errors import ConfigurationError, EntrepotError, ServerError
 from entrepot.client.profile import Profile
-from entrepot.client.replies import answered, moment, text
+from entrepot.client.replies import answered, link, moment, text
 from entrepot.client.retry import Policy
 
 # A token is renewed this many seconds before its end, so that none ends on the way.
 TOKEN_MARGIN = 60.0
+# What may stand in a header: an error of the HTTP library would quote anything else.
+_SENDABLE = re.compile(r"[!-~]+")
 
 Credential = Mapping[str, str]
 
@@ -23,8 +27,8 @@ Credential = Mapping[str, str]
 class Answer:
     """A success: its headers and its JSON."""
 
-    headers: Mapping[str, str]
-    body: Mapping[str, object]
+    headers: Mapping[str, str] = field(repr=False)
+    body: Mapping[str, object] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Token:
 
 @dataclass(slots=True)
 class Context:
-    """What all flows of a client share. Clock and randomness are passed in; tokens are kept by server."""
+    """What all flows of a client share. Clock and randomness are passed in; tokens are kept by server and key."""
 
     clock: Callable[[], float]
     random: Callable[[], float]
@@ -89,35 +93,51 @@ def ask_cdn(
         except ServerError as error:
             if last or error.status_code != 401:
                 raise
-        if ctx.tokens.get(target.url) is token:
-            del ctx.tokens[target.url]
+        if ctx.tokens.get(_place(target)) is token:
+            del ctx.tokens[_place(target)]
     raise AssertionError("the second trial returns or raises")
 
 
 def fresh_token(ctx: Context, target: Profile, policy: Policy | None = None) -> Flow[Token]:
     """The token for a server. Of many that need one at once, one asks."""
-    held = ctx.tokens.get(target.url)
+    held = ctx.tokens.get(_place(target))
     if held is not None and ctx.clock() < held.renew_at:
         return held
-    token: Token = yield Alone(f"token {target.url}", _renew(ctx, target, policy))
+    token: Token = yield Alone(_place(target), _renew(ctx, target, policy))
     return token
 
 
 def _renew(ctx: Context, target: Profile, policy: Policy | None) -> Flow[Token]:
-    held = ctx.tokens.get(target.url)
+    held = ctx.tokens.get(_place(target))
     if held is not None and ctx.clock() < held.renew_at:
         return held  # somebody else was first
-    headers = {"authorization": f"Key {target.key.reveal()}", "content-type": "application/json"}
+    headers = {**key_header(target), "content-type": "application/json"}
     url = f"{target.url}{wire.TOKEN}?storage_type=fal-cdn-v3"
     asked_at = ctx.clock()
     answer = yield from ask(ctx, lambda: Request("POST", url, headers, b"{}"), policy)
+    kind, value = str(answer.body.get("token_type") or "Bearer"), text(answer.body, "token")
+    if not _SENDABLE.fullmatch(kind + value):
+        raise EntrepotError("The server's reply has no usable 'token'.", "Check ENTREPOT_URL.")
     token = Token(
-        {"authorization": f"{answer.body.get('token_type', 'Bearer')} {text(answer.body, 'token')}"},
-        text(answer.body, "base_url").rstrip("/"),
+        {"authorization": f"{kind} {value}"},
+        link(answer.body, "base_url", target.url).rstrip("/"),
         asked_at + _lifetime(answer.body) - TOKEN_MARGIN,
     )
-    ctx.tokens[target.url] = token
+    ctx.tokens[_place(target)] = token
     return token
+
+
+def key_header(target: Profile) -> Credential:
+    """What says who asks, where no token is wanted. Raises ConfigurationError."""
+    key = target.key.reveal()
+    if not _SENDABLE.fullmatch(key):
+        raise ConfigurationError("The key has characters that no key has.", "Check ENTREPOT_KEY, or what else has it.")
+    return {"authorization": f"Key {key}"}
+
+
+def _place(target: Profile) -> str:
+    """What a token is kept under. A program may change its key meanwhile, and then means another account."""
+    return f"{target.url} {hashlib.sha256(target.key.reveal().encode()).hexdigest()}"
 
 
 def _lifetime(body: Mapping[str, object]) -> float:

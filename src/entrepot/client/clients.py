@@ -10,7 +10,7 @@ import random
 import secrets
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from functools import partial
 from typing import IO, Any, Self, Unpack
 
@@ -18,6 +18,7 @@ from entrepot.client import profile, resume
 from entrepot.client.asking import Context
 from entrepot.client.commands import Flow
 from entrepot.client.datauri import image_bytes
+from entrepot.client.errors import SourceError
 from entrepot.client.flows import upload, ways
 from entrepot.client.profile import Profile
 from entrepot.client.sources import Source, Stream, of_data, open_path
@@ -26,7 +27,7 @@ from entrepot.client.types import FileUrl, Options
 from entrepot.client.wish import CONCURRENCY, PART_SIZE, THRESHOLD, Wish
 from entrepot.domain.mediatypes import OCTET_STREAM, is_valid_type, type_for_name
 
-Data = str | bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes] | AsyncIterator[bytes]
+Data = str | bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]
 _REPOSITORIES = ("fal_v3", "fal")
 # Seconds in which no byte moves before a request counts as stalled.
 STALL_SECONDS = 120.0
@@ -71,7 +72,7 @@ class _Client:
     def _flow(
         self, opened: Callable[[], Source | Stream], content_type: str, name: str | None, options: Options
     ) -> Flow[FileUrl]:
-        chain = ways(self._targets(), _repositories(options))
+        chain = ways(self._targets(), _repositories(options), self._context.policy)
         return upload(self._context, chain, opened, _wish(content_type, name, options))
 
 
@@ -96,6 +97,8 @@ class SyncClient(_Client):
 
         Raises EntrepotError; `SourceChanged` when the file changed meanwhile, and then nothing was published.
         """
+        if isinstance(data, AsyncIterable):
+            raise SourceError("An asynchronous iterator needs an event loop.", "Use AsyncClient, or upload_async.")
         return self._driver.run(self._data(data, content_type, file_name, options))
 
     def upload_file(

@@ -25,12 +25,12 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. Headers may hold a credential: it is never shown."""
+    """One HTTP request. Headers and URL may hold a credential: they are never shown."""
 
     method: str
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: Body | bytes = b""
+    body: Body | bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Reply:
     """One HTTP reply, read whole. Header names are lower case."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

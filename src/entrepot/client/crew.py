@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from entrepot.client.commands import Flow
+from entrepot.client.errors import EntrepotError
 from entrepot.client.stop import Stop, Stopped
 
 # How long the threads of an upload that failed are waited for.
@@ -25,7 +26,7 @@ class Crew:
         self._ending = Stop()
         self._busy: set[threading.Thread] = set()
         self._results: list[Any] = []
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def spawn(self, flow: Flow[Any], limit: int) -> None:
         """Begin a flow when fewer than `limit` run. Raises what one of them failed with."""
@@ -36,8 +37,13 @@ class Crew:
                 raise self._failure
             self._results.append(None)
             worker = threading.Thread(target=self._work, args=(flow, len(self._results) - 1), daemon=True)
+            try:
+                worker.start()  # it waits for the lock when it ends
+            except RuntimeError as error:
+                flow.close()
+                message = "This machine gives no further thread to the upload."
+                raise EntrepotError(message, "Try again, or with a smaller concurrency.") from error
             self._busy.add(worker)
-        worker.start()
 
     def join(self) -> list[Any]:
         """The results of all, in order of spawning. Raises what one of them failed with."""
@@ -60,7 +66,7 @@ class Crew:
             self._results[place] = self._run(flow, self._ending)
         except Stopped:
             pass  # it is told to
-        except Exception as error:
+        except BaseException as error:  # a callback may raise anything, and it is for the caller
             self._failure = self._failure or error
         finally:
             with self._changed:

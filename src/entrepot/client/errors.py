@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class EntrepotError(Exception):
@@ -18,6 +19,17 @@ class EntrepotError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.fix}".strip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it passes between processes whatever its constructor takes."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[EntrepotError], args: tuple[object, ...], facts: dict[str, object]) -> EntrepotError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
 
 
 class ConfigurationError(EntrepotError):
@@ -95,7 +107,7 @@ class Attempt:
 
 
 class AllFailed(EntrepotError):
-    """Every server and repository was tried; `attempts` lists them in order."""
+    """Every server and repository was tried, or the last one refused; `attempts` lists them in order."""
 
     code = "all_failed"
 

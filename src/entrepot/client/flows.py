@@ -9,12 +9,12 @@ from entrepot import wire
 from entrepot.client import multipart
 from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn
 from entrepot.client.commands import Call, Flow, Request
-from entrepot.client.errors import AllFailed, Attempt, EntrepotError, IntegrityError, ServerError
+from entrepot.client.errors import AllFailed, Attempt, EntrepotError, IntegrityError, ServerError, SourceError
 from entrepot.client.material import FileMaterial, StreamMaterial, taken
 from entrepot.client.meter import Meter
 from entrepot.client.profile import Profile
-from entrepot.client.replies import text
-from entrepot.client.retry import HASTY, Policy, is_elsewhere
+from entrepot.client.replies import link
+from entrepot.client.retry import Policy, hasty, is_elsewhere
 from entrepot.client.sources import Source, Stream, Window
 from entrepot.client.types import FileUrl
 from entrepot.client.wish import Way, Wish, initiation, uploaded
@@ -23,11 +23,11 @@ from entrepot.client.wish import Way, Wish, initiation, uploaded
 _NOT_HELD = {403, 404, 405}
 
 
-def ways(targets: Sequence[Profile], repositories: Sequence[str]) -> list[Way]:
+def ways(targets: Sequence[Profile], repositories: Sequence[str], policy: Policy) -> list[Way]:
     """Every server with every repository, in order. Only the last way gets all the patience."""
     pairs = [(target, repository) for target in targets for repository in repositories]
     last = len(pairs) - 1
-    return [Way(t, r, Policy() if n == last else HASTY) for n, (t, r) in enumerate(pairs)]
+    return [Way(t, r, policy if n == last else hasty(policy)) for n, (t, r) in enumerate(pairs)]
 
 
 def upload(ctx: Context, chain: Sequence[Way], opened: Callable[[], Source | Stream], wish: Wish) -> Flow[FileUrl]:
@@ -45,8 +45,7 @@ def upload(ctx: Context, chain: Sequence[Way], opened: Callable[[], Source | Str
             material = FileMaterial(source, wish.part_size)
         return (yield from _by_any(ctx, chain, material, wish))
     finally:
-        if not isinstance(source, Stream):
-            source.close()
+        source.close()
 
 
 def _by_any(ctx: Context, chain: Sequence[Way], material: FileMaterial | StreamMaterial, wish: Wish) -> Flow[FileUrl]:
@@ -57,10 +56,13 @@ def _by_any(ctx: Context, chain: Sequence[Way], material: FileMaterial | StreamM
             return (yield from _by(ctx, way, material, wish, meter))
         except EntrepotError as error:
             failed.append(Attempt(way.target.url, way.repository, error))
-            if not is_elsewhere(error) or material.spent:
-                raise
+            if not is_elsewhere(error) or material.spent or way is chain[-1]:
+                # What is wrong with the file is no server's fault.
+                if len(failed) == 1 or isinstance(error, SourceError):
+                    raise
+                raise AllFailed(failed) from error
         meter.restart()
-    raise failed[0].error if len(failed) == 1 else AllFailed(failed)
+    raise AssertionError("the last way returns or raises")
 
 
 def _by(ctx: Context, way: Way, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl]:
@@ -79,6 +81,7 @@ def _single(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter: M
     """One request with all bytes. The digest goes before them, so the server publishes these bytes or none."""
     sha256 = yield from material.hash_all(meter.hashed)
     window = Window(material.source, 0, material.size, meter.sent)
+    yield Call(material.source.check)
     send = _put if way.repository == "fal" else _post
     headers = {**wish.headers(), "repr-digest": wire.repr_digest(sha256)}
     try:
@@ -101,7 +104,7 @@ def _post(
         return Request("POST", token.base_url + wire.UPLOAD, {**headers, **unique, **token.credential}, window)
 
     answer = yield from ask_cdn(ctx, way.target, make, way.policy, check)
-    return text(answer.body, "access_url"), answer
+    return link(answer.body, "access_url"), answer
 
 
 def _put(
@@ -110,10 +113,9 @@ def _put(
     """The REST door (protocol 2.3, 2.4)."""
     begun = yield from ask(ctx, partial(initiation, ctx.new_id(), way.target, wish, wire.INITIATE), way.policy)
     sent = {name: value for name, value in headers.items() if name != wire.FILE_NAME}
-    answer = yield from ask(
-        ctx, partial(Request, "PUT", text(begun.body, "upload_url"), sent, window), way.policy, check
-    )
-    return text(begun.body, "file_url"), answer
+    url = link(begun.body, "upload_url", way.target.url)
+    answer = yield from ask(ctx, partial(Request, "PUT", url, sent, window), way.policy, check)
+    return link(begun.body, "file_url"), answer
 
 
 def _existing(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl | None]:
@@ -133,4 +135,4 @@ def _existing(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter:
         if error.status_code in _NOT_HELD:
             return None
         raise
-    return uploaded(text(answer.body, "access_url"), answer.body, sha256, material.size, wish.content_type)
+    return uploaded(link(answer.body, "access_url"), answer.body, sha256, material.size, wish.content_type)

@@ -28,6 +28,7 @@ MAX_REPLY = 16 * 1024 * 1024
 # One call must not encrypt so much that a slow line looks like a dead one.
 _SLICE = 128 * 1024
 _IDLE_SECONDS = 20.0
+_SHOWN = 200  # characters of the library's message, which may quote the other side's
 _START = "Check ENTREPOT_URL, and that the server runs: entrepot serve"
 _TRUST = "Check the URL and the clock of this machine; name a private CA with SSL_CERT_FILE."
 
@@ -106,10 +107,11 @@ class _Call:
             self.stream.shutdown()
 
     def __enter__(self) -> None:
+        self._before = getattr(_here, "call", None)  # a progress callback may upload something, too
         _here.call = self
 
     def __exit__(self, *_: object) -> None:
-        _here.call = None
+        _here.call = self._before
 
 
 _here = threading.local()
@@ -247,10 +249,12 @@ def _failure(error: Exception, request: Request) -> EntrepotError:
     if reason := _distrust(error):
         return TlsFailed(f"{place} cannot be trusted: {reason}.", _TRUST)
     if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.ProxyError):
-        return ConnectionFailed(f"{place} cannot be reached: {error or 'no answer'}.", _START)
+        return ConnectionFailed(f"{place} cannot be reached: {str(error)[:_SHOWN] or 'no answer'}.", _START)
     if isinstance(error, httpcore2.TimeoutException):
         return Stalled(f"{place} stalled: no byte moved in time.", "Try again; for a slow line raise default_timeout.")
-    return ConnectionFailed(f"The connection to {place} broke: {error or type(error).__name__}.", "Try again.")
+    return ConnectionFailed(
+        f"The connection to {place} broke: {str(error)[:_SHOWN] or type(error).__name__}.", "Try again."
+    )
 
 
 def _distrust(error: BaseException | None) -> str:

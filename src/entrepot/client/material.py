@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from entrepot.client.commands import Call, Flow
-from entrepot.client.errors import EntrepotError
-from entrepot.client.sources import AsyncStream, BytesSource, Source, Stream, digest
+from entrepot.client.errors import SourceError
+from entrepot.client.sources import AsyncStream, BytesSource, Source, Stream, changed, digest
 from entrepot.client.types import MIB
 
 # Of an upload (protocol 2.5); the server takes no more.
@@ -65,6 +65,13 @@ class FileMaterial:
             self.sha256 = whole.digest()
         return self.sha256
 
+    def hash_again(self, report: Callable[[int], None]) -> Flow[None]:
+        """Read everything once more and compare. Raises SourceChanged."""
+        for number, known in enumerate(tuple(self.digests), 1):
+            start, size = self._place(number)
+            if (yield Call(partial(digest, self.source, start, size, report=report))) != known:
+                raise changed(f"Part {number} of the file was written to")
+
     def part(self, number: int) -> Flow[Part | None]:
         """The part of that number, from 1; None after the last. To be asked for in order."""
         if number > self.count:
@@ -106,14 +113,14 @@ class StreamMaterial:
 
     def part(self, number: int) -> Flow[Part | None]:
         """The next part; None after the last."""
-        if number > MAX_PARTS:
-            message = f"The stream is longer than {MAX_PARTS} parts."
-            raise EntrepotError(message, "Upload it with a larger part_size, or as a file.")
         source = self.first
         if number > 1:
             source = yield from taken(self.stream, self.part_size * (1 + number // _GROW_EVERY))
             if not source.size:
                 return None
+            if number > MAX_PARTS:
+                message = f"The stream is longer than {MAX_PARTS} parts."
+                raise SourceError(message, "Upload it with a larger part_size, or as a file.")
         elif self.taken:  # another way begins with the same first part
             self._whole, self.size = hashlib.sha256(), 0
         self.taken, self.size = number, self.size + source.size

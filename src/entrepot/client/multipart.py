@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,14 +17,17 @@ from entrepot.client.commands import Call, Flow, Join, Request, Spawn
 from entrepot.client.errors import EntrepotError, IntegrityError, ServerError, SourceChanged
 from entrepot.client.material import FileMaterial, Part, StreamMaterial
 from entrepot.client.meter import Meter
-from entrepot.client.replies import moment, text
+from entrepot.client.replies import link, moment, text
 from entrepot.client.resume import Claim
+from entrepot.client.retry import Policy, hasty
 from entrepot.client.sources import FileSource, Window
 from entrepot.client.types import FileUrl
 from entrepot.client.wish import Way, Wish, initiation, uploaded
 
 # The server has no such upload any more, or never told of its parts.
 _FORGOTTEN = {403, 404, 405, 410, 412}
+# What a server may find wrong with an upload that was taken up again; with a new one it would not.
+_UNFIT = _FORGOTTEN | {400, 409, 422}
 # Parts of a stream are held in memory while they are sent.
 STREAM_CONCURRENCY = 4
 
@@ -35,7 +38,7 @@ class Session:
     `held` are the parts that it acknowledged: size and SHA-256 by number."""
 
     url: str
-    base: str
+    base: str = field(repr=False)
     signed: bool
     held: dict[int, tuple[int, str]] = field(default_factory=dict)
     resumed: bool = False
@@ -55,27 +58,44 @@ def upload(ctx: Context, way: Way, material: FileMaterial | StreamMaterial, wish
     """Send a material in parts. What a part raises ends the others."""
     claim: Claim | None = yield Call(partial(_claim, way, material, wish))
     try:
+        if isinstance(material, FileMaterial):
+            yield Call(material.source.settle)
         session = yield from _session(ctx, way, material, wish, meter, claim)
         try:
-            found = yield from send_all(ctx, way, session, material, wish, meter)
+            found = yield from _send_or_abandon(ctx, way, session, material, wish, meter, claim)
         except (ServerError, IntegrityError) as error:
-            if not session.resumed or (isinstance(error, ServerError) and error.status_code not in _FORGOTTEN):
+            if not session.resumed or (isinstance(error, ServerError) and error.status_code not in _UNFIT):
                 raise
             # It ended between being found and being finished, or was published as something else.
             meter.restart()
             session = yield from _begin(ctx, way, material, wish, meter, claim)
-            found = yield from send_all(ctx, way, session, material, wish, meter)
-        except SourceChanged:
-            yield from abandon(ctx, way, session)
-            if claim:
-                yield Call(claim.drop)
-            raise
+            found = yield from _send_or_abandon(ctx, way, session, material, wish, meter, claim)
         if claim:
             yield Call(claim.drop)
         return found
     finally:
         if claim:
             claim.close()
+
+
+def _send_or_abandon(
+    ctx: Context,
+    way: Way,
+    session: Session,
+    material: FileMaterial | StreamMaterial,
+    wish: Wish,
+    meter: Meter,
+    claim: Claim | None,
+) -> Flow[FileUrl]:
+    """Send and publish. What nobody can go on with does not stay on the server."""
+    try:
+        return (yield from send_all(ctx, way, session, material, wish, meter))
+    except Exception as error:
+        if claim is None or isinstance(error, SourceChanged):
+            yield from abandon(ctx, way, session)
+            if claim:
+                yield Call(claim.drop)
+        raise
 
 
 def _claim(way: Way, material: FileMaterial | StreamMaterial, wish: Wish) -> Claim | None:
@@ -97,7 +117,11 @@ def _session(
     state: Mapping[str, Any] | None = (yield Call(claim.load)) if claim else None
     if state is None:
         return (yield from _begin(ctx, way, material, wish, meter, claim))
-    session = Session(str(state.get("url")), str(state.get("base")), way.repository == "fal", resumed=True)
+    try:
+        url, base = link(state, "url"), link(state, "base", way.target.url)
+    except EntrepotError:  # somebody wrote into the file
+        return (yield from _begin(ctx, way, material, wish, meter, claim))
+    session = Session(url, base, way.repository == "fal", resumed=True)
     if state.get("of") != _binding(material, wish):
         yield from abandon(ctx, way, session)
     elif (yield from _look(ctx, way, session, meter)):
@@ -126,11 +150,12 @@ def begin(ctx: Context, way: Way, wish: Wish, meter: Meter, extra: Mapping[str, 
     if way.repository == "fal":
         request = partial(initiation, unique, way.target, wish, wire.INITIATE_MULTIPART)
         answer = yield from ask(ctx, lambda: _with(request(), extra or {}), way.policy)
-        session = Session(text(answer.body, "file_url"), text(answer.body, "upload_url"), signed=True)
+        url, base = link(answer.body, "file_url"), link(answer.body, "upload_url", way.target.url)
+        session = Session(url, base, signed=True)
     else:
         creation = partial(_creation, unique, wish)
         answer = yield from ask_cdn(ctx, way.target, lambda token: _with(creation(token), extra or {}), way.policy)
-        url = text(answer.body, "access_url")
+        url = link(answer.body, "access_url", way.target.url)
         session = Session(url, f"{url}/multipart/{text(answer.body, 'uploadId')}", signed=False)
     meter.lasts(moment(answer.body.get("expires_at")))
     return session
@@ -159,15 +184,22 @@ def _look(ctx: Context, way: Way, session: Session, meter: Meter) -> Flow[bool]:
     try:
         answer = yield from _ask(ctx, way, session, "GET", "")
     except ServerError as error:
-        if error.status_code in _FORGOTTEN:
+        if error.status_code in _UNFIT:
             return False
         raise
-    parts = answer.body.get("parts")
-    for each in parts if isinstance(parts, list) else []:
-        session.held[each["partNumber"]] = (each["size"], str(each["digest"]).removeprefix("sha256:"))
+    session.held.update(_held(answer.body.get("parts")))
     meter.lasts(moment(answer.body.get("expires_at")))
     session.published = answer.body.get("state") == "published"
     return session.published or answer.body.get("state") == "open"
+
+
+def _held(parts: object) -> Iterable[tuple[int, tuple[int, str]]]:
+    """The parts of a listing. What makes no sense is not held: it is sent."""
+    for each in parts if isinstance(parts, list) else ():
+        if isinstance(each, dict):
+            number, size, digest = each.get("partNumber"), each.get("size"), each.get("digest")
+            if isinstance(number, int) and isinstance(size, int) and isinstance(digest, str):
+                yield number, (size, digest.removeprefix("sha256:"))
 
 
 def send_all(
@@ -193,6 +225,8 @@ def send_all(
     cited += yield Join()
     if isinstance(material, FileMaterial):
         yield Call(material.source.check)
+        if (yield Call(material.source.touched)):
+            yield from material.hash_again(meter.verified)
     meter.publishing()
     return (yield from _finish(ctx, way, session, material, wish, meter, cited))
 
@@ -248,7 +282,7 @@ def _digest_of(body: Mapping[str, object]) -> bytes | None:
 def abandon(ctx: Context, way: Way, session: Session) -> Flow[None]:
     """Free what the server holds. Should that fail, the server does it when the upload's time is over."""
     try:
-        yield from _ask(ctx, way, session, "DELETE", "", hasty=True)
+        yield from _ask(ctx, way, session, "DELETE", "", policy=hasty(ctx.policy))
     except EntrepotError:
         return
 
@@ -263,11 +297,10 @@ def _ask(
     body: Window | bytes = b"",
     check: Callable[[], None] | None = None,
     *,
-    hasty: bool = False,
+    policy: Policy | None = None,
 ) -> Flow[Answer]:
     """A request of an upload: by its own signature, else with a token, which is renewed when its time comes."""
     url, known = session.at(suffix), headers or {}
-    policy = way.policy if hasty else None
     if session.signed:
         return (yield from ask(ctx, lambda: Request(method, url, known, body), policy, check))
 

@@ -8,21 +8,26 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from entrepot import wire
 from entrepot.client.commands import Reply, Request
-from entrepot.client.errors import EntrepotError, ServerError
+from entrepot.client.errors import ConnectionFailed, EntrepotError, ServerError
 
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _SHOWN = 200  # characters of a page or text that an error message quotes
+_LONGEST = 2000  # characters of what a server says in a field that is meant to be read
 _NOT_OURS = "Check the URL: between here and the server something else answers, such as a proxy or a login page."
 
 
 def answered(reply: Reply, request: Request, now: float) -> dict[str, Any]:
-    """The JSON object of a success; empty when the success has no body. Raises ServerError for all else."""
+    """The JSON object of a success; empty when the success has no body. Raises ServerError for all else, and
+    ConnectionFailed for JSON that ends too early: of a reply that says no length its end is told by that alone."""
     body = _json(reply.body)
     if not 200 <= reply.status < 300:
         raise _refused(reply, request, body, now)
+    if body is None and "json" in reply.headers.get("content-type", ""):
+        raise ConnectionFailed(f"The reply of {_place(request)} is cut: {_quoted(reply.body)}.", "Try again.")
     if body is None and reply.body:
         message = f"{_place(request)} answered {reply.status} with no JSON: {_quoted(reply.body)}"
         raise ServerError(message, _NOT_OURS, reply.status, "not_json", headers=reply.headers)
@@ -37,6 +42,23 @@ def text(body: Mapping[str, Any], field: str) -> str:
     return value
 
 
+def link(body: Mapping[str, Any], field: str, asked: str = "") -> str:
+    """A URL that a reply must have. When something is sent there and the server was `asked` over TLS, that goes over
+    TLS too. Raises EntrepotError."""
+    url = text(body, field)
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in ("http", "https") or not url.isascii() or not url.isprintable() or " " in url:
+        raise EntrepotError(f"The server's reply has no URL in {field!r}.", _NOT_OURS)
+    if asked.startswith("https:") and parts.scheme != "https":
+        fix = "Tell the server its address: entrepot serve --public-url https://..."
+        raise EntrepotError(f"The server is asked over TLS and names an address without it in {field!r}.", fix)
+    return url
+
+
 def moment(value: object) -> datetime | None:
     """A time of a reply; None when there is none."""
     try:
@@ -48,14 +70,15 @@ def moment(value: object) -> datetime | None:
 def _refused(reply: Reply, request: Request, body: dict[str, Any] | None, now: float) -> ServerError:
     known = body or {}
     if 300 <= reply.status < 400:
-        message = f"{_place(request)} redirects to {reply.headers.get('location', 'nowhere')}; uploads do not follow."
+        where = _plain(reply.headers.get("location", "nowhere").partition("?")[0], _SHOWN)
+        message = f"{_place(request)} redirects to {where}; uploads do not follow."
         return ServerError(message, "Set ENTREPOT_URL to the final address.", reply.status, headers=reply.headers)
     return ServerError(
         _message(known) or f"{_place(request)} answered {reply.status}: {_quoted(reply.body)}",
-        str(known.get("fix") or (_NOT_OURS if body is None else "")),
+        _said(known.get("fix")) or (_NOT_OURS if body is None else ""),
         reply.status,
-        str(known.get("code") or ""),
-        str(known.get("request_id") or reply.headers.get(wire.REQUEST_ID, "")),
+        _said(known.get("code")),
+        _said(known.get("request_id")) or _plain(reply.headers.get(wire.REQUEST_ID, ""), _SHOWN),
         _retry_after(reply.headers.get("retry-after", ""), now),
         reply.headers,
     )
@@ -65,9 +88,23 @@ def _message(known: Mapping[str, Any]) -> str:
     """Ours has `message`; fal's has `detail`, a text or a list of field errors (protocol 1.5)."""
     detail = known.get("detail")
     if isinstance(detail, list):
-        fields = [f"{'.'.join(map(str, d.get('loc', ())))}: {d.get('msg')}" for d in detail if isinstance(d, dict)]
-        return "; ".join(fields)
-    return str(known.get("message") or detail or "")
+        return _plain("; ".join(_field(each) for each in detail if isinstance(each, dict)), _LONGEST)
+    return _said(known.get("message")) or _said(detail)
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    place = error.get("loc")
+    return f"{'.'.join(map(str, place)) if isinstance(place, list) else place}: {error.get('msg')}"
+
+
+def _said(value: object) -> str:
+    """A field that is meant to be read; empty when it is no text."""
+    return _plain(value, _LONGEST) if isinstance(value, str) else ""
+
+
+def _plain(text: str, most: int) -> str:
+    """On one line, without what a terminal would act on, and no longer than that."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())[:most]
 
 
 def _json(body: bytes) -> dict[str, Any] | None:
@@ -82,8 +119,8 @@ def _quoted(body: bytes) -> str:
     """A page's title, else the beginning of the text, on one line and without what a terminal would act on."""
     title = _TITLE.search(body[:65536])
     shown = html.unescape((title[1] if title else body[: 4 * _SHOWN]).decode("utf-8", "replace"))
-    plain = " ".join("".join(c if c.isprintable() else " " for c in shown).split())
-    return repr(plain[:_SHOWN]) if plain else "nothing"
+    plain = _plain(shown, _SHOWN)
+    return repr(plain) if plain else "nothing"
 
 
 def _retry_after(value: str, now: float) -> float | None:
@@ -96,7 +133,7 @@ def _retry_after(value: str, now: float) -> float | None:
 
     try:
         when = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ _VERSION = 1
 _STALE_SECONDS = 30 * 86_400.0
 
 
-def folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where states are kept: ENTREPOT_STATE, else below XDG_STATE_HOME."""
+def folder(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where states are kept: ENTREPOT_STATE, else below XDG_STATE_HOME; None for a user who has no home."""
     if environ.get("ENTREPOT_STATE"):
         return Path(environ["ENTREPOT_STATE"])
-    base = environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "entrepot" / "uploads"
+    try:
+        base = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    except RuntimeError:
+        return None
+    return base / "entrepot" / "uploads"
 
 
 class Claim:
@@ -37,22 +41,24 @@ class Claim:
     def __init__(self, path: Path, lock: int) -> None:
         self._path = path
         self._lock = lock
+        _held.add(self)
 
     def load(self) -> dict[str, Any] | None:
         """What was saved; None when there is nothing that can be read."""
         try:
             state = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return state if isinstance(state, dict) and state.get("version") == _VERSION else None
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep a state, durable on return."""
-        atomic.write_file(self._path, json.dumps({"version": _VERSION, **state}).encode(), 0o600)
+        """Keep a state, durable on return. On a full disk the upload works, and only cannot go on after its death."""
+        with contextlib.suppress(OSError):
+            atomic.write_file(self._path, json.dumps({"version": _VERSION, **state}).encode(), 0o600)
 
     def drop(self) -> None:
         """The upload is over. Repeatable."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             self._path.unlink()
 
     def close(self) -> None:
@@ -63,7 +69,27 @@ class Claim:
         with contextlib.suppress(OSError):
             if not self._path.exists():
                 _lock_path(self._path).unlink()
+        # To close is not enough: a child that was forked meanwhile may have the same lock open.
+        fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
+
+    def leave(self) -> None:
+        """In a forked child: it is the parent's, and ends with the parent."""
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+
+_held: weakref.WeakSet[Claim] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in tuple(_held):
+        each.leave()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def claim(place: Path, *what: str) -> Claim | None:
@@ -81,11 +107,10 @@ def claim(place: Path, *what: str) -> Claim | None:
 
 def _prune(place: Path) -> None:
     """Remove what was never taken up again: the server has long forgotten it."""
-    for path in place.glob("*.json"):
+    for path in (*place.glob("*.json"), *place.glob("*.lock")):
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime < time.time() - _STALE_SECONDS:
                 path.unlink()
-                _lock_path(path).unlink()
 
 
 def _lock_path(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from entrepot.client.errors import ConnectionFailed, EntrepotError, ServerError
 
@@ -35,8 +35,9 @@ class Policy:
         return max(delay, asked) if asked <= LONGEST_WAIT else None
 
 
-# While there is another server to go to.
-HASTY = Policy(attempts=3)
+def hasty(policy: Policy) -> Policy:
+    """The same, while there is another server to go to."""
+    return replace(policy, attempts=min(policy.attempts, 3))
 
 
 def is_transient(error: EntrepotError) -> bool:

@@ -8,7 +8,8 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -16,6 +17,8 @@ from typing import IO, Any, Protocol
 from entrepot.client.errors import SourceChanged, SourceError
 
 CHUNK = 1024 * 1024
+# File systems tell times in ticks of the kernel, which are 10 ms or less.
+_TICK_SECONDS = 0.02
 
 
 class Source(Protocol):
@@ -30,6 +33,14 @@ class Source(Protocol):
 
     def check(self) -> None:
         """Raise SourceChanged when this is not what it was when it was opened."""
+        ...
+
+    def touched(self) -> bool:
+        """Whether something was done to it that `check` accepts, but that may hide a change."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until every later change can be told from those before. To be called before the first byte is read."""
         ...
 
     def close(self) -> None: ...
@@ -48,7 +59,9 @@ class BytesSource:
     """Bytes in memory."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._data = memoryview(data).cast("B")
+        view = memoryview(data)
+        # What lies scattered, or has no extent in some direction, has to be gathered.
+        self._data = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(bytes(view))
 
     @property
     def size(self) -> int:
@@ -59,6 +72,13 @@ class BytesSource:
 
     def check(self) -> None:
         """Nobody else has these bytes, or who has them must leave them alone."""
+
+    def touched(self) -> bool:
+        """Never: see `check`."""
+        return False
+
+    def settle(self) -> None:
+        """There is nothing to wait for."""
 
     def close(self) -> None:
         self._data.release()
@@ -112,6 +132,15 @@ class FileSource:
         if (now.st_dev, now.st_ino) != (self._begun.st_dev, self._begun.st_ino):
             raise self._changed("was replaced")
 
+    def touched(self) -> bool:
+        # Who writes and then sets the time back, and who makes a hard link or sets rights.
+        return os.fstat(self._fd).st_ctime_ns != self._begun.st_ctime_ns
+
+    def settle(self) -> None:
+        if abs(time.time() - self._begun.st_mtime_ns / 1e9) < _TICK_SECONDS:
+            time.sleep(_TICK_SECONDS)
+            self.check()
+
     def close(self) -> None:
         with self._closing:
             fd, self._fd = self._fd, -1
@@ -119,19 +148,25 @@ class FileSource:
             os.close(fd)
 
     def _changed(self, how: str) -> SourceChanged:
-        fix = "Upload it again when nobody writes to it. Nothing was published."
-        return SourceChanged(f"{self._name()} {how} while it was uploaded.", fix)
+        return changed(f"{self._name()} {how}")
 
     def _name(self) -> str:
         return str(self._path) if self._path else "The file"
 
 
+def changed(how: str) -> SourceChanged:
+    """The error: `how` has a subject and a verb."""
+    fix = "Upload it again when nobody writes to it. Nothing was published."
+    return SourceChanged(f"{how} while it was uploaded.", fix)
+
+
 class Stream:
     """Bytes that come once, in pieces of any size: a pipe, an iterator, a file object that cannot seek."""
 
-    def __init__(self, more: Callable[[], bytes]) -> None:
-        """`more` gives the next bytes, or none at the end."""
+    def __init__(self, more: Callable[[], bytes], close: Callable[[], None] = lambda: None) -> None:
+        """`more` gives the next bytes, or none at the end. `close` frees what was opened for it."""
         self._more = more
+        self.close = close
         self._held = bytearray()
         self.ended = False
 
@@ -224,9 +259,13 @@ def open_path(path: str | os.PathLike[str]) -> Source | Stream:
         raise SourceError(f"{name}: {error.strerror}.", "Check the path and who may read it.") from error
     except ValueError as error:
         raise SourceError(f"{name!s}: {error}.", "Check the path.") from error
-    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+    kind = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(kind):
         pipe = os.fdopen(fd, "rb", buffering=0)
-        return Stream(lambda: pipe.read(CHUNK) or b"")
+        return Stream(lambda: pipe.read(CHUNK) or b"", pipe.close)
+    if not stat.S_ISREG(kind):  # it was replaced meanwhile
+        os.close(fd)
+        raise _unusable(name, kind)
     return FileSource(fd, name)
 
 
@@ -238,8 +277,8 @@ def of_data(data: Any) -> Source | Stream:
         return BytesSource(data)
     if hasattr(data, "read"):
         return of_file(data)
-    if isinstance(data, AsyncIterator):
-        return AsyncStream(data)
+    if isinstance(data, AsyncIterable):
+        return AsyncStream(aiter(data))
     if isinstance(data, Iterable):
         pieces = (_bytes(piece) for piece in data)
         return Stream(lambda: next((piece for piece in pieces if piece), b""))
@@ -255,7 +294,8 @@ def of_file(file: IO[bytes]) -> Source | Stream:
     if isinstance(file, io.BytesIO):
         return BytesSource(file.getvalue()[file.tell() :])
     if (fd := _regular(file)) is not None:
-        return FileSource(os.dup(fd), None, file.tell())
+        start = file.tell()
+        return FileSource(os.dup(fd), None, start)
     return Stream(lambda: _bytes(file.read(CHUNK)))
 
 
@@ -265,9 +305,13 @@ def _regular(file: IO[bytes]) -> int | None:
         return None
     try:
         fd = file.fileno()
-        return fd if stat.S_ISREG(os.fstat(fd).st_mode) and file.seekable() else None
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or not file.seekable():
+            return None
     except OSError:
         return None
+    if file.writable():
+        file.flush()  # what was written is to be read by another handle
+    return fd
 
 
 def _bytes(piece: Any) -> bytes:

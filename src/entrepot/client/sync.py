@@ -50,8 +50,10 @@ class SyncDriver:
                     crew.end()
                     crew, failed = Crew(self.run), error
         finally:
-            crew.end()
-            flow.close()
+            try:
+                crew.end()
+            finally:
+                flow.close()
 
     def _do(self, command: Command, crew: Crew, stop: Stop) -> Any:
         stop.check()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entrepot import wire
+from entrepot.client.asking import key_header
 from entrepot.client.commands import Request
 from entrepot.client.errors import IntegrityError
 from entrepot.client.profile import Profile
@@ -58,7 +59,7 @@ def initiation(unique: str, target: Profile, wish: Wish, path: str) -> Request:
     headers = {
         **wish.headers(),
         "content-type": "application/json",
-        "authorization": f"Key {target.key.reveal()}",
+        **key_header(target),
         wire.IDEMPOTENCY_KEY: unique,
     }
     headers.pop(wire.FILE_NAME, None)  # the name is in the body
@@ -70,7 +71,7 @@ def uploaded(url: str, body: Mapping[str, object], sha256: bytes, size: int, con
     """The result. Raises IntegrityError when the server says that it stored something else."""
     digest = f"sha256:{sha256.hex()}"
     told = body.get("digest") or digest
-    if told != digest or body.get("size", size) != size:
+    if told != digest or body.get("size") not in (None, size):
         message = f"The server stored other bytes than were sent: {told}, {body.get('size')} bytes."
         raise IntegrityError(message, "Upload again; this URL must not be used.")
     kind = body.get("content_type")
