@@ -84,7 +84,8 @@ def test_a_private_file_is_read_by_its_owner_only(server, up, tmp_path):
     (url,) = lines(up("--private", "secret"))
     with pytest.raises(urllib.error.HTTPError) as refused:
         fetch(url)
-    assert refused.value.code == 403
+    with refused.value as reply:
+        assert reply.code == 403
     owner = urllib.request.Request(url, headers={"authorization": f"Key {server.key}"})
     with urllib.request.urlopen(owner, timeout=20) as reply:
         assert reply.read() == b"private"
