@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -66,9 +65,7 @@ def extract(
         return Extracted(budget.entries, budget.size)
 
 
-def _entries(
-    source: IO[bytes], head: bytes, size: int, encoding: str | None, budget: Budget
-) -> Iterator[Entry]:
+def _entries(source: IO[bytes], head: bytes, size: int, encoding: str | None, budget: Budget) -> Iterator[Entry]:
     kind = sniff(head)
     if kind in _PACKED_TAR or tararchive.is_header(head[: tararchive.BLOCK]):
         return tararchive.read(tararchive.opened(source, kind), encoding, budget)
@@ -80,7 +77,6 @@ def _entries(
 
 def _check(encoding: str) -> None:
     try:
-        b"".decode(encoding)
-        codecs.lookup(encoding)
+        b"ab".decode(encoding, "replace")
     except LookupError:
         raise ValueError(f"{encoding!r} is no encoding of text that is known") from None

@@ -201,7 +201,7 @@ class Tree:
             self._names[key] = parts, is_folder
             return True
         if held[0] != parts:
-            raise refused("/".join(parts), f"differs from {ascii('/'.join(held[0]))} only by case or by spelling")
+            raise refused("/".join(parts), f"differs from {'/'.join(held[0])!a} only by case or by spelling")
         if not (is_folder and held[1]):
             raise refused("/".join(parts), "is there twice")
         return False

@@ -76,9 +76,10 @@ class CloneError(ToolkitError):
 
 
 class FileUploadException(ToolkitError):
-    """A file could not be uploaded."""
+    """A file could not be uploaded. With `falls_back` False no other repository is tried."""
 
     code = "upload_failed"
+    falls_back = True
 
 
 class FileUploadFallbackException(FileUploadException):
@@ -89,3 +90,39 @@ class FileUploadFallbackException(FileUploadException):
     def __init__(self, message: str, fix: str = "", errors: Sequence[Exception] = ()) -> None:
         super().__init__(message, fix)
         self.errors = tuple(errors)
+
+
+class ArchiveError(ToolkitError):
+    """An archive cannot be unpacked: damaged, or of no kind that is read. Nothing of it was kept."""
+
+    code = "archive_unreadable"
+
+
+class ArchiveRefused(ArchiveError):
+    """An archive has what no honest one has: a link, a device, a name that leads elsewhere, a name twice."""
+
+    code = "archive_refused"
+
+
+class ArchiveTooLarge(ArchiveError):
+    """More comes out of an archive than the limits allow."""
+
+    code = "archive_too_large"
+
+
+class ArchiveEncrypted(ArchiveError):
+    """An archive needs a password."""
+
+    code = "archive_encrypted"
+
+
+class ImageError(ToolkitError, ValueError):
+    """An image cannot be decoded or encoded."""
+
+    code = "image_unreadable"
+
+
+class ImageTooLarge(ImageError):
+    """An image has more pixels than the limit. It was not decoded."""
+
+    code = "image_too_large"

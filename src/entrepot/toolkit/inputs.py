@@ -1,0 +1,115 @@
+"""Types of inputs: URLs and data URIs that a caller sends, as text that can be read (protocol 7.6).
+
+What is validated is a `str` that keeps its methods. A URL is https with a dotted host name; with ENTREPOT_INPUT_HTTP=1
+plain http and bare hosts (localhost, addresses) are taken too, for development. Where a URL may lead is the guarded
+fetch's business, whatever it looks like.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from entrepot.toolkit import contents
+from entrepot.toolkit.models import GetCoreSchemaHandler, GetJsonSchemaHandler, core_schema
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+MAX_DATA_URI_LENGTH = 10 * 1024 * 1024
+MAX_HTTPS_URL_LENGTH = 2048
+OPEN_VARIABLE = "ENTREPOT_INPUT_HTTP"
+HTTPS_PATTERN = r"^https:\/\/(?:[a-zA-Z0-9-]+\.)+[a-zA-Z]{2,}(?::\d{1,5})?(?:\/[^\s]*)?$"
+_HTTPS = re.compile(HTTPS_PATTERN)
+_OPEN = re.compile(r"https?://(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?(?:/[^\s]*)?")
+
+
+class _Input(str):
+    """A text of a caller's that names a file."""
+
+    __slots__ = ()
+    _longest: ClassVar[int]
+    _pattern: ClassVar[str]
+    _format: ClassVar[str]
+
+    @contextmanager
+    def as_temp_file(self) -> Iterator[Path]:
+        """The file, downloaded to a path that goes away with the block. Raises DownloadError."""
+        with contents.temp_file(str(self)) as path:
+            yield path
+
+    @classmethod
+    def _checked(cls, value: str) -> Self:
+        raise NotImplementedError
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        text = core_schema.str_schema(max_length=cls._longest, strip_whitespace=True)
+        plain = core_schema.to_string_ser_schema()
+        return core_schema.no_info_after_validator_function(cls._checked, text, serialization=plain)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "type": "string", "pattern": cls._pattern, "format": cls._format}
+
+
+class _ImageInput(_Input):
+    """The same for images."""
+
+    __slots__ = ()
+
+    def to_pil(self, mode: str = "RGB") -> PilImage:
+        """The image, upright, within the limits of `Image.to_pil`. Raises ImageError, DownloadError, ImportError."""
+        from entrepot.toolkit.image import pil_of
+
+        return pil_of(str(self), mode)
+
+
+class HttpsUrl(_Input):
+    """An https URL with a dotted host name, at most 2048 characters."""
+
+    __slots__ = ()
+    _longest, _pattern, _format = MAX_HTTPS_URL_LENGTH, HTTPS_PATTERN, "https-url"
+
+    @classmethod
+    def _checked(cls, value: str) -> Self:
+        is_open = os.environ.get(OPEN_VARIABLE, "").lower() in ("1", "true", "yes", "on")
+        if _HTTPS.fullmatch(value) or (is_open and _OPEN.fullmatch(value)):
+            return cls(value)
+        more = "" if is_open else f" (plain http and bare hosts are taken with {OPEN_VARIABLE}=1)"
+        raise ValueError(f"URL must start with 'https://' and name a host with a dot{more}")
+
+
+class DataUri(_Input):
+    """A data URI of at most 10 MiB."""
+
+    __slots__ = ()
+    _longest, _pattern, _format = MAX_DATA_URI_LENGTH, "^data:", "data-uri"
+
+    @classmethod
+    def _checked(cls, value: str) -> Self:
+        if not value.startswith("data:"):
+            raise ValueError("Data URI must start with 'data:'")
+        return cls(value)
+
+
+class ImageHttpsUrl(_ImageInput, HttpsUrl):
+    """An `HttpsUrl` of an image."""
+
+    __slots__ = ()
+
+
+class ImageDataUri(_ImageInput, DataUri):
+    """A `DataUri` of an image."""
+
+    __slots__ = ()
+
+
+FileInput = HttpsUrl | DataUri
+ImageInput = ImageHttpsUrl | ImageDataUri
