@@ -43,7 +43,6 @@ _HOMES = {
     "compressed": ("CompressedFile",),
     "download": ("download_file", "download_file_async"),
     "errors": (
-    ),
         "ArchiveEncrypted",
         "ArchiveError",
         "ArchiveRefused",
