@@ -46,7 +46,9 @@ def segment_files(server: Server) -> set[Path]:
 def unnamed_files(server: Server) -> set[Path]:
     """Files on disk that no row names: uploads under way, or what they left."""
     found = segment_files(server)
-    return found - {server.home / "blobs" / key for (key,) in rows(server, "SELECT key FROM segments")}
+    named = {server.home / "blobs" / key for (key,) in rows(server, "SELECT key FROM segments")}
+    # A sweep between the two looks takes file and row away.
+    return {path for path in found - named if path.exists()}
 
 
 def add_account(server: Server, nickname: str) -> str:
