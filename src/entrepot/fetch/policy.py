@@ -23,6 +23,9 @@ BLOCKED_PORTS = frozenset({
 })  # fmt: skip
 
 
+_NOT_PUBLIC = "Hostname resolves to a non-routable address"  # the words of fal's package (protocol 7.2)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`allow` are networks that may be read although they are not public. `own_origins` are those of our own servers

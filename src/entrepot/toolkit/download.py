@@ -1,0 +1,292 @@
+"""`download_file`: a file of a URL into a folder, whole or not at all, and only once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from entrepot import atomic
+from entrepot.fetch import Call, Fetcher, FetchError, Response, shown
+from entrepot.fetch.errors import BadReply, ConnectionFailed, InvalidHeader, TooLarge
+from entrepot.toolkit import inline, partial
+from entrepot.toolkit.errors import DigestMismatch, TargetUnusable
+from entrepot.toolkit.freshness import VERIFY, Remote, Verify, is_fresh, remote_of, total_of
+from entrepot.toolkit.lease import Lease
+from entrepot.toolkit.naming import HIDDEN, url_digest
+from entrepot.toolkit.partial import Partial, Version
+from entrepot.toolkit.progress import Progress, reporter
+from entrepot.toolkit.reaching import as_download_error, fetcher
+from entrepot.toolkit.transfer import receive
+from entrepot.toolkit.volume import below_volume
+
+MIB = 1024 * 1024
+_TRIES = 3
+_PAUSE_SECONDS = 0.2
+# A part of a file under the file's name, or none at all, is not what was asked for.
+_NOT_WANTED = ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One download. `folder` is absolute, `limit` in bytes."""
+
+    url: str
+    folder: Path
+    force: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    verify: Verify = None
+    progress: Progress | bool | None = None
+    call: Call = field(default_factory=Call)
+
+    @property
+    def key(self) -> str:
+        """What two downloads must share to be one: URL and request headers."""
+        asked = "\0".join([self.url, *(f"{name}:{self.headers[name]}" for name in sorted(self.headers))])
+        return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+    @property
+    def shown(self) -> str:
+        return shown(self.url)
+
+
+def download_file(
+    url: str,
+    target_dir: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    request_headers: Mapping[str, str] | None = None,
+    filesize_limit: float | None = None,
+    verify: Verify = None,
+    progress: Progress | bool | None = None,
+) -> Path:
+    """Download a file into a folder, which is made if need be, and return its path.
+
+    A relative folder is below the volume (ENTREPOT_VOLUME, else /data). A file that is there already and is as long as
+    the server says is returned as it is; `verify="etag"` and `"digest"` look closer, `force` always downloads.
+    `filesize_limit` is in MiB. `progress` is called with bytes and total, True draws a bar on a terminal. Raises
+    DownloadError; nothing is then at the target that was not there before.
+    """
+    return download(_wish(url, target_dir, force, request_headers, filesize_limit, verify, progress), fetcher())
+
+
+async def download_file_async(
+    url: str,
+    target_dir: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    request_headers: Mapping[str, str] | None = None,
+    filesize_limit: float | None = None,
+    verify: Verify = None,
+    progress: Progress | bool | None = None,
+) -> Path:
+    """As `download_file`, in a thread. Cancelling the task ends the transfer before it returns."""
+    wish = _wish(url, target_dir, force, request_headers, filesize_limit, verify, progress)
+    return await in_thread(lambda: download(wish, fetcher()), wish.call)
+
+
+async def in_thread(work: Callable[[], Path], call: Call) -> Path:
+    """Run `work`, which heeds `call`; a task that is cancelled waits until it has ended."""
+    import asyncio  # takes long, and who does not await does without
+
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        call.cancel()
+        with suppress(Exception):
+            await asyncio.wait([running])
+            running.exception()
+        raise
+
+
+def _wish(
+    url: str,
+    target_dir: str | os.PathLike[str],
+    force: bool,
+    headers: Mapping[str, str] | None,
+    limit: float | None,
+    verify: Verify,
+    progress: Progress | bool | None,
+) -> Wish:
+    if verify not in VERIFY:
+        raise ValueError(f"verify is {verify!r}; it may be None, 'size', 'etag' or 'digest'")
+    most = None if limit is None else int(limit * MIB)
+    return Wish(url, below_volume(target_dir).resolve(), force, dict(headers or {}), most, verify, progress)
+
+
+def download(wish: Wish, by: Fetcher) -> Path:
+    """Carry out a wish. Raises DownloadError."""
+    try:
+        wish.folder.mkdir(parents=True, exist_ok=True)
+        if inline.is_data_uri(wish.url):
+            return _from_text(wish)
+        unwanted = [name for name in wish.headers if name.lower() in _NOT_WANTED]
+        if unwanted:
+            raise InvalidHeader(wish.shown, f"with the request header {unwanted[0]!r} a part of the file may come")
+        return _from_network(wish, by)
+    except FetchError as error:
+        raise as_download_error(error, wish.url, wish.folder) from error
+    except OSError as error:
+        message = f"Failed to download {wish.shown} to {wish.folder}: {error.strerror or error}."
+        raise TargetUnusable(message, "Check the folder, its permissions and the free space.") from error
+
+
+def _from_text(wish: Wish) -> Path:
+    """A data URI's bytes under the SHA-256 of the URI, as fal's package names them."""
+    data = inline.decode(wish.url, wish.limit).data
+    path = wish.folder / url_digest(wish.url)
+    _check_target(wish, path)
+    if wish.force or not path.is_file() or path.stat().st_size != len(data):
+        atomic.write_file(path, data, _mode())
+    return path
+
+
+def _from_network(wish: Wish, by: Fetcher) -> Path:
+    if wish.force:
+        return _bring(wish, by, None)
+    if _has_files(wish.folder) and (path := _cached(wish, by)):
+        return path
+    with Lease(wish.folder, wish.key, wish.call, wish.shown) as lease:
+        if lease.done and (path := _by_another(wish, *lease.done)):
+            return path
+        return _bring(wish, by, lease)
+
+
+def _cached(wish: Wish, by: Fetcher) -> Path | None:
+    """The file that is there, if a HEAD says that it will do. A server that refuses it is asked by GET later."""
+    try:
+        with by.open(wish.url, wish.headers, method="HEAD", max_bytes=wish.limit, call=wish.call) as response:
+            return _match(wish, response) if response.status == 200 else None
+    except (BadReply, ConnectionFailed):
+        return None
+
+
+def _match(wish: Wish, response: Response) -> Path | None:
+    response.check_size()
+    remote = remote_of(wish.url, response)
+    path = wish.folder / remote.name
+    return path if is_fresh(path, wish.url, remote, wish.verify) else None
+
+
+def _by_another(wish: Wish, name: str, size: int) -> Path | None:
+    """What another process downloaded while this one waited for it."""
+    path = wish.folder / name
+    if wish.limit is not None and size > wish.limit:
+        raise TooLarge(wish.shown, f"the file has {size} bytes, over the limit of {wish.limit}")
+    return path if path.is_file() and path.stat().st_size == size else None
+
+
+def _bring(wish: Wish, by: Fetcher, lease: Lease | None) -> Path:
+    """Transfer it, going on a few times where a connection broke. What remains is gone on with by a later call."""
+    with atomic.Folder.open(wish.folder) as folder:
+        # A forced download shares nothing with others.
+        key = wish.key if lease else f"{wish.key}-{os.urandom(4).hex()}"
+        file = (partial.claim(folder, key) if lease else None) or partial.create(folder, key)
+        try:
+            for number in range(_TRIES):
+                before = file.at
+                try:
+                    return _attempt(wish, by, lease, file)
+                except ConnectionFailed:
+                    if number == _TRIES - 1 or file.version is None or file.at == before:
+                        raise
+                    wish.call.wait(_PAUSE_SECONDS * 2**number, wish.shown)
+            raise AssertionError("the last try returns or raises")
+        except (TooLarge, DigestMismatch):
+            file.drop()
+            raise
+        finally:
+            file.close()
+
+
+def _attempt(wish: Wish, by: Fetcher, lease: Lease | None, file: Partial) -> Path:
+    with _ask(wish, by, file) as response:
+        response.check_size()
+        remote = remote_of(wish.url, response)
+        path = wish.folder / remote.name
+        if not wish.force and is_fresh(path, wish.url, remote, wish.verify):
+            file.version = None
+            return path
+        _check_target(wish, path)
+        _receive(wish, response, remote, lease, file)
+    digest = file.hasher.hexdigest()
+    if remote.sha256 and digest != remote.sha256:
+        raise DigestMismatch(
+            f"Failed to download {wish.shown} to {path}: the bytes are not those that the server announced.",
+            "Try again; if it stays so, the file is damaged at the server or on the way.",
+        )
+    file.publish(remote.name, _mode(), remote.facts(wish.url, file.at, digest))
+    if lease:
+        lease.finish(remote.name, file.at)
+    return path
+
+
+def _ask(wish: Wish, by: Fetcher, file: Partial) -> Response:
+    """The reply whose body is what the file lacks: all of it, or the rest of the very version that it has."""
+    version = file.version
+    if version and 0 < file.at < version.total:
+        headers = {**wish.headers, "range": f"bytes={file.at}-", "if-range": version.etag}
+        limit = None if wish.limit is None else max(wish.limit - file.at, 0)
+        response = by.open(wish.url, headers, max_bytes=limit, call=wish.call)
+        if response.status == 206 and _goes_on(response, version, file.at):
+            return response
+        response.close()
+    response = by.open(wish.url, wish.headers, max_bytes=wish.limit, call=wish.call)
+    try:
+        response.expect(200)
+        strong = response.strong_etag
+        file.begin(Version(strong, response.length) if strong and response.length else None)
+    except BaseException:
+        response.close()
+        raise
+    return response
+
+
+def _goes_on(response: Response, version: Version, at: int) -> bool:
+    begin, total = total_of(response)
+    rest = response.length is None or response.length == version.total - at
+    return (begin, total) == (at, version.total) and response.strong_etag == version.etag and rest
+
+
+def _receive(wish: Wish, response: Response, remote: Remote, lease: Lease | None, file: Partial) -> None:
+    report = reporter(wish.progress)
+
+    def moved(at: int) -> None:
+        wish.call.check(wish.shown)
+        if lease:
+            lease.beat()
+        report(at, remote.length)
+
+    receive(response, file, moved)
+    if remote.length is not None and file.at != remote.length:
+        raise BadReply(wish.shown, f"it sent {file.at} bytes and announced {remote.length}")
+
+
+def _check_target(wish: Wish, path: Path) -> None:
+    """Raises TargetUnusable when something that is no file has the name: it is not ours to replace."""
+    with suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            kind = "a folder" if stat.S_ISDIR(mode) else "no file"
+            raise TargetUnusable(f"Failed to download {wish.shown} to {path}: that is {kind}.", "Use another folder.")
+
+
+def _has_files(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(not entry.name.startswith(HIDDEN) for entry in entries)
+
+
+def _mode() -> int:
+    """What a new file of this process may be used for by others: its umask says."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
+        return 0o666 & ~int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask

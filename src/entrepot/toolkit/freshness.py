@@ -1,0 +1,99 @@
+"""Whether a file that is there is the one at the URL: by what the head of a reply says, without its body."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from entrepot.atomic import File, read_facts
+from entrepot.fetch import Response
+from entrepot.toolkit.naming import choose_name, url_digest
+from entrepot.toolkit.partial import sha256_of
+
+Verify = Literal["size", "etag", "digest"] | None
+VERIFY = (None, "size", "etag", "digest")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """What a reply's head says of the whole file; `length` in bytes, None when it is not announced."""
+
+    name: str
+    length: int | None
+    etag: str
+    modified: str
+    sha256: str
+
+    def facts(self, url: str, size: int, digest: str) -> dict[str, str]:
+        """What is kept beside a finished file, to recognise it by."""
+        return {
+            "url": url_digest(url),
+            "size": str(size),
+            "sha256": digest,
+            "modified": self.modified,
+            "etag": self.etag,
+        }
+
+
+def remote_of(url: str, response: Response) -> Remote:
+    """Of a 200 (GET or HEAD), or a 206 whose total is `total_of`."""
+    digest = response.sha256.hex() if response.sha256 else ""
+    modified = response.headers.get("last-modified", "")
+    length = total_of(response)[1] if response.status == 206 else response.length
+    return Remote(choose_name(url, response.headers), length, response.etag, modified, digest)
+
+
+def total_of(response: Response) -> tuple[int, int | None]:
+    """First byte and size of the whole of a 206 (RFC 9110 section 14.4); (-1, None) when it does not say."""
+    unit, _, rest = response.headers.get("content-range", "").partition(" ")
+    first, _, total = rest.partition("/")
+    begin = first.partition("-")[0]
+    if unit.lower() != "bytes" or not (begin.isascii() and begin.isdecimal() and total.isascii() and total.isdecimal()):
+        return -1, None
+    return int(begin), int(total)
+
+
+def is_fresh(path: Path, url: str, remote: Remote, verify: Verify) -> bool:
+    """Whether the file at `path` may be taken for the remote one. `size`: it is as long. `etag`: it was downloaded
+    from this URL, was not touched since, and the server's tag (without one: the time of change) is still the same.
+    `digest`: its SHA-256 is what the server says, which must say it; else as `etag`."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or remote.length is None or status.st_size != remote.length:
+            return False
+        if verify in (None, "size"):
+            return True
+        kept = _kept(fd, status)
+        if verify == "digest" and remote.sha256:
+            return _has_digest(fd, kept, url, remote)
+        same_tag = kept.get("etag") == remote.etag if remote.etag else kept.get("modified") == remote.modified
+        return kept.get("url") == url_digest(url) and bool(remote.etag or remote.modified) and same_tag
+    finally:
+        os.close(fd)
+
+
+def _kept(fd: int, status: os.stat_result) -> dict[str, str]:
+    """What was noted at the end of the download; empty when the file was written to since."""
+    facts = read_facts(fd)
+    same = facts.get("size") == str(status.st_size) and facts.get("mtime") == str(status.st_mtime_ns)
+    return facts if same else {}
+
+
+def _has_digest(fd: int, kept: dict[str, str], url: str, remote: Remote) -> bool:
+    if "sha256" in kept:
+        return kept["sha256"] == remote.sha256
+    if sha256_of(fd) != remote.sha256:
+        return False
+    status = os.fstat(fd)
+    facts = remote.facts(url, status.st_size, remote.sha256) | {"mtime": str(status.st_mtime_ns)}
+    with suppress(OSError):  # so that the next time need not read it all
+        File(fd, str(fd)).set_facts(facts)
+    return True

@@ -1,0 +1,69 @@
+"""Data URIs: the bytes of a file in the text of a URL (RFC 2397). No network."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from entrepot.domain.mediatypes import is_valid_type
+from entrepot.toolkit.errors import FileTooLarge, InvalidDataUri
+
+_DEFAULT_TYPE = "text/plain;charset=US-ASCII"
+_HEADER = 1024  # characters before the comma
+_FORM = "The form is data:<media type>;base64,<data>."
+_BLANKS = b" \t\r\n\f"
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """What a data URI holds; `content_type` with its parameters, such as a charset."""
+
+    data: bytes
+    content_type: str
+
+
+def is_data_uri(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def decode(url: str, max_bytes: int | None = None) -> Inline:
+    """Decode percent-encoding and base64 (its padding may be missing, blanks are passed over).
+
+    Raises InvalidDataUri, FileTooLarge.
+    """
+    comma = url.find(",", 5, 5 + _HEADER)
+    if not is_data_uri(url) or comma < 0:
+        raise InvalidDataUri("The data URI has no comma before its data.", _FORM)
+    kind, text = url[5:comma], url[comma + 1 :]
+    marked = re.search(r";\s*base64\s*\Z", kind, re.IGNORECASE)
+    kind = (kind[: marked.start()] if marked else kind).strip()
+    if max_bytes is not None and len(text) * 3 // 4 > 3 * max_bytes + 4:
+        raise _too_large(max_bytes)
+    data = unquote_to_bytes(text)
+    data = _from_base64(data) if marked else data
+    if max_bytes is not None and len(data) > max_bytes:
+        raise _too_large(max_bytes)
+    return Inline(data, _media_type(kind))
+
+
+def _media_type(kind: str) -> str:
+    if kind.startswith(";"):
+        kind = f"text/plain{kind}"
+    if kind and not is_valid_type(kind):
+        raise InvalidDataUri("The data URI names no sound media type.", _FORM)
+    return kind or _DEFAULT_TYPE
+
+
+def _from_base64(data: bytes) -> bytes:
+    bare = data.translate(None, _BLANKS).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
+    try:
+        return base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
+    except binascii.Error as error:
+        raise InvalidDataUri(f"The data URI is not in base64: {error}.", _FORM) from None
+
+
+def _too_large(limit: int) -> FileTooLarge:
+    return FileTooLarge(f"The data URI holds more than {limit} bytes, the limit.", "Raise the limit.")
