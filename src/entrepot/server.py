@@ -75,9 +75,9 @@ PARENT_CHECK_SECONDS = 0.5
 ORPHAN_INTERVAL = 3600.0
 CHECKPOINT_INTERVAL = 2.0
 DIGEST_INTERVAL = 0.1
-# For the workers, who move bodies in pieces of half a megabyte: by default glibc gives the memory of a piece back to the
-# system when it is freed and takes it anew for the next, zeroed and page by page, which costs more than the read and
-# the send (docs/performance.md). Other C libraries do not know these.
+# For the workers, who move bodies in pieces of half a megabyte: by default glibc gives the memory of a piece back to
+# the system when it is freed and takes it anew for the next, zeroed and page by page, which costs more than the read
+# and the send (docs/performance.md). Other C libraries do not know these.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 
 

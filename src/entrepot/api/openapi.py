@@ -6,8 +6,8 @@ running server.
 
 from __future__ import annotations
 
-from entrepot import __version__
 from entrepot.api.components import EXAMPLES, PARAMETERS, RESPONSES, SCHEMAS, SCHEMES, Json, json_of, ref
+from entrepot.domain.version import __version__
 
 
 def document(origin: str) -> Json:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from entrepot import __version__, wire
+from entrepot import wire
 from entrepot.api import auth, multipart, openapi, users
 from entrepot.api.cdn import uploaded
 from entrepot.api.doors import Doors
@@ -21,6 +21,7 @@ from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.names import quote_segment
 from entrepot.domain.uploads import Intent
+from entrepot.domain.version import __version__
 from entrepot.service.access import require_account
 
 log = logging.getLogger("entrepot.api")

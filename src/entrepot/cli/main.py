@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from entrepot import __version__
 from entrepot.cli import completion, exits, keys, login, profiles, serve, spelling, upload
+from entrepot.domain.version import __version__
 
 _EXAMPLES = """examples:
   entrepot serve                          start a server for yourself on this machine

@@ -7,14 +7,14 @@ from functools import partial
 
 from entrepot import wire
 from entrepot.client import multipart
-from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn
+from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn, fresh_token
 from entrepot.client.commands import Call, Flow, Request
 from entrepot.client.errors import AllFailed, Attempt, EntrepotError, IntegrityError, ServerError, SourceError
 from entrepot.client.material import FileMaterial, StreamMaterial, taken
 from entrepot.client.meter import Meter
 from entrepot.client.profile import Profile
 from entrepot.client.replies import link
-from entrepot.client.retry import Policy, hasty, is_elsewhere
+from entrepot.client.retry import Policy, brief, hasty, is_elsewhere
 from entrepot.client.sources import Source, Stream, Window
 from entrepot.client.types import FileUrl
 from entrepot.client.wish import Way, Wish, initiation, uploaded
@@ -24,10 +24,13 @@ _NOT_HELD = {403, 404, 405}
 
 
 def ways(targets: Sequence[Profile], repositories: Sequence[str], policy: Policy) -> list[Way]:
-    """Every server with every repository, in order. Only the last way gets all the patience."""
-    pairs = [(target, repository) for target in targets for repository in repositories]
-    last = len(pairs) - 1
-    return [Way(t, r, policy if n == last else hasty(policy)) for n, (t, r) in enumerate(pairs)]
+    """Every server with every repository, in order. Nobody waits long at one while there is another."""
+    short, last = hasty(policy), (targets[-1], repositories[-1])
+    return [
+        Way(t, r, brief(policy) if (t, r) == last else short, policy if t == targets[-1] else short)
+        for t in targets
+        for r in repositories
+    ]
 
 
 def upload(ctx: Context, chain: Sequence[Way], opened: Callable[[], Source | Stream], wish: Wish) -> Flow[FileUrl]:
@@ -103,7 +106,8 @@ def _post(
     def make(token: Token) -> Request:
         return Request("POST", token.base_url + wire.UPLOAD, {**headers, **unique, **token.credential}, window)
 
-    answer = yield from ask_cdn(ctx, way.target, make, way.policy, check)
+    yield from fresh_token(ctx, way.target, way.policy)
+    answer = yield from ask_cdn(ctx, way.target, make, way.sending, check)
     return link(answer.body, "access_url"), answer
 
 
@@ -114,7 +118,7 @@ def _put(
     begun = yield from ask(ctx, partial(initiation, ctx.new_id(), way.target, wish, wire.INITIATE), way.policy)
     sent = {name: value for name, value in headers.items() if name != wire.FILE_NAME}
     url = link(begun.body, "upload_url", way.target.url)
-    answer = yield from ask(ctx, partial(Request, "PUT", url, sent, window), way.policy, check)
+    answer = yield from ask(ctx, partial(Request, "PUT", url, sent, window), way.sending, check)
     return link(begun.body, "file_url"), answer
 
 

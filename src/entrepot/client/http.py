@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import httpcore2
 
-from entrepot import __version__
 from entrepot.client.commands import Reply, Request
 from entrepot.client.errors import ConfigurationError, ConnectionFailed, EntrepotError, Stalled, TlsFailed
 from entrepot.client.stop import Stop
+from entrepot.domain.version import __version__
 
 # A host that does not answer at all is given up sooner than one that is busy.
 CONNECT_SECONDS = 10.0

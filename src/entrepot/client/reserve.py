@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from entrepot.client import multipart
 from entrepot.client.asking import Context
 from entrepot.client.clients import SyncClient
 from entrepot.client.commands import Call, Flow
 from entrepot.client.errors import AllFailed, Attempt, EntrepotError
-from entrepot.client.flows import upload
+from entrepot.client.flows import upload, ways
 from entrepot.client.material import FileMaterial
 from entrepot.client.meter import Meter
 from entrepot.client.multipart import Session
-from entrepot.client.retry import is_elsewhere
+from entrepot.client.retry import hasty, is_elsewhere
 from entrepot.client.sources import Source, Stream
 from entrepot.client.types import FileUrl
 from entrepot.client.wish import Way, Wish
-
-# At a way that is not the last.
-HASTY_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +82,8 @@ class OutputClient(SyncClient):
         return Reservation(self, reserved)
 
     def _ways(self, repository: str, is_last: bool) -> list[Way]:
-        full = self._context.policy
-        short = replace(full, attempts=min(full.attempts, HASTY_ATTEMPTS))
-        targets = self._targets()
-        last = len(targets) - 1 if is_last else -1
-        return [Way(target, repository, full if n == last else short) for n, target in enumerate(targets)]
+        policy = self._context.policy
+        return ways(self._targets(), [repository], policy if is_last else hasty(policy))
 
 
 class Reservation:

@@ -40,6 +40,12 @@ def hasty(policy: Policy) -> Policy:
     return replace(policy, attempts=min(policy.attempts, 3))
 
 
+def brief(policy: Policy) -> Policy:
+    """The same number of attempts within a few seconds, while nothing is lost by giving up: a server that is not there
+    is told of soon."""
+    return replace(policy, ceiling=min(policy.ceiling, 1.0))
+
+
 def is_transient(error: EntrepotError) -> bool:
     """Whether the same request may succeed a moment later."""
     if isinstance(error, ServerError):

@@ -23,11 +23,13 @@ CONCURRENCY = 10
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A server and one of its doors. `policy` is the patience before anything is on the server."""
+    """A server and one of its doors. `policy` is the patience before anything was sent, `sending` that of a request
+    with all bytes; for parts, of which some are on the server, it is always the whole."""
 
     target: Profile
     repository: str
     policy: Policy
+    sending: Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from os import environ
 from typing import TYPE_CHECKING
 
-from entrepot import __version__
+from entrepot.domain.version import __version__
 from entrepot.fetch import urls
 from entrepot.fetch.call import Call, Clock
 from entrepot.fetch.connection import Connection

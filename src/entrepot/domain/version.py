@@ -1,0 +1,3 @@
+"""The version of the distribution, as in pyproject.toml."""
+
+__version__ = "0.1.0"
