@@ -174,7 +174,7 @@ class Internet:
         answers = self.names.get(host)
         if answers is None:
             with contextlib.suppress(OSError):
-                return [socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)[0][4][0]]
+                return [str(socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)[0][4][0])]
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
