@@ -60,9 +60,7 @@ class Policy:
         for text in found:
             address = addresses.read(text)
             if address is None or not (self._is_open(address) or self.is_own(target)):
-                raise BlockedAddress(
-                    target.shown, f"the host {target.host} resolves to a non-routable address ({text})"
-                )
+                raise BlockedAddress(target.shown, f"{_NOT_PUBLIC}: {target.host} has {text}")
             if str(address) not in wanted:
                 wanted.append(str(address))
         return wanted
