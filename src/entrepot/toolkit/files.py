@@ -41,7 +41,7 @@ Fallback = Repository | Sequence[Repository] | None
 Kwargs = dict[str, Any] | None
 
 
-def _name_may_come_second(method: Callable[Concatenate[C, bytes, P], R]) -> Callable[Concatenate[C, bytes, P], R]:
+def _name_may_come_second(method: Callable[Concatenate[C, bytes, P], R]) -> Callable[Concatenate[C, ...], R]:
     """`from_bytes(data, "output.png", content_type="image/png")` too, as fal's documentation has it: a second
     positional without a slash is no media type, so it is the name."""
 
@@ -62,14 +62,14 @@ class File(BaseModel):
     """Represents a file."""
 
     url: str = Field(description="The URL where the file can be downloaded from.")
-    content_type: str | None = Field(None, description="The mime type of the file.", examples=["image/png"])
+    content_type: str | None = Field(default=None, description="The mime type of the file.", examples=["image/png"])
     file_name: str | None = Field(
-        None,
+        default=None,
         description="The name of the file. It will be auto-generated if not provided.",
         examples=["z9RV14K95DvU.png"],
     )
-    file_size: int | None = Field(None, description="The size of the file in bytes.", examples=[4404019])
-    file_data: bytes | None = Field(None, description="File data", exclude=True, repr=False)
+    file_size: int | None = Field(default=None, description="The size of the file in bytes.", examples=[4404019])
+    file_data: bytes | None = Field(default=None, description="File data", exclude=True, repr=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -215,7 +215,16 @@ class File(BaseModel):
         kind, name = told(content_type, file_name, b"")
         place = get_builtin_repository(repository)
         held = place.reserve(name, kind, preference_of(request), request, extra_headers=extra_headers)
-        return PendingFile(kind, name, held, cls)
+        return PendingFile(kind, name, held, functools.partial(cls._described, held.url, kind, name))
+
+    @classmethod
+    def _described(cls, url: str, kind: str, name: str, content: bytes | Path) -> Self:
+        if isinstance(content, Path) and not content.exists():
+            raise FileNotFoundError(f"File {content} does not exist")
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+            known, size = cls._facts(file), file.seek(0, io.SEEK_END)
+        data = content if isinstance(content, bytes) else None
+        return cls(url=url, content_type=kind, file_name=name, file_size=size, file_data=data, **known)
 
     @classmethod
     async def reserve_async(

@@ -57,8 +57,8 @@ class Image(File):
 
     model_config = ConfigDict(json_schema_extra={"ui": {"field": "image"}})
 
-    width: int | None = Field(None, description="The width of the image in pixels.", examples=[1024])
-    height: int | None = Field(None, description="The height of the image in pixels.", examples=[1024])
+    width: int | None = Field(default=None, description="The width of the image in pixels.", examples=[1024])
+    height: int | None = Field(default=None, description="The height of the image in pixels.", examples=[1024])
 
     @classmethod
     def _facts(cls, file: IO[bytes]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Image(File):
         return {"width": size[0], "height": size[1]} if size else {}
 
     @classmethod
-    def from_bytes(  # type: ignore[override]
+    def from_bytes(
         cls,
         data: bytes,
         format: ImageFormat | str | None = None,
@@ -90,7 +90,7 @@ class Image(File):
         )
 
     @classmethod
-    async def from_bytes_async(  # type: ignore[override]
+    async def from_bytes_async(
         cls,
         data: bytes,
         format: ImageFormat | str | None = None,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from entrepot.toolkit.repositories import Reservation
 
-if TYPE_CHECKING:
-    from entrepot.toolkit.files import File
-
-F = TypeVar("F", bound="File")
+F = TypeVar("F")
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class PendingFile(Generic[F]):
     content_type: str
     file_name: str
     _reservation: Reservation = field(repr=False)
-    _type: type[F] = field(repr=False)
+    _described: Callable[[bytes | Path], F] = field(repr=False)
 
     @property
     def url(self) -> str:
@@ -31,23 +28,12 @@ class PendingFile(Generic[F]):
         return self._reservation.url
 
     def complete(self, content: bytes | str | Path) -> F:
-        """Publish bytes, or a file by its path. Nothing falls back: the URL is out. Raises FileUploadException, after
-        which it may be tried again; FileNotFoundError."""
+        """Publish bytes, or a file by its path; the file object. Nothing falls back: the URL is out. Raises
+        FileUploadException, after which it may be tried again; FileNotFoundError."""
         data = content if isinstance(content, bytes) else Path(content)
-        if isinstance(data, Path) and not data.exists():
-            raise FileNotFoundError(f"File {data} does not exist")
-        with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file:
-            known: dict[str, Any] = self._type._facts(file)
-            size = file.seek(0, io.SEEK_END)
+        file = self._described(data)
         self._reservation.complete(data)
-        return self._type(
-            url=self.url,
-            content_type=self.content_type,
-            file_name=self.file_name,
-            file_size=size,
-            file_data=data if isinstance(data, bytes) else None,
-            **known,
-        )
+        return file
 
     async def complete_async(self, content: bytes | str | Path) -> F:
         """As `complete`, in a thread."""

@@ -23,7 +23,7 @@ FORMATS = ("png", "jpeg", "jpg", "webp", "gif")
 _DECODERS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
 # Modes that a format stores as they are; others are converted, and what is transparent becomes white in JPEG.
 _MODES = {
-    "png": ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"),
+    "png": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
     "jpeg": ("L", "RGB", "CMYK"),
     "webp": ("RGB", "RGBA"),
     "gif": ("1", "L", "P", "RGB", "RGBA"),

@@ -251,7 +251,8 @@ def by_any(
 def _all_failed(labels: Sequence[str], failures: Sequence[Exception]) -> FileUploadFallbackException:
     # Labels, never the objects: their repr may hold credentials.
     lines = [f"{label}: {type(error).__name__}: {error}" for label, error in zip(labels, failures, strict=True)]
-    return FileUploadFallbackException(f"All {len(failures)} repositories failed. {'; '.join(lines)}", "", failures)
+    fix = getattr(failures[0], "fix", "")
+    return FileUploadFallbackException(f"All {len(failures)} repositories failed. {'; '.join(lines)}", fix, failures)
 
 
 @lru_cache(maxsize=1)

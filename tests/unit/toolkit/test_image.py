@@ -1,0 +1,257 @@
+"""Images to and from Pillow, and their sizes by their headers: hostile.md G07, G08, F12."""
+
+from __future__ import annotations
+
+import base64
+import io
+import resource
+import struct
+import subprocess
+import sys
+import zlib
+
+import pytest
+
+from entrepot.toolkit.errors import ImageError, ImageTooLarge
+from entrepot.toolkit.image import IMAGE_SIZE_PRESETS, Image, ImageSize, get_image_size, image_type
+from entrepot.toolkit.pixelsize import pixel_size
+
+Pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+
+MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"]
+
+
+def stored(image, format: str, **options) -> bytes:
+    with io.BytesIO() as file:
+        image.save(file, format=format, **options)
+        return file.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+
+
+def png_of(width: int, height: int, data: bytes = b"") -> bytes:
+    head = struct.pack(">2L5B", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def here(data: bytes, format: str | None = None) -> Image:
+    """An image that needs no server."""
+    return Image.from_bytes(data, format, repository="in_memory")
+
+
+def distant(data: bytes) -> Image:
+    """An image whose bytes are only behind its URL."""
+    return Image(url="data:application/octet-stream;base64," + base64.b64encode(data).decode())
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "gif", "webp"])
+@pytest.mark.parametrize("size", [(1, 1), (37, 5), (300, 700)])
+def test_width_and_height_are_read_from_the_header(format, size):
+    image = here(stored(Pillow.new("RGB", size), format))
+    assert (image.width, image.height) == size
+
+
+@pytest.mark.parametrize(
+    "options", [{"lossless": True}, {"lossless": False}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"}], ids=str
+)
+def test_every_form_of_webp_has_its_size_read(options):
+    assert pixel_size(io.BytesIO(stored(Pillow.new("RGB", (1000, 3)), "webp", **options))) == (1000, 3)
+
+
+def test_a_jpeg_with_large_segments_before_its_frame_has_its_size_read():
+    data = stored(Pillow.new("RGB", (20, 30)), "jpeg")
+    segment = b"\xff\xe2" + struct.pack(">H", 65535) + bytes(65533)
+    assert pixel_size(io.BytesIO(data[:2] + segment * 20 + b"\xff\xff" + data[2:])) == (20, 30)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\0\0", b"GIF89a", b"RIFF0000WEBPVP8 ", b"<svg/>"]
+)
+def test_a_size_that_is_not_told_is_none(data):
+    assert pixel_size(io.BytesIO(data)) is None
+    assert here(data).width is None
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "gif", "webp"])
+def test_a_header_that_was_cut_or_changed_never_crashes(format):
+    data = stored(Pillow.new("RGB", (20, 30)), format)[:100]
+    for at in range(len(data)):
+        pixel_size(io.BytesIO(data[:at]))
+        pixel_size(io.BytesIO(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]))
+
+
+@pytest.mark.parametrize(
+    ("format", "kind", "extension"),
+    [("jpg", "image/jpeg", ".jpg"), ("JPEG", "image/jpeg", ".jpg"), ("PNG", "image/png", ".png"),
+     ("WebP", "image/webp", ".webp"), ("gif", "image/gif", ".gif"), (None, "image/png", ".png")],
+)  # fmt: skip
+def test_g08_formats_in_any_case_have_the_right_type_and_extension(format, kind, extension):
+    image = Image.from_pil(Pillow.new("RGB", (3, 2)), format=format, repository="in_memory")
+    assert image.content_type == kind
+    assert image.url.startswith(f"data:{kind};base64,")
+    assert image.file_name and image.file_name.endswith(extension)
+    assert (image.width, image.height) == (3, 2)
+    assert image.to_pil().size == (3, 2)
+
+
+def test_g08_encoded_bytes_are_typed_by_their_format_or_by_themselves():
+    data = stored(Pillow.new("RGB", (3, 2)), "jpeg")
+    assert here(data, "jpg").content_type == here(data, "JPG").content_type == here(data).content_type == "image/jpeg"
+    assert image_type("avif") == "image/avif"
+    with pytest.raises(ValueError, match="docx"):
+        here(data, "docx")
+
+
+def test_g08_a_format_that_is_not_stored_is_named():
+    with pytest.raises(ImageError, match="bmp"):
+        Image.from_pil(Pillow.new("RGB", (1, 1)), format="bmp", repository="in_memory")
+
+
+def test_g08_a_loaded_image_keeps_its_format_and_jpeg_its_quality():
+    noise = Pillow.effect_noise((200, 200), 80).convert("RGB")
+    loaded = Pillow.open(io.BytesIO(stored(noise, "jpeg", quality=95)))
+    assert loaded.format == "JPEG"
+    again = Image.from_pil(loaded, repository="in_memory")
+    assert again.content_type == "image/jpeg"
+    assert again.file_size == len(stored(loaded, "jpeg", quality=95)) > len(stored(loaded, "jpeg", quality=75))
+
+
+def test_g08_an_image_loaded_from_another_format_becomes_png():
+    loaded = Pillow.open(io.BytesIO(stored(Pillow.new("RGB", (3, 2)), "bmp")))
+    assert Image.from_pil(loaded, repository="in_memory").content_type == "image/png"
+
+
+def test_png_is_compressed_for_speed():
+    image = Pillow.effect_noise((100, 100), 10)
+    assert Image.from_pil(image, repository="in_memory").file_data == stored(image, "png", compress_level=1)
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "gif"])
+@pytest.mark.parametrize("mode", MODES)
+def test_g07_every_mode_is_stored_in_every_format(mode, format):
+    image = Image.from_pil(Pillow.new(mode, (5, 4)), format=format, repository="in_memory")
+    assert image.to_pil().size == (5, 4)
+
+
+def test_g07_what_is_transparent_becomes_white_in_jpeg():
+    clear = Pillow.new("RGBA", (8, 8), (10, 20, 30, 0))
+    assert Image.from_pil(clear, format="jpeg", repository="in_memory").to_pil().getpixel((4, 4)) == (255, 255, 255)
+
+
+def test_g07_sixteen_bits_become_eight_not_white():
+    data = stored(Pillow.new("I;16", (2, 2), 0x8000), "png")
+    assert here(data).to_pil().getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_g07_cmyk_and_a_palette_with_transparency_are_decoded():
+    cmyk = stored(Pillow.new("CMYK", (9, 7), (0, 255, 255, 0)), "jpeg")
+    assert here(cmyk).to_pil().mode == "RGB"
+    palette = Pillow.new("P", (2, 2))
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    data = stored(palette, "png", transparency=0)
+    assert here(data).to_pil("RGBA").getpixel((0, 0)) == (255, 0, 0, 0)
+    assert here(data).to_pil().mode == "RGB"
+
+
+@pytest.mark.parametrize("where", [here, distant], ids=["in memory", "behind its URL"])
+def test_g07_exif_turns_the_image_upright(where):
+    image = Pillow.new("RGB", (40, 20), "red")
+    image.paste("blue", (0, 0, 20, 20))
+    exif = Pillow.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    upright = where(stored(image, "jpeg", exif=exif, quality=95)).to_pil()
+    assert upright.size == (20, 40)
+    red, _, blue = upright.getpixel((10, 5))
+    assert blue > 200 > red
+
+
+@pytest.mark.parametrize("where", [here, distant], ids=["in memory", "behind its URL"])
+def test_g07_an_image_that_declares_too_many_pixels_is_not_decoded(where):
+    with pytest.raises(ImageTooLarge, match="65535 x 65535"):
+        where(png_of(65_535, 65_535)).to_pil()
+    with pytest.raises(ImageTooLarge):
+        where(stored(Pillow.new("RGB", (100, 100)), "png")).to_pil(max_pixels=9_999)
+
+
+@pytest.mark.parametrize("format", ["bmp", "tiff"])
+def test_g07_the_limit_holds_for_formats_whose_header_pillow_reads(format):
+    with pytest.raises(ImageTooLarge):
+        here(stored(Pillow.new("L", (100, 100)), format)).to_pil(max_pixels=9_999)
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "gif", "webp", "tiff"])
+def test_g07_a_truncated_image_is_an_error(format):
+    data = stored(Pillow.effect_noise((64, 64), 50).convert("RGB"), format)
+    with pytest.raises(ImageError):
+        here(data[: len(data) // 2]).to_pil()
+
+
+def test_g07_of_ten_thousand_frames_one_is_decoded():
+    """The frames behind the first are no frames at all: nobody may look at them."""
+    data = stored(Pillow.new("P", (50, 50)), "gif")
+    frame = data[data.index(b"\x2c") : -1]
+    bomb = data[:-1] + frame * 10_000 + b"garbage"
+    image = here(bomb).to_pil()
+    assert image.size == (50, 50)
+    assert getattr(image, "n_frames", 1) == 1
+
+
+def test_g07_an_absent_codec_is_named():
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    with pytest.raises(ImageError, match="image/heic"):
+        here(heic).to_pil()
+
+
+MEMORY_PROGRAM = """
+import resource, sys
+from entrepot.toolkit.image import Image
+from entrepot.toolkit.errors import ImageTooLarge
+from PIL import Image as Pillow, ImageOps
+data = sys.stdin.buffer.read()
+limit = 700 * 1024 * 1024
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    Image.from_bytes(data, repository="in_memory").to_pil()
+except ImageTooLarge:
+    print("too large")
+"""
+
+
+def test_g07_a_gigabyte_of_pixels_is_refused_in_little_memory():
+    """33,000 x 11,000 pixels are 1 GB as RGB; the process may have 700 MiB of addresses."""
+    assert resource.RLIMIT_AS
+    done = subprocess.run([sys.executable, "-c", MEMORY_PROGRAM], input=png_of(33_000, 11_000), capture_output=True)
+    assert (done.stdout.strip(), done.returncode) == (b"too large", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(%pipe%touch evil) (w) file\n%%EOF\n",
+        b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
+        b"ffconcat version 1.0\nfile /etc/passwd\n",
+    ],
+    ids=["eps", "svg", "hls", "concat"],
+)
+def test_f12_nothing_that_reads_other_files_or_runs_programs_is_decoded(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ImageError):
+        here(data).to_pil()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_presets_have_the_documented_sizes():
+    assert get_image_size("landscape_16_9") == ImageSize(width=1024, height=576)
+    assert get_image_size(ImageSize(width=3, height=4)) == ImageSize(width=3, height=4)
+    assert {name: (s.width, s.height) for name, s in IMAGE_SIZE_PRESETS.items()}["portrait_4_3"] == (768, 1024)
+    with pytest.raises(TypeError, match="huge"):
+        get_image_size("huge")  # type: ignore[arg-type]
+
+
+def test_a_size_that_is_given_wins():
+    data = stored(Pillow.new("RGB", (3, 2)), "png")
+    image = Image.from_bytes(data, "png", ImageSize(width=30, height=20), repository="in_memory")
+    assert (image.width, image.height) == (30, 20)
