@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from entrepot.client.types import Progress
 from support.sdk import (
     PART,
     REPOSITORIES,
@@ -79,7 +80,7 @@ def test_only_the_missing_parts_are_sent_after_a_kill(server, world, repository,
     dies(server, path, f"part:{count}", repository)
     before = acknowledged(server, path.name)
     assert len(before) >= count
-    seen = []
+    seen: list[Progress] = []
     sdk = Sdk(world, server.url, server.key)
     url = sdk.in_parts(path, repository=repository, progress=seen.append)
     sdk.close()

@@ -188,7 +188,7 @@ def test_a_server_that_is_restarted_in_the_middle_is_outlasted(world, repository
     with lined(tmp_path / "line", drain="1") as line:
         path = tmp_path / "restarted.bin"
         data = a_file(path, SIZE)
-        restarts = []
+        restarts: list[int] = []
 
         def restart(progress: Progress) -> None:
             if progress.safe >= 2 * PART and not restarts:
@@ -212,7 +212,7 @@ def test_a_worker_that_dies_under_a_single_request_costs_nothing(tmp_path):
     with lined(tmp_path / "line") as line:
         path = tmp_path / "worker.bin"
         data = a_file(path, 4 * 1024 * 1024)
-        killed = []
+        killed: list[int] = []
 
         def kill(progress: Progress) -> None:
             if progress.phase.value == "sending" and progress.done > 1024 * 1024 and not killed:

@@ -45,7 +45,7 @@ def main(url: str, key: str, path: str, repository: str, moment: str) -> None:
         multipart_threshold=0,
         part_size=PART,
         concurrency=2,
-        repository=repository,  # type: ignore[arg-type]
+        repository=repository,
         fallback_repository=[],
         progress=progress,
     )
