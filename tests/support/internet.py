@@ -115,11 +115,11 @@ class Site:
         else:
             connection.sendall(reply.head())
             if request.method != "HEAD":
-                for start in range(0, len(reply.body[: reply.cut]), 65536):
-                    piece = reply.body[: reply.cut][start : start + 65536]
-                    connection.sendall(piece)
+                body = memoryview(reply.body)[: reply.cut]
+                for start in range(0, len(body), 65536):
+                    connection.sendall(body[start : start + 65536])
                     with self._guard:
-                        self.sent += len(piece)
+                        self.sent += len(body[start : start + 65536])
         if reply.pause:
             reply.pause.wait(SECONDS)
 
