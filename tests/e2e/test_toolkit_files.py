@@ -265,7 +265,7 @@ def test_a_server_that_is_away_is_replaced_by_the_next_repository(monkeypatch, c
     monkeypatch.setenv("ENTREPOT_URL", f"http://127.0.0.1:{free_port()}")
     file = File.from_bytes(b"x", "text/plain", fallback_repository="in_memory")
     assert file.url == "data:text/plain;base64,eA=="
-    assert "fal_v3 failed; trying in_memory" in caplog.text
+    assert "fal_v3 failed (FileUploadException); trying in_memory" in caplog.text
 
 
 def test_a_refusal_everywhere_lists_each(monkeypatch):

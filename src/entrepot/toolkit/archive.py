@@ -68,7 +68,7 @@ def extract(
 def _entries(source: IO[bytes], head: bytes, size: int, encoding: str | None, budget: Budget) -> Iterator[Entry]:
     kind = sniff(head)
     if kind in _PACKED_TAR or tararchive.is_header(head[: tararchive.BLOCK]):
-        return tararchive.read(tararchive.opened(source, kind), encoding, budget)
+        return tararchive.read(tararchive.opened(source, kind, budget), encoding, budget)
     directory = ziparchive.find_directory(source, size)
     if directory is None:
         raise tararchive.unreadable(kind)

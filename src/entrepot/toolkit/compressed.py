@@ -7,6 +7,7 @@ do not keep it alive.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import shutil
@@ -35,6 +36,10 @@ class CompressedFile(File):
         """
         return self._unpacked(encoding, limits).path
 
+    async def extract_async(self, encoding: str | None = None, limits: Limits = LIMITS) -> Path:
+        """As `extract`, in a thread."""
+        return await asyncio.to_thread(self.extract, encoding, limits)
+
     @property
     def extract_dir(self) -> str | None:
         """Where it is unpacked; None before."""
@@ -56,7 +61,7 @@ class CompressedFile(File):
                 if self.file_data is not None:
                     extract(io.BytesIO(self.file_data), folder.path, limits, encoding)
                 else:
-                    with contents.temp_file(self.url) as archive:
+                    with contents.temp_file(self.url, limits.size) as archive:
                         extract(archive, folder.path, limits, encoding)
             except BaseException:
                 folder.remove()

@@ -22,7 +22,9 @@ from entrepot.toolkit.errors import ArchiveRefused, ArchiveTooLarge
 
 CHUNK = 256 * 1024
 MAX_PART_BYTES = 255  # of one name on the file systems of Linux, macOS and Windows
-MAX_NAME_BYTES = 4096
+MAX_NAME_BYTES = 1024
+# Names of one archive together: they are held in memory, to find those that collide.
+_MAX_NAMES = 32 * 1024 * 1024
 # Small archives of zeros are no danger, whatever their ratio.
 RATIO_FLOOR = 64 * 1024 * 1024
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -65,16 +67,22 @@ class Budget:
         self.limits = limits
         self.entries = 0
         self.size = 0
+        self._names = 0
         self._most = min(limits.size, max(RATIO_FLOOR, packed * limits.ratio))
         self._clock = clock
         self._end = clock() + limits.seconds
 
-    def entry(self, count: int = 1) -> None:
-        """So many more files or folders, or headers of them."""
+    def entry(self, name: str | bytes = "", count: int = 1) -> None:
+        """So many more files or folders; of one, its name."""
         self.entries += count
-        if self.entries > self.limits.entries:
-            raise _too_large(f"more than {self.limits.entries} entries", "entries")
-        self._tick()
+        self._names += len(name)
+        if self.entries > self.limits.entries or self._names > _MAX_NAMES:
+            raise _too_large(f"more than {self.limits.entries} entries, or names that fill the memory", "entries")
+        self.tick()
+
+    def recount(self) -> None:
+        """Count entries from the beginning: they were listed, and come now."""
+        self.entries = self._names = 0
 
     def unpacked(self, size: int) -> None:
         """So many more bytes that came out."""
@@ -83,9 +91,10 @@ class Budget:
             by_ratio = self._most < self.limits.size
             what = f"more than {self.limits.ratio} times its own size" if by_ratio else f"more than {self._most} bytes"
             raise _too_large(what, "ratio" if by_ratio else "size")
-        self._tick()
+        self.tick()
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Time passes, also where nothing comes out."""
         if self._clock() > self._end:
             raise _too_large(f"so much that unpacking takes more than {self.limits.seconds:g} seconds", "seconds")
 
@@ -139,7 +148,7 @@ class Tree:
 
     def add(self, entry: Entry) -> None:
         """Write one entry. Raises ArchiveRefused, ArchiveTooLarge, OSError."""
-        self._budget.entry()
+        self._budget.entry(entry.name)
         parts = safe_parts(entry.name, self._budget.limits.depth)
         if entry.is_folder:
             self._folder(parts).close()

@@ -17,6 +17,9 @@ class ToolkitError(EntrepotError):
     code = "toolkit_failed"
 
 
+FalTookitException = ToolkitError  # as fal's package spells it
+
+
 class DownloadError(ToolkitError):
     """A file could not be downloaded. No partial file is at the target, and what was there before is as it was."""
 

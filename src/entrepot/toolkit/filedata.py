@@ -14,12 +14,15 @@ class FileData:
     """`data` with a type and a name that are always there.
 
     The type is the one that is given, else what name and first bytes say; a name that is missing is made of a new id
-    and the type's usual extension (`.bin` when there is none). Raises ValueError for what is no media type.
+    and the type's usual extension (`.bin` when there is none). Raises ValueError for what is no media type, TypeError
+    for what is no bytes.
     """
 
     def __init__(self, data: bytes, content_type: str | None = None, file_name: str | None = None) -> None:
-        self.data = data
-        self.content_type, self.file_name = told(content_type, file_name, data[:HEAD_SIZE])
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"A file is made of bytes, not of {type(data).__name__}")
+        self.data = bytes(data)
+        self.content_type, self.file_name = told(content_type, file_name, self.data[:HEAD_SIZE])
 
 
 def told(content_type: str | None, file_name: str | None, head: bytes) -> tuple[str, str]:

@@ -37,9 +37,9 @@ class _Input(str):
     _format: ClassVar[str]
 
     @contextmanager
-    def as_temp_file(self) -> Iterator[Path]:
-        """The file, downloaded to a path that goes away with the block. Raises DownloadError."""
-        with contents.temp_file(str(self)) as path:
+    def as_temp_file(self, max_bytes: int | None = None) -> Iterator[Path]:
+        """The file, downloaded to a path that goes away with the block. Raises DownloadError (FileTooLarge)."""
+        with contents.temp_file(str(self), max_bytes) as path:
             yield path
 
     @classmethod

@@ -30,7 +30,7 @@ class PendingFile(Generic[F]):
     def complete(self, content: bytes | str | Path) -> F:
         """Publish bytes, or a file by its path; the file object. Nothing falls back: the URL is out. Raises
         FileUploadException, after which it may be tried again; FileNotFoundError."""
-        data = content if isinstance(content, bytes) else Path(content)
+        data = Path(content) if isinstance(content, str | Path) else bytes(content)
         file = self._described(data)
         self._reservation.complete(data)
         return file

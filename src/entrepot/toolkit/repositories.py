@@ -228,7 +228,9 @@ def by_any(
     Raises UnknownRepository before any is tried, FileUploadFallbackException when several failed, the error itself
     when there was one or when it says `falls_back = False`.
     """
-    others = [] if fallback is None else [fallback] if isinstance(fallback, str | FileRepository) else list(fallback)
+    others: list[Any] = [] if fallback is None else [fallback]
+    if isinstance(fallback, Sequence) and not isinstance(fallback, str):
+        others = [*fallback]
     labels = [each if isinstance(each, str) else type(each).__name__ for each in (repository, *others)]
     chain = [get_builtin_repository(each) for each in (repository, *others)]
     failures: list[Exception] = []
@@ -242,9 +244,10 @@ def by_any(
             if len(chain) == 1 or not getattr(error, "falls_back", True):
                 raise
             failures.append(error)
+            kind = type(error).__name__  # not its text, which another's repository may fill with anything
             if is_last:
                 raise _all_failed(labels, failures) from error
-            _log.warning("The upload to %s failed; trying %s.", labels[number], labels[number + 1])
+            _log.warning("The upload to %s failed (%s); trying %s.", labels[number], kind, labels[number + 1])
     raise AssertionError("the last repository returns or raises")
 
 

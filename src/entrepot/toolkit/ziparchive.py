@@ -95,10 +95,10 @@ def _large(file: IO[bytes], end: int, plain: tuple[int, int, int, int, int]) -> 
 def read(file: IO[bytes], directory: tuple[int, int, int], encoding: str | None, budget: Budget) -> Iterator[Entry]:
     """Every entry, in the order of their bytes. Raises ArchiveError and its kin."""
     begin, end, count = directory
-    budget.entry(count)  # refused before anything is read, when it is told honestly
-    budget.entries -= count
+    budget.entry(count=count)  # refused before anything is read, when it is told honestly
+    budget.recount()
     slots = sorted(_slots(file, begin, end, encoding, budget), key=lambda slot: slot.start)
-    budget.entries = 0
+    budget.recount()
     shift = begin - _declared_begin(file, end, begin)
     places = _places(file, slots, shift, begin)
     for slot, place in zip(slots, places, strict=True):
@@ -129,14 +129,14 @@ def _slots(file: IO[bytes], begin: int, end: int, encoding: str | None, budget: 
         )
         if mark != b"PK\1\2":
             raise damaged("its directory has something else in it")
-        budget.entry()
         raw, more = _exactly(file, name), _extras(_exactly(file, extra))
         file.seek(comment, 1)
         at += _SLOT.size + name + extra + comment
-        if name > MAX_NAME_BYTES or disk not in (0, _FULL_16):
+        if max(name, len(more.get(_PATH_EXTRA, b""))) > MAX_NAME_BYTES or disk not in (0, _FULL_16):
             raise damaged("an entry's name is too long, or its bytes are elsewhere")
         size, packed, start = _widened(size, packed, start, more.get(_ZIP64_EXTRA, b""))
         slot = _Slot(raw, _name(raw, flags, more, encoding), flags, method, crc, packed, size, start, attributes >> 16)
+        budget.entry(slot.name)
         _judge(slot)
         yield slot
     if at != end:
@@ -212,7 +212,7 @@ def _chunks(file: IO[bytes], slot: _Slot, place: int, budget: Budget) -> Iterato
     file.seek(place)
     crc = total = 0
     try:
-        for chunk in _unpacked(slot.method, _pieces(file, slot.packed)):
+        for chunk in _unpacked(slot.method, _pieces(file, slot.packed, budget)):
             total += len(chunk)
             budget.unpacked(len(chunk))
             if total > slot.size:
@@ -225,8 +225,9 @@ def _chunks(file: IO[bytes], slot: _Slot, place: int, budget: Budget) -> Iterato
         raise damaged("an entry is not what its size or checksum says")
 
 
-def _pieces(file: IO[bytes], size: int) -> Iterator[bytes]:
+def _pieces(file: IO[bytes], size: int, budget: Budget) -> Iterator[bytes]:
     while size > 0:
+        budget.tick()
         piece = _exactly(file, min(CHUNK, size))
         size -= len(piece)
         yield piece

@@ -326,6 +326,22 @@ def test_g02_a_name_that_declares_gigabytes_is_not_read_into_memory(place):
         refused(io.BytesIO(gzip.compress(block + bytes(1 << 20))), place, ArchiveError)
 
 
+@pytest.mark.parametrize("module", [gzip, bz2, lzma], ids=["gzip", "bzip2", "xz"])
+def test_g02_streams_of_nothing_do_not_stop_the_clock(place, module):
+    """A million empty streams give nothing that could be counted."""
+    ticks = iter(range(100_000))
+    packed = io.BytesIO(module.compress(b"x") + module.compress(b"") * 50_000)
+    limits = Limits(seconds=10)
+    assert "seconds" in refused(packed, place, ArchiveTooLarge, limits=limits, clock=lambda: next(ticks))
+
+
+def test_g02_names_that_fill_the_memory_are_refused(place, monkeypatch):
+    monkeypatch.setattr("entrepot.toolkit.entries._MAX_NAMES", 50_000)
+    for pack in (zipped, tarred):
+        refused(pack(*((f"{n:0250}", b"") for n in range(300))), place, ArchiveTooLarge)
+    refused(zipped(("/".join(["n" * 200] * 6), b"")), place, ArchiveError)
+
+
 def test_g02_headers_about_headers_end(place):
     info = tarfile.TarInfo("n")
     info.type = tarfile.XHDTYPE

@@ -99,6 +99,13 @@ def test_what_is_no_media_type_is_refused_before_any_upload():
     assert shelf.told == []
 
 
+@pytest.mark.parametrize("data", [bytearray(b"abc"), memoryview(b"abc")], ids=["bytearray", "memoryview"])
+def test_other_kinds_of_bytes_are_taken_and_text_is_not(data):
+    assert memory(data).as_bytes() == b"abc"
+    with pytest.raises(TypeError, match="str"):
+        memory("abc")  # type: ignore[arg-type]
+
+
 def test_a_path_fills_every_field_too(tmp_path):
     (tmp_path / "clip é.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
     file = File.from_path(tmp_path / "clip é.mp4", repository="in_memory")
@@ -123,7 +130,7 @@ def test_any_failure_moves_on_to_the_next_repository(caplog):
     file = File.from_bytes(b"x", file_name="x", repository=first, fallback_repository=[second])
     assert file.url == "https://shelf.example/x"
     assert len(first.told) == len(second.told) == 1
-    assert "Shelf failed; trying Shelf" in caplog.text
+    assert "Shelf failed (RuntimeError); trying Shelf" in caplog.text
 
 
 def test_when_all_fail_the_error_lists_each():
