@@ -268,6 +268,12 @@ def test_a_server_that_is_away_is_replaced_by_the_next_repository(monkeypatch, c
     assert "fal_v3 failed (FileUploadException); trying in_memory" in caplog.text
 
 
+def test_the_first_server_that_answers_takes_uploads_and_reservations(monkeypatch, server):
+    monkeypatch.setenv("ENTREPOT_URL", f"http://127.0.0.1:{free_port()},{server.url}")
+    assert read(File.from_bytes(b"x", "text/plain").url)[0] == b"x"
+    assert read(File.reserve("text/plain").complete(b"y").url)[0] == b"y"
+
+
 def test_a_refusal_everywhere_lists_each(monkeypatch):
     monkeypatch.setenv("ENTREPOT_KEY", "wrong:key")
     with pytest.raises(FileUploadFallbackException) as caught:

@@ -22,7 +22,7 @@ _PACKED_TAR = ("application/gzip", "application/x-bzip2", "application/x-xz")
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What came out: files and folders, and the bytes of all files."""
+    """What came out: how many files and new folders, and the bytes of the unpacked archive."""
 
     entries: int
     size: int
@@ -52,7 +52,7 @@ def extract(
         source = stack.enter_context(open(file, "rb")) if isinstance(file, str | os.PathLike) else file
         size = source.seek(0, os.SEEK_END)
         budget = Budget(limits, size, clock)
-        tree = Tree(stack.enter_context(Folder.open(Path(folder))), budget)
+        tree = stack.enter_context(Tree(stack.enter_context(Folder.open(Path(folder))), budget))
         source.seek(0)
         head = source.read(HEAD_SIZE)
         source.seek(0)
@@ -62,7 +62,7 @@ def extract(
         except BaseException:
             tree.undo()
             raise
-        return Extracted(budget.entries, budget.size)
+        return Extracted(tree.count, budget.size)
 
 
 def _entries(source: IO[bytes], head: bytes, size: int, encoding: str | None, budget: Budget) -> Iterator[Entry]:

@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 from entrepot.atomic import Folder
 from entrepot.toolkit.errors import ArchiveRefused, ArchiveTooLarge
@@ -145,21 +146,32 @@ class Tree:
         # Folded names to exact ones: 'A' and 'a', and two spellings of one accent, are one name on other systems.
         self._names: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {}
         self._made: list[tuple[tuple[str, ...], bool]] = []
+        self._last: tuple[tuple[str, ...], Folder] = (), self._open(())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._last[1].close()
+
+    @property
+    def count(self) -> int:
+        """Files and folders that were made."""
+        return len(self._made)
 
     def add(self, entry: Entry) -> None:
         """Write one entry. Raises ArchiveRefused, ArchiveTooLarge, OSError."""
         self._budget.entry(entry.name)
         parts = safe_parts(entry.name, self._budget.limits.depth)
         if entry.is_folder:
-            self._folder(parts).close()
+            self._go_to(parts)
             for _ in entry.chunks:
                 raise refused(entry.name, "is a folder with bytes")
             return
         if not parts:
             raise refused(entry.name, "has no name")
         self._claim(parts, is_folder=False)
-        with self._folder(parts[:-1]) as folder:
-            self._write(folder, parts, entry)
+        self._write(self._go_to(parts[:-1]), parts, entry)
 
     def undo(self) -> None:
         """Remove what was made, newest first; what cannot be removed stays."""
@@ -180,8 +192,10 @@ class Tree:
         finally:
             file.close()
 
-    def _folder(self, parts: tuple[str, ...]) -> Folder:
-        """The folder of that path, made with all above it."""
+    def _go_to(self, parts: tuple[str, ...]) -> Folder:
+        """The folder of that path, made with all above it; it stays open until another is wanted."""
+        if parts == self._last[0]:
+            return self._last[1]
         for count in range(1, len(parts) + 1):
             if self._claim(parts[:count], is_folder=True):
                 self._budget.entry()
@@ -189,11 +203,14 @@ class Tree:
                     above.make_dir(parts[count - 1], 0o755)
                     self._made.append((parts[:count], True))
         try:
-            return self._open(parts)
+            folder = self._open(parts)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise refused("/".join(parts), "goes through what is no folder") from None
             raise
+        self._last[1].close()
+        self._last = parts, folder
+        return folder
 
     def _open(self, parts: tuple[str, ...]) -> Folder:
         folder = Folder(os.dup(self._root.fd), self._root.path)

@@ -69,8 +69,8 @@ def find_directory(file: IO[bytes], size: int) -> tuple[int, int, int] | None:
     else:
         return None
     end = size - window + at
-    if _FULL_16 in (count, disk) or _FULL_32 in (length, offset):
-        end, disk, first_disk, count, length, offset = _large(file, end, (disk, first_disk, count, length, offset))
+    if end >= _LOCATOR_64.size and _at(file, end - _LOCATOR_64.size, 4) == b"PK\6\7":
+        end, disk, first_disk, count, length, offset = _large(file, end)
     begin = end - length
     if disk or first_disk:
         raise ArchiveError("The archive is one piece of several.", "Join the pieces first.")
@@ -79,12 +79,12 @@ def find_directory(file: IO[bytes], size: int) -> tuple[int, int, int] | None:
     return begin, end, count
 
 
-def _large(file: IO[bytes], end: int, plain: tuple[int, int, int, int, int]) -> tuple[int, int, int, int, int, int]:
-    """The same from the 64 bit record before the end, when there is one."""
+def _large(file: IO[bytes], end: int) -> tuple[int, int, int, int, int, int]:
+    """The same from the 64 bit record before the end, to which a locator leads: streamed archives have it, however
+    small they are."""
     at = end - _LOCATOR_64.size
-    if at < 0 or (found := _LOCATOR_64.unpack(_at(file, at, _LOCATOR_64.size)))[0] != b"PK\6\7":
-        return (end, *plain)
-    for place in (found[2], at - _END_64.size):
+    told = _LOCATOR_64.unpack(_at(file, at, _LOCATOR_64.size))[2]
+    for place in (told, at - _END_64.size):
         record = _at(file, place, _END_64.size) if 0 <= place <= at - _END_64.size else b""
         if record.startswith(b"PK\6\6"):
             _, _, _, _, disk, first_disk, _, count, length, offset = _END_64.unpack(record)

@@ -129,6 +129,24 @@ def test_a_large_zip64_archive_is_read(place):
     assert content(place) == {"big": b"x" * 1000}
 
 
+def test_a_small_archive_with_the_records_of_a_large_one_is_read(place):
+    """Streamed archives have them, and fill in the old record too."""
+    data = zipped(("a", b"b")).getvalue()
+    rest, end = data[:-22], data[-22:]
+    length, offset = struct.unpack("<2L", end[12:20])
+    large = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, length, offset)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(rest), 1)
+    for before in (b"", b"#!/bin/sh\n"):
+        assert extract(io.BytesIO(before + rest + large + locator + end), place).entries == 1
+        (place / "a").unlink()
+    refused(io.BytesIO(rest + bytes(56) + locator + end), place, ArchiveError)
+
+
+def test_what_came_out_is_counted(place):
+    told = extract(zipped(("a/b/c", b"12"), ("a/d", b"345"), ("e/", b"")), place)
+    assert (told.entries, told.size) == (5, 5)
+
+
 def test_a_zip_with_something_before_it_is_read(place):
     extract(io.BytesIO(b"#!/bin/sh\nexit\n" + zipped(("a", b"b")).getvalue()), place)
     assert content(place) == {"a": b"b"}
