@@ -15,6 +15,7 @@ from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
+from pydantic import BaseModel
 
 from entrepot import EntrepotError
 from entrepot.toolkit import (
@@ -22,9 +23,11 @@ from entrepot.toolkit import (
     CompressedFile,
     DownloadError,
     File,
+    FileInput,
     FileUploadException,
     FileUploadFallbackException,
     Image,
+    ImageInput,
     Video,
     use_lifecycle,
 )
@@ -259,6 +262,22 @@ def test_a_private_file_is_private_and_its_bytes_are_still_here():
     assert file.as_bytes() == b"secret"
     with pytest.raises(DownloadError):
         File(url=file.url).as_bytes()
+
+
+def test_inputs_are_downloaded_to_a_temporary_file(monkeypatch, pil_image):
+    class Inputs(BaseModel):
+        file: FileInput
+        image: ImageInput
+
+    monkeypatch.setenv("ENTREPOT_INPUT_HTTP", "1")  # the server of the tests has neither TLS nor a name
+    urls = {"file": File.from_bytes(WAV, "x.wav").url, "image": Image.from_pil(pil_image).url}
+    inputs = Inputs.model_validate_json(json.dumps(urls))
+    with inputs.file.as_temp_file() as path:
+        assert path.read_bytes() == WAV
+    assert not path.exists()
+    assert inputs.image.to_pil().tobytes() == pil_image.tobytes()
+    with pytest.raises(DownloadError), inputs.file.as_temp_file(max_bytes=10):
+        pass
 
 
 def test_a_server_that_is_away_is_replaced_by_the_next_repository(monkeypatch, caplog):

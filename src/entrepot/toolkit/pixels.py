@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from entrepot.domain.sniffing import HEAD_SIZE, sniff
@@ -72,8 +73,10 @@ def decode(file: IO[bytes], mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> 
     try:
         with pillow.open(file, formats=[each for each in _DECODERS if each in pillow.OPEN]) as image:
             _check(image.size, max_pixels)
-            turned = ops.exif_transpose(image)
-            return _eight_bits(turned).convert(mode)
+            image.load()
+            with suppress(*_BROKEN):  # garbage in the place of EXIF turns nothing
+                ops.exif_transpose(image, in_place=True)  # a copy would be another quarter of a GiB
+            return _eight_bits(image).convert(mode)
     except ImageTooLarge:
         raise
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning, MemoryError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from pathlib import Path
@@ -380,6 +381,18 @@ def test_e11_a_read_only_file_is_replaced_as_its_folder_allows(file, tmp_path):
     (tmp_path / "out").write_bytes(b"old")
     (tmp_path / "out").chmod(0o400)
     assert file.save(tmp_path / "out", overwrite=True).read_bytes() == b"new bytes"
+
+
+def test_e11_where_there_are_no_hard_links_nothing_is_replaced_either(tmp_path, monkeypatch):
+    def no_links(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    file = File(url="data:,new%20bytes")
+    assert file.save(tmp_path / "out").read_bytes() == b"new bytes"
+    with pytest.raises(FileExistsError):
+        file.save(tmp_path / "out")
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_e11_a_failed_download_leaves_what_was_there(tmp_path):

@@ -167,6 +167,16 @@ def test_g07_exif_turns_the_image_upright(where):
     assert blue > 200 > red
 
 
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"]
+)
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read", "ignore:Possibly corrupt EXIF")
+def test_g07_garbage_in_the_place_of_exif_turns_nothing(exif):
+    data = stored(Pillow.new("RGB", (4, 3)), "jpeg")
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    assert here(data[:2] + segment + data[2:]).to_pil().size == (4, 3)
+
+
 @pytest.mark.parametrize("where", [here, distant], ids=["in memory", "behind its URL"])
 def test_g07_an_image_that_declares_too_many_pixels_is_not_decoded(where):
     with pytest.raises(ImageTooLarge, match="65535 x 65535"):
