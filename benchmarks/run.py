@@ -20,17 +20,20 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import reads, sdk, writes
+from benchmarks import downloads, reads, sdk, writes
 from benchmarks.cases import Bench, Case, Pair
 from benchmarks.servers import Nginx, nginx, nginx_has_dav, nginx_path, nginx_version, ours
 from benchmarks.table import Result, render
 
-CASES = [*reads.CASES, *writes.CASES, *sdk.CASES]
+CASES = [*reads.CASES, *writes.CASES, *sdk.CASES, *downloads.CASES]
 INSTALL = {
     "wrk": "apt install wrk",
     "nginx": "apt install nginx-light",
     "nginx dav": "apt install nginx-light",
     "fal_client": "make setup",
+    "fal": "make setup",
+    "curl": "apt install curl",
+    "aria2c": "apt install aria2",
 }
 
 
@@ -97,6 +100,9 @@ def missing(case: Case) -> str:
         "nginx": bool(nginx_path()),
         "nginx dav": nginx_has_dav(),
         "fal_client": sdk.FAL_PYTHON.exists(),
+        "fal": downloads.FAL_PYTHON.exists(),
+        "curl": bool(shutil.which("curl")),
+        "aria2c": bool(shutil.which("aria2c")),
     }
     lacking = [f"no {need} ({INSTALL[need]})" for need in case.needs if not there[need]]
     return ", ".join(lacking)

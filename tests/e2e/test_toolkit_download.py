@@ -153,7 +153,7 @@ def test_two_positional_arguments_and_the_stock_keywords_are_taken(tmp_path, loo
 
 def test_an_unknown_way_to_verify_is_refused(tmp_path):
     with pytest.raises(ValueError, match="verify"):
-        download_file("http://example.com/x", tmp_path, verify="md5")
+        download_file("http://example.com/x", tmp_path, verify="md5")  # type: ignore[arg-type]
 
 
 def test_the_async_twin_downloads_and_can_be_cancelled(tmp_path, loopback):
@@ -192,7 +192,7 @@ def test_f08_files_of_the_configured_server_are_read_and_verified(server, tmp_pa
     facts = os.getxattr(path, "user.entrepot").decode()
     assert hashlib.sha256(data).hexdigest() in facts
     for verify in (None, "size", "etag", "digest"):
-        assert download_file(url, tmp_path / "in", verify=verify) == path  # type: ignore[arg-type]
+        assert download_file(url, tmp_path / "in", verify=verify) == path
     with pytest.raises(DownloadError, match="no file of the server"):
         download_file(f"{server.url}/users/current", tmp_path / "in")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -20,6 +21,7 @@ from entrepot.toolkit.lease import Lease
 from entrepot.toolkit.naming import HIDDEN, url_digest
 from entrepot.toolkit.partial import Partial, Version
 from entrepot.toolkit.progress import Progress, reporter
+from entrepot.toolkit.ranges import Adaptive, OpenRange
 from entrepot.toolkit.reaching import as_download_error, fetcher
 from entrepot.toolkit.transfer import receive
 from entrepot.toolkit.volume import below_volume
@@ -33,7 +35,7 @@ _NOT_WANTED = ("range", "if-range", "if-match", "if-none-match", "if-modified-si
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One download. `folder` is absolute, `limit` in bytes."""
+    """One download. `folder` is absolute, `limit` in bytes. More than one of `connections` are used where faster."""
 
     url: str
     folder: Path
@@ -43,6 +45,7 @@ class Wish:
     verify: Verify = None
     progress: Progress | bool | None = None
     call: Call = field(default_factory=Call)
+    connections: int = 1
 
     @property
     def key(self) -> str:
@@ -198,10 +201,12 @@ def _bring(wish: Wish, by: Fetcher, lease: Lease | None) -> Path:
                         raise
                     wish.call.wait(_PAUSE_SECONDS * 2**number, wish.shown)
             raise AssertionError("the last try returns or raises")
-        except (TooLarge, DigestMismatch):
-            file.drop()
+        except (TooLarge, DigestMismatch, OSError):
+            file.drop()  # after a failed sync nobody knows what is on the disk
             raise
         finally:
+            if not lease:
+                file.drop()
             file.close()
 
 
@@ -214,7 +219,7 @@ def _attempt(wish: Wish, by: Fetcher, lease: Lease | None, file: Partial) -> Pat
             file.version = None
             return path
         _check_target(wish, path)
-        _receive(wish, response, remote, lease, file)
+        _receive(wish, by, response, remote, lease, file)
     digest = file.hasher.hexdigest()
     if remote.sha256 and digest != remote.sha256:
         raise DigestMismatch(
@@ -248,13 +253,28 @@ def _ask(wish: Wish, by: Fetcher, file: Partial) -> Response:
     return response
 
 
+def _ranges_of(wish: Wish, by: Fetcher, version: Version) -> OpenRange:
+    """What opens ranges of this version and no other."""
+
+    def open_range(begin: int, end: int, call: Call | None) -> Response:
+        headers = {**wish.headers, "range": f"bytes={begin}-{end - 1}", "if-range": version.etag}
+        response = by.open(wish.url, headers, max_bytes=end - begin, call=call or wish.call)
+        same = total_of(response) == (begin, version.total) and response.strong_etag == version.etag
+        if response.status != 206 or not same or response.length not in (None, end - begin):
+            response.close()
+            raise ConnectionFailed(wish.shown, "the file changed meanwhile, or the server sends no more ranges of it")
+        return response
+
+    return open_range
+
+
 def _goes_on(response: Response, version: Version, at: int) -> bool:
     begin, total = total_of(response)
     rest = response.length is None or response.length == version.total - at
     return (begin, total) == (at, version.total) and response.strong_etag == version.etag and rest
 
 
-def _receive(wish: Wish, response: Response, remote: Remote, lease: Lease | None, file: Partial) -> None:
+def _receive(wish: Wish, by: Fetcher, response: Response, remote: Remote, lease: Lease | None, file: Partial) -> None:
     report = reporter(wish.progress)
 
     def moved(at: int) -> None:
@@ -263,7 +283,14 @@ def _receive(wish: Wish, response: Response, remote: Remote, lease: Lease | None
             lease.beat()
         report(at, remote.length)
 
-    receive(response, file, moved)
+    version, in_ranges = file.version, "bytes" in response.headers.get("accept-ranges", "")
+    if wish.connections > 1 and version and (in_ranges or response.status == 206):
+        ranges = _ranges_of(wish, by, version)
+        heed = functools.partial(wish.call.check, wish.shown)
+        with Adaptive(response, file.at, version.total, ranges, wish.connections, heed) as source:
+            receive(source, file, moved)
+    else:
+        receive(response, file, moved)
     if remote.length is not None and file.at != remote.length:
         raise BadReply(wish.shown, f"it sent {file.at} bytes and announced {remote.length}")
 

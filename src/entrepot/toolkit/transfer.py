@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from typing import Protocol
 
-from entrepot.fetch import Response
 from entrepot.toolkit.partial import Partial
 
 BLOCK = 1024 * 1024
@@ -21,7 +21,17 @@ _GATHER_SECONDS = 0.25  # a slow line's bytes are not held back for longer
 Moved = Callable[[int], None]
 
 
-def receive(response: Response, partial: Partial, moved: Moved) -> None:
+class Source(Protocol):
+    """Where a body comes from: one reply, or several that are read in order. `length` in bytes, None if unknown."""
+
+    @property
+    def length(self) -> int | None: ...
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """The next bytes at the front of `buffer`; 0 at the end. Raises FetchError."""
+
+
+def receive(response: Source, partial: Partial, moved: Moved) -> None:
     """Append the whole body to `partial`. `moved` is told after each block how many bytes the file has.
 
     Raises FetchError, OSError; then the file has what came until then.
@@ -48,10 +58,11 @@ def receive(response: Response, partial: Partial, moved: Moved) -> None:
                 return
 
 
-def _receive_small(response: Response, partial: Partial, moved: Moved) -> None:
-    for chunk in response.chunks():
-        partial.file.write([chunk])
-        partial.hasher.update(chunk)
+def _receive_small(response: Source, partial: Partial, moved: Moved) -> None:
+    view = memoryview(bytearray(max(response.length or 0, 1)))
+    while got := response.readinto(view):
+        partial.file.write([view[:got]])
+        partial.hasher.update(view[:got])
         moved(partial.at)
 
 
@@ -61,7 +72,7 @@ class _Buffer:
         self.filled = 0
 
 
-def _fill(response: Response, buffer: _Buffer) -> bool:
+def _fill(response: Source, buffer: _Buffer) -> bool:
     """Read until it is full, or for a moment; False at the end of the body."""
     buffer.filled = 0
     end = time.monotonic() + _GATHER_SECONDS

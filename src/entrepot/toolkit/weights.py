@@ -9,13 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from entrepot import atomic
-from entrepot.toolkit.download import download_file
+from entrepot.toolkit.download import Wish, download
 from entrepot.toolkit.naming import HIDDEN, url_digest
+from entrepot.toolkit.reaching import fetcher
 from entrepot.toolkit.volume import volume
 
 _RECORD = f"{HIDDEN}weights.json"
 _USED = ".fal_used"
 _DAY = 86400.0
+_CONNECTIONS = 4  # at most, where one is slow and several are faster
 
 
 def download_model_weights(url: str, force: bool = False, request_headers: Mapping[str, str] | None = None) -> Path:
@@ -24,11 +26,12 @@ def download_model_weights(url: str, force: bool = False, request_headers: Mappi
     What is there is returned without a look at the network, if it is as long as it was when it came; the time of
     the last use is kept in `.fal_used`, to the day. `force` downloads anew. Raises DownloadError.
     """
-    folder = volume().absolute() / ".fal" / "model_weights" / url_digest(url)
+    folder = volume().resolve() / ".fal" / "model_weights" / url_digest(url)
     path = None if force else _held(folder)
     if path is None:
         # What is not whole must not be taken for a hit: a size alone does not tell.
-        path = download_file(url, folder, force=force or folder.exists(), request_headers=request_headers)
+        anew = force or any(_files(folder))
+        path = download(Wish(url, folder, anew, dict(request_headers or {}), connections=_CONNECTIONS), fetcher())
         record = json.dumps({"name": path.name, "size": path.stat().st_size}).encode()
         with suppress(OSError):
             atomic.write_file(folder / _RECORD, record, 0o644)
@@ -38,10 +41,7 @@ def download_model_weights(url: str, force: bool = False, request_headers: Mappi
 
 def _held(folder: Path) -> Path | None:
     """The whole file that is there. What others put there, of which no size is known, is believed as it is."""
-    try:
-        names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".fal"))
-    except OSError:
-        return None
+    names = _files(folder)
     try:
         record = json.loads((folder / _RECORD).read_bytes())
         name, size = str(record["name"]), int(record["size"])
@@ -49,6 +49,14 @@ def _held(folder: Path) -> Path | None:
         return folder / names[0] if names else None
     path = folder / name
     return path if name in names and path.is_file() and path.stat().st_size == size else None
+
+
+def _files(folder: Path) -> list[str]:
+    """All names but our own and those of fal's package."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".fal"))
+    except OSError:
+        return []
 
 
 def _mark_used(folder: Path) -> None:

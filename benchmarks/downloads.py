@@ -1,0 +1,146 @@
+"""Downloads of a large file from our server, each in a process of its own and synced to the disk; and hits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks.cases import Bench, Case, Pair
+from benchmarks.load import Stopwatch, put
+from benchmarks.servers import ROOT
+
+GIB = 1024**3
+HIT_SIZE = 64 * 1024 * 1024
+BLOCK = 16 * 1024 * 1024
+HITS = 20
+FAL_PYTHON = ROOT / ".venv-fal" / "bin" / "python"
+
+OURS = """
+import sys
+from entrepot.toolkit import download_file
+download_file(sys.argv[1], sys.argv[2])
+"""
+# The stock toolkit reads no private address, such as that of the server of this run.
+FALS = """
+import sys
+from fal.toolkit.utils import ssrf
+ssrf.is_globally_routable_ip = lambda *_: True
+from fal.toolkit import download_file
+download_file(sys.argv[1], sys.argv[2])
+"""
+AGAIN = """
+import time
+begun = time.perf_counter()
+for _ in range(int(sys.argv[3])):
+    download_file(sys.argv[1], sys.argv[2])
+print("SECONDS", time.perf_counter() - begun)
+"""
+
+
+def beside(peer: Callable[[str, Path], list[str]]) -> Callable[[Bench], Pair]:
+    """MB a second of the whole process and the sync of its file, into an empty folder."""
+
+    def prepare(bench: Bench) -> Pair:
+        url = _stored(bench, GIB)
+        ours = partial(_measured, bench, url, _ours)
+        return Pair(ours, partial(_measured, bench, url, peer))
+
+    return prepare
+
+
+def again(bench: Bench) -> Pair:
+    """Hits a second, of a file of 64 MiB; the import is not counted."""
+    url = _stored(bench, HIT_SIZE)
+    ours = partial(_hits, bench, url, [sys.executable, "-c", OURS + AGAIN])
+    return Pair(ours, partial(_hits, bench, url, [str(FAL_PYTHON), "-c", FALS + AGAIN]))
+
+
+def _ours(url: str, folder: Path) -> list[str]:
+    return [sys.executable, "-c", OURS, url, str(folder)]
+
+
+def _curl(url: str, folder: Path) -> list[str]:
+    return ["curl", "-sS", "--fail", "-o", str(folder / "file.bin"), url]
+
+
+def _aria2(url: str, folder: Path) -> list[str]:
+    return ["aria2c", "-q", "-x4", "-s4", "--file-allocation=none", "-d", str(folder), "-o", "file.bin", url]
+
+
+def _fals(url: str, folder: Path) -> list[str]:
+    return [str(FAL_PYTHON), "-c", FALS, url, str(folder)]
+
+
+def _stored(bench: Bench, size: int) -> str:
+    """A public file of our server; returns its URL."""
+    fd = os.memfd_create("body")
+    block = os.urandom(BLOCK)
+    for _ in range(size // BLOCK):
+        os.write(fd, block)
+    target = bench.ours.begin("file.bin")
+    put(bench.ours.port, target, fd, size)
+    os.close(fd)
+    return f"http://127.0.0.1:{bench.ours.port}{target.partition('?')[0]}"
+
+
+def _measured(bench: Bench, url: str, command: Callable[[str, Path], list[str]]) -> float:
+    folder = bench.folder / "downloads"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    os.sync()
+    watch = Stopwatch()
+    subprocess.run(command(url, folder), env=_environ(bench), check=True, stdout=subprocess.DEVNULL)
+    (path,) = folder.iterdir()
+    _sync(path)
+    _sync(folder)
+    seconds = watch.seconds
+    if path.stat().st_size != GIB:
+        raise RuntimeError(f"{path.stat().st_size} bytes were downloaded")
+    return GIB / 1e6 / seconds
+
+
+def _hits(bench: Bench, url: str, command: list[str]) -> float:
+    folder = bench.folder / "hits"
+    done = subprocess.run(
+        [*command, url, str(folder), str(HITS)], env=_environ(bench), check=True, capture_output=True, text=True
+    )
+    return HITS / float(done.stdout.rpartition("SECONDS ")[2])
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def _environ(bench: Bench) -> dict[str, str]:
+    """With our server as the configured one: its files may be read though its address is private."""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
+    return environ | {"HOME": str(bench.folder), "ENTREPOT_URL": f"http://127.0.0.1:{bench.ours.port}"}
+
+
+def _case(name: str, what: str, peer: str, mark: float, command: Callable[[str, Path], list[str]], need: str) -> Case:
+    return Case(name, what, peer, "MB/s", mark, 1.0, beside(command), (need,))
+
+
+_WHAT = "download_file of 1 GiB into an empty folder, import, SHA-256 and sync included, against"
+CASES = [
+    _case("download", f"{_WHAT} curl and a sync", "curl", 0.8, _curl, "curl"),
+    _case("download-aria2", f"{_WHAT} aria2 with 4 connections and a sync", "aria2 -x4", 0.8, _aria2, "aria2c"),
+    _case("download-fal", f"{_WHAT} the stock toolkit and a sync", "fal.toolkit", 1.0, _fals, "fal"),
+    Case(
+        "download-hit",
+        "download_file of a file of 64 MiB that is there: one HEAD, no body byte; the peer downloads it again",
+        "fal.toolkit",
+        "per s",
+        1.0,
+        10.0,
+        again,
+        ("fal",),
+    ),
+]
