@@ -19,7 +19,6 @@ from entrepot.fetch.errors import (
     BlockedPath,
     ConnectionFailed,
     InvalidHeader,
-    InvalidUrl,
     Stalled,
     TlsFailed,
     TooManyRedirects,
@@ -44,6 +43,7 @@ _NOT_THE_CALLERS = frozenset({
     "connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade",
 })  # fmt: skip
+_MAX_ADDRESSES = 6  # that are tried of one resolution; each may take the time of a connect
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -132,7 +132,7 @@ class Fetcher:
             raise ConnectionFailed(target.shown, f"the host {target.host} is not known: {error}") from error
         wanted = self.policy.check_addresses(target, found)
         failure: OSError | None = None
-        for address in wanted:
+        for address in wanted[:_MAX_ADDRESSES]:
             call.check(target.shown)
             try:
                 plain = self._network.connect(address, target.port, clock.left(self.policy.connect_seconds))
@@ -207,8 +207,6 @@ def _sound(response: Response) -> Response:
 def _checked(headers: Mapping[str, str], url: str) -> dict[str, str]:
     """The caller's headers with lower-case names. Raises InvalidHeader, InvalidUrl."""
     place = urls.shown(url)
-    if not isinstance(url, str):
-        raise InvalidUrl(place, "the URL is no text")
     found = {name.lower(): value for name, value in headers.items()}
     for name, value in found.items():
         if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):

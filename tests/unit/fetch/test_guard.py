@@ -102,6 +102,13 @@ def test_another_address_of_the_same_lookup_is_tried_when_one_is_dead(net):
     assert net.lookups == ["two.example.com"]
 
 
+def test_a_name_with_very_many_addresses_does_not_hold_anybody_up(net):
+    net.host("many.example.com", [f"93.184.216.{n}" for n in range(1, 200)])
+    with pytest.raises(ConnectionFailed):
+        body(net, "http://many.example.com/")
+    assert len(net.connections) < 10
+
+
 def test_a_dead_host_and_an_unknown_one_are_told(net):
     net.host("dead.example.com", [PUBLIC])
     for host in ("dead", "unknown"):

@@ -14,6 +14,7 @@ from entrepot.fetch import Call, Fetcher, Policy
 from entrepot.fetch.errors import (
     BadReply,
     BadStatus,
+    BlockedAddress,
     Cancelled,
     ConnectionFailed,
     FetchError,
@@ -23,7 +24,7 @@ from entrepot.fetch.errors import (
     Truncated,
     WrongType,
 )
-from support.internet import PUBLIC, Internet, Reply
+from support.internet import PUBLIC, Internet, Reply, Request
 
 URL = "http://files.example.com/x"
 
@@ -209,6 +210,26 @@ def read_tls(net: Internet, context: ssl.SSLContext) -> bytes:
 
 def test_tls_is_checked_against_the_name_and_not_the_address(net, trusted):
     assert read_tls(net, tls("files.example.com")) == b"hello"
+
+
+def test_f04_http_to_https_to_a_private_host_is_refused_at_the_last_hop(net, trusted):
+    def back(request: Request) -> Reply:
+        return Reply(status=302, headers={"Location": "http://169.254.169.254/latest"})
+
+    net.serve(lambda request: Reply(status=302, headers={"Location": "https://secure.example.com/"}))
+    net.host("secure.example.com", ["151.101.1.69"], back, 443, tls("secure.example.com"))
+    with pytest.raises(BlockedAddress, match=r"169\.254\.169\.254"):
+        Fetcher(Policy(), net).open(URL)
+    assert net.connections == [(PUBLIC, 80), ("151.101.1.69", 443)]
+
+
+def test_credentials_do_not_go_from_https_to_http(net, trusted):
+    plain = net.serve(lambda request: Reply(b"hello"))
+    down = lambda request: Reply(status=302, headers={"Location": URL})  # noqa: E731
+    net.host("secure.example.com", ["151.101.1.69"], down, 443, tls("secure.example.com"))
+    with Fetcher(Policy(), net).open("https://secure.example.com/", {"Authorization": "Bearer s"}) as response:
+        assert response.read() == b"hello"
+    assert "authorization" not in plain.requests[0].headers
 
 
 @pytest.mark.parametrize(
