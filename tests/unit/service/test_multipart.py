@@ -263,7 +263,7 @@ class Restless(Scene):
             self.waits.append(patience)
             return await digest(upload, parts, 0.0)
 
-        self.metadata.publish = late  # type: ignore[method-assign]
+        self.metadata.publish = late  # type: ignore[assignment, method-assign]
         self.multipart._digest = noted  # type: ignore[method-assign]
 
 
