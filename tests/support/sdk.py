@@ -166,4 +166,5 @@ def open_handles() -> dict[str, str]:
 
 def threads_of_uploads() -> list[threading.Thread]:
     """The threads that the SDK has left running."""
-    return [each for each in threading.enumerate() if "entrepot" in getattr(each, "_target", print).__module__]
+    made_by = [(each, getattr(getattr(each, "_target", None), "__module__", "")) for each in threading.enumerate()]
+    return [each for each, module in made_by if str(module).startswith("entrepot.client")]

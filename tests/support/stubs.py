@@ -49,6 +49,7 @@ class Stub:
         self._answer = answer
         self._tls = tls
         self._threads: list[threading.Thread] = []
+        self._here = threading.local()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._listener.settimeout(TICK)
 
@@ -59,6 +60,10 @@ class Stub:
     def said(self, method: str, end: str) -> list[Asked]:
         """The requests of a method whose path ends so."""
         return [each for each in self.asked if each.method == method and each.path.endswith(end)]
+
+    def say(self, data: bytes) -> None:
+        """Send bytes now, from inside an answer."""
+        self._here.connection.sendall(data)
 
     def __enter__(self) -> Stub:
         self._start(self._accept)
@@ -91,6 +96,7 @@ class Stub:
             with connection:
                 while (asked := self._read(connection)) is not None:
                     self.asked.append(asked)
+                    self._here.connection = connection
                     reply = self._answer(asked)
                     if reply is None:
                         return

@@ -101,8 +101,11 @@ async def _in_thread(work: Callable[[Stop], T]) -> T:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
         stop.set()
-        done.add_done_callback(_let_go)
-        await _ended([done], END_SECONDS)  # what reads from a pipe hears nobody
+        await _ended([done], END_SECONDS)
+        if done.done():
+            _let_go(done)
+        else:  # it reads from a pipe, and hears nobody
+            done.add_done_callback(_let_go)
         raise
 
 
