@@ -1,0 +1,158 @@
+"""What is sent, cut into parts; settings and URLs; the order of an upload's steps, without any network."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrepot.client.asking import Context
+from entrepot.client.commands import Alone, Call, Flow, Join, Reply, Send, Sleep, Spawn
+from entrepot.client.errors import SourceError
+from entrepot.client.flows import upload, ways
+from entrepot.client.material import MAX_PARTS, FileMaterial, StreamMaterial
+from entrepot.client.profile import Profile
+from entrepot.client.retry import Policy
+from entrepot.client.sources import BytesSource, FileSource, Stream, open_path
+from entrepot.client.types import MIB, FileUrl, StorageACL, StorageSettings
+from entrepot.client.wish import Wish
+from entrepot.domain.keys import Secret
+
+
+class Sized(BytesSource):
+    """A size, and no bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(b"")
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+
+@given(st.integers(0, 1 << 45), st.integers(1, 1 << 30))
+def test_the_parts_of_any_size_are_few_enough_and_cover_it(size: int, part_size: int) -> None:
+    material = FileMaterial(Sized(size), part_size)
+    assert 1 <= material.count <= MAX_PARTS
+    start, last = material._place(material.count)
+    assert start + last == size and 0 <= last <= material.part_size
+
+
+def test_a_sparse_file_of_a_terabyte_needs_no_reading_to_be_cut(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    source = open_path(path)
+    assert isinstance(source, FileSource)
+    assert FileMaterial(source, 10 * MIB).count <= MAX_PARTS
+    source.close()
+
+
+def run(flow: Flow[Any], replies: Iterator[Reply], sent: list[str]) -> Any:
+    """Carry a flow out with these replies, one thing after the other."""
+    value: Any = None
+    failed: Exception | None = None
+    spawned: list[Any] = []
+    while True:
+        try:
+            command = flow.throw(failed) if failed else flow.send(value)
+        except StopIteration as end:
+            return end.value
+        value, failed = None, None
+        try:
+            match command:
+                case Send(request):
+                    sent.append(f"{request.method} {request.url.partition('/')[2].partition('/')[2]}")
+                    if not isinstance(request.body, bytes):
+                        b"".join(request.body.chunks())
+                    value = next(replies)
+                case Sleep():
+                    sent.append("sleep")
+                case Call(work):
+                    value = work()
+                case Spawn(inner, _):
+                    spawned.append(run(inner, replies, sent))
+                case Join():
+                    value, spawned = spawned, []
+                case Alone(_, inner):
+                    value = run(inner, replies, sent)
+        except Exception as error:
+            failed = error
+
+
+def test_a_stream_of_too_many_parts_is_refused_when_it_is_too_long_and_not_before() -> None:
+    for count in (MAX_PARTS, MAX_PARTS + 1):
+        stream = Stream(iter([bytes(1)] * count + [b""] * 2).__next__)
+        stream.take = lambda size, stream=stream: BytesSource(stream._more())  # type: ignore[method-assign,misc]
+        material = StreamMaterial(stream, 1, stream.take(1))
+        numbers = range(1, MAX_PARTS + 2)
+        if count == MAX_PARTS:
+            assert [run(material.part(n), iter(()), []) for n in numbers][-1] is None
+        else:
+            with pytest.raises(SourceError, match="longer than 10000 parts"):
+                [run(material.part(n), iter(()), []) for n in numbers]
+
+
+def context() -> Context:
+    return Context(lambda: 0.0, lambda: 0.5, lambda: "unique", Policy())
+
+
+def said(status: int = 200, **body: Any) -> Reply:
+    return Reply(status, {}, json.dumps(body).encode() if body else b"")
+
+
+DAY: dict[str, Any] = {"created_at": "2026-01-01T00:00:00+00:00", "expires_at": "2026-01-02T00:00:00+00:00"}
+TOKEN = said(token="t", base_url="http://a", **DAY)
+ONE = [Profile("http://a", Secret("id:secret"))]
+
+
+def test_a_small_file_is_a_token_and_a_request_and_what_may_pass_is_repeated() -> None:
+    sent: list[str] = []
+    chain = ways(ONE, ["fal_v3"], Policy())
+    replies = iter([TOKEN, said(503), said(access_url="http://a/files/b/x")])
+    flow = upload(context(), chain, lambda: BytesSource(b"data"), Wish("x", "text/plain"))
+    assert run(flow, replies, sent) == "http://a/files/b/x"
+    assert sent == [
+        "POST a/storage/auth/token?storage_type=fal-cdn-v3",
+        "POST a/files/upload",
+        "sleep",
+        "POST a/files/upload",
+    ]
+
+
+def test_a_large_file_is_begun_sent_and_published_and_after_401_goes_on_with_another_token() -> None:
+    sent: list[str] = []
+    chain = ways(ONE, ["fal_v3"], Policy())
+    begun = said(access_url="http://a/f", uploadId="u")
+    replies = iter(
+        [TOKEN, begun, said(etag="1"), said(401), TOKEN, said(etag="2"), said(access_url="http://a/f", digest=None)]
+    )
+    wish = Wish("x", "text/plain", threshold=0, part_size=4)
+    url = run(upload(context(), chain, lambda: BytesSource(b"12345678"), wish), replies, sent)
+    assert (url, url.size) == ("http://a/f", 8)
+    token = "POST a/storage/auth/token?storage_type=fal-cdn-v3"
+    assert sent == [
+        token, "POST a/files/upload/multipart", "PUT a/f/multipart/u/1", "PUT a/f/multipart/u/2", token,
+        "PUT a/f/multipart/u/2", "POST a/f/multipart/u/complete",
+    ]  # fmt: skip
+
+
+def test_a_url_is_a_text_that_keeps_its_facts() -> None:
+    url = FileUrl("http://a/x", "sha256:00", 5, "image/png", None)
+    for again in (pickle.loads(pickle.dumps(url)), copy.copy(url), copy.deepcopy(url)):
+        assert (again, again.digest, again.size, again.content_type) == (url, "sha256:00", 5, "image/png")
+    assert json.dumps({"url": url}) == '{"url": "http://a/x"}' and f"{url}" == "http://a/x"
+
+
+def test_never_is_said_and_nothing_is_not() -> None:
+    assert StorageSettings("never").header() == '{"expiration_duration_seconds": null}'
+    assert StorageSettings().header() is None
+    assert StorageSettings(initial_acl=StorageACL()).header() is None
