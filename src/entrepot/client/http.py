@@ -4,6 +4,7 @@ byte that moved, and what blocks can be ended from another thread."""
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import ssl
@@ -28,6 +29,8 @@ MAX_REPLY = 16 * 1024 * 1024
 # One call must not encrypt so much that a slow line looks like a dead one.
 _SLICE = 128 * 1024
 _IDLE_SECONDS = 20.0
+# 1xx: the reply proper is still to come (RFC 9110, 15.2).
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d ")
 _SHOWN = 200  # characters of the library's message, which may quote the other side's
 _START = "Check ENTREPOT_URL, and that the server runs: entrepot serve"
 _TRUST = "Check the URL and the clock of this machine; name a private CA with SSL_CERT_FILE."
@@ -174,12 +177,12 @@ class _Stream(httpcore2.NetworkStream):
             return False
         self._socket.settimeout(0)
         try:
-            self._ahead = self._socket.recv(65536)
+            self._ahead += (data := self._socket.recv(65536))
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError:
-            pass
-        return True
+            return True
+        return not data or not _INTERIM.match(self._ahead) or len(self._ahead) > 65536
 
     def _noted(self) -> None:
         call: _Call | None = getattr(_here, "call", None)
