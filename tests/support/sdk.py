@@ -141,13 +141,17 @@ def part_numbers(server: Server, name: str) -> list[int]:
     return [int(path.rpartition("/")[2]) for path in paths]
 
 
+# So often, every 20 ms: a busy machine takes its time over what was on the way when a client died.
+LOOKS = 20
+
+
 def rest_of(count: Callable[[], int]) -> int:
     """A number once it no longer changes between looks: for what a server writes down after its reply."""
     seen: list[int] = []
 
     def quiet() -> bool:
         seen.append(count())
-        return len(seen) > 3 and len(set(seen[-4:])) == 1
+        return len(seen) >= LOOKS and len(set(seen[-LOOKS:])) == 1
 
     eventually(quiet)
     return seen[-1]
