@@ -16,6 +16,8 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 # What may stand in path and query as it is; percent signs stay, what is encoded stays encoded.
 _KEPT = "!#$%&'()*+,/:;=?@[]~-._"
+# What a password looks like that has one of these marks: `https://name:pass/word@host`.
+_ODD_PORT = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*:[/\\]+)[^/\\:\[]*:(?![0-9]*(?:[/\\]|\Z))")
 _SHOWN = 200
 
 
@@ -52,10 +54,18 @@ def shown(url: str) -> str:
     scheme = _SCHEME.match(url)
     if scheme and scheme[0].lower() == "data":
         return "data:..."
-    bare = re.sub(r"[?#].*", "", url, flags=re.DOTALL)
-    bare = re.sub(r"\A([^/]*//)[^/]*@", r"\1", bare)
-    bare = "".join(c if c.isprintable() else "?" for c in bare)
-    return bare if len(bare) <= _SHOWN else bare[: _SHOWN - 3] + "..."
+    # Credentials first, and those of a URL that is misspelt too: a password may have any of the marks that end them.
+    bare = re.sub(r"\A([A-Za-z][A-Za-z0-9+.-]*:(?=[/\\]))?([/\\]*)[^/\\?#]*@", r"\1\2", url)
+    bare = re.sub(r"[?#].*", "", bare, flags=re.DOTALL)
+    if "@" in url and (odd := _ODD_PORT.match(bare)):
+        bare = f"{odd[1]}..."
+    return legible(bare)
+
+
+def legible(text: str) -> str:
+    """A stranger's text as it may be shown: short, and nothing in it that a terminal obeys."""
+    cut = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return "".join(c if c.isprintable() else "?" for c in cut)
 
 
 def read(url: str) -> Target:
@@ -75,8 +85,8 @@ def read(url: str) -> Target:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise InvalidUrl(place, f"the URL cannot be read: {error}") from None
+    except ValueError:  # whose text quotes the authority with all that is in it
+        raise InvalidUrl(place, "the URL cannot be read: its host or port is none") from None
     if "@" in parts.netloc:
         fix = "Give credentials as a request header: Authorization."
         raise InvalidUrl(place, "the URL holds a user name or password", fix)
@@ -92,8 +102,8 @@ def follow(target: Target, location: str) -> Target:
         raise InvalidUrl(target.shown, "it redirects to a URL with control characters")
     try:
         joined = urljoin(target.url, location.strip(" "))
-    except ValueError as error:
-        raise InvalidUrl(target.shown, f"it redirects to what is no URL: {error}") from None
+    except ValueError:
+        raise InvalidUrl(target.shown, "it redirects to what is no URL") from None
     return read(joined)
 
 

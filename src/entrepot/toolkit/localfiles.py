@@ -63,7 +63,10 @@ def write(name: str, content: bytes | Path) -> str:
 
 def open_url(url: str) -> int | None:
     """A handle of the local file that a `file:` URL names; None when it names none of ours. Raises OSError."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     path = Path(unquote(parts.path))
     is_ours = parts.netloc in ("", "localhost") and path.parent == folder() and path.name not in ("", "..")
     if parts.scheme != "file" or not is_ours or "\0" in path.name:

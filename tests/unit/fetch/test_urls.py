@@ -91,3 +91,31 @@ def test_f04_a_relative_redirect_is_joined(location, url):
 )
 def test_f08_only_a_file_of_our_server_is_an_object(path, known):
     assert urls.is_object(urls.read(f"http://media.example.com{path}")) is known
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:secret@ex\u2100mple.com/", "http://user:secret/x@h/", "http://user:secret?x@h/",
+        "http://user:secret#x@h/", "https:/user:secret@h/", "https:///user:secret@h/",
+        "https:user:secret@h/", "user:secret@h/", "https:\\\\user:secret@h/", "http://[user:secret@h/",
+        "http://user:12secret/x@h/", "http://user:sec@secret@h:x/",
+    ],
+)  # fmt: skip
+def test_a_misspelt_url_is_refused_without_its_secrets(url):
+    with pytest.raises((InvalidUrl, BlockedScheme)) as caught:
+        urls.read(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redirect_that_is_no_url_is_told_without_its_secrets():
+    with pytest.raises(InvalidUrl) as caught:
+        urls.follow(urls.read("http://h/"), "http://user:secret@ex\u2100mple.com/")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_at_sign_in_a_path_or_behind_a_port_is_no_credential():
+    assert urls.shown("https://h.com/@user/a") == "https://h.com/@user/a"
+    assert urls.shown("https://h.com:8080/a@b?x@y") == "https://h.com:8080/a@b"
+    assert urls.shown("https://h.com:8080?x@y") == "https://h.com:8080"
+    assert urls.shown("http://[::1]:80/a@b") == "http://[::1]:80/a@b"

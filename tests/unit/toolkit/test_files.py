@@ -401,3 +401,10 @@ def test_e11_a_failed_download_leaves_what_was_there(tmp_path):
         File(url="data:;base64,!!!").save(tmp_path / "out", overwrite=True)
     assert (tmp_path / "out").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("url", ["http://user:secret@ex\u2100mple.com/", "https://[user:secret@h/", "file://[x/secret"])
+def test_a_url_that_cannot_be_read_is_a_download_error_without_its_secrets(url):
+    with pytest.raises(DownloadError) as caught:
+        File(url=url).as_bytes()
+    assert "secret" not in str(caught.value)
