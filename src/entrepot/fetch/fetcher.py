@@ -200,7 +200,9 @@ def _sound(response: Response) -> Response:
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("", "identity"):
         response.close()
-        raise BadReply(response.url, f"the server sends it encoded ({coding[:40]}), which was not asked for")
+        raise BadReply(
+            response.url, f"the server sends it encoded ({urls.legible(coding)[:40]}), which was not asked for"
+        )
     return response
 
 

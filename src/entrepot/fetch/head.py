@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*", re.DOTALL)
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class Malformed(ValueError):
@@ -39,10 +39,10 @@ def parse(block: bytes, max_headers: int) -> Head:
 def _fields(lines: list[bytes]) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in lines:
-        match = _FIELD.fullmatch(line)
-        if not match or b"\r" in line or b"\0" in line:
+        raw, colon, rest = line.partition(b":")
+        if not colon or not _NAME.fullmatch(raw) or b"\r" in line or b"\0" in line:
             raise Malformed("its reply has a header that cannot be read")
-        name, value = match[1].decode("ascii").lower(), match[2].decode("latin-1")
+        name, value = raw.decode("ascii").lower(), rest.strip(b" \t").decode("latin-1")
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 

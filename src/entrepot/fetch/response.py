@@ -23,7 +23,7 @@ from entrepot.fetch.errors import (
     WrongType,
 )
 from entrepot.fetch.head import Head, Malformed
-from entrepot.fetch.urls import Target
+from entrepot.fetch.urls import Target, legible
 
 CHUNK = 1024 * 1024
 _BODILESS = frozenset({204, 205, 304})
@@ -61,6 +61,10 @@ class Response:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
+    def _shown_type(self) -> str:
+        return legible(self.media_type)
+
+    @property
     def sha256(self) -> bytes | None:
         """The SHA-256 of the whole file, when the server tells it (Repr-Digest, RFC 9530)."""
         for member in self.headers.get("repr-digest", "").split(","):
@@ -82,7 +86,7 @@ class Response:
     def expect(self, *statuses: int) -> None:
         """Raises BadStatus for any other one."""
         if self.status not in statuses:
-            kind = f" ({self.media_type})" if self.media_type else ""
+            kind = f" ({self._shown_type})" if self.media_type else ""
             raise BadStatus(
                 self.url, self.status, f"the server answered {self.status}{kind}", _ADVICE.get(self.status, "")
             )
@@ -90,7 +94,7 @@ class Response:
     def expect_type(self, *prefixes: str) -> None:
         """Raises WrongType unless the media type begins with one of them: `image/`."""
         if not self.media_type.startswith(prefixes):
-            got = self.media_type or "nothing stated"
+            got = self._shown_type or "nothing stated"
             raise WrongType(self.url, f"it sends {got} and not {' or '.join(prefixes)}")
 
     def check_size(self) -> None:

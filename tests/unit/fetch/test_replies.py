@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import ssl
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -250,3 +251,20 @@ def test_f11_a_server_that_does_not_speak_tls_is_told(net, trusted):
     with pytest.raises(FetchError) as caught:
         Fetcher(Policy(connect_seconds=0.2), net).open("https://files.example.com/")
     assert caught.value.code in ("tls_failed", "stalled", "truncated")
+
+
+def test_f07_a_header_of_blanks_is_read_in_no_time(net):
+    begun = time.process_time()
+    assert (
+        read(net, raw(b"HTTP/1.1 200 OK\r\nA: a" + b" " * 60_000 + b"b\r\nContent-Length: 5\r\n\r\nhello")) == b"hello"
+    )
+    assert time.process_time() - begun < 3
+
+
+@pytest.mark.parametrize("name", [b"Content-Type", b"Content-Encoding"])
+def test_what_a_server_says_is_told_short_and_without_what_a_terminal_obeys(net, name):
+    text = b"HTTP/1.1 404 x\r\n" + name + b": \x1b]0;x\x07" + b"x" * 9000 + b"\r\n\r\n"
+    with pytest.raises((BadStatus, BadReply)) as caught:
+        read(net, raw(text))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
