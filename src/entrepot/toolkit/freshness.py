@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from entrepot.toolkit.partial import sha256_of
 
 Verify = Literal["size", "etag", "digest"] | None
 VERIFY = (None, "size", "etag", "digest")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})(?:-[^/]*)?/([0-9]{1,18})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,8 @@ def remote_of(url: str, response: Response) -> Remote:
 
 def total_of(response: Response) -> tuple[int, int | None]:
     """First byte and size of the whole of a 206 (RFC 9110 section 14.4); (-1, None) when it does not say."""
-    unit, _, rest = response.headers.get("content-range", "").partition(" ")
-    first, _, total = rest.partition("/")
-    begin = first.partition("-")[0]
-    if unit.lower() != "bytes" or not (begin.isascii() and begin.isdecimal() and total.isascii() and total.isdecimal()):
-        return -1, None
-    return int(begin), int(total)
+    told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    return (int(told[1]), int(told[2])) if told else (-1, None)
 
 
 def is_fresh(path: Path, url: str, remote: Remote, verify: Verify) -> bool:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from entrepot.fetch import Call, FetchError, Response
+from entrepot.fetch.errors import Truncated
 
 MIB = 1024 * 1024
 SMALLEST = 64 * MIB  # bytes that must be left
@@ -193,4 +194,6 @@ class _Several:
             got = 0
             while got < len(view) and (more := response.readinto(view[got:])):
                 got += more
+            if got < len(view):  # a body whose end is not announced may end anywhere
+                raise Truncated(response.url, f"{len(view) - got} bytes of a range are missing")
         return view

@@ -447,3 +447,18 @@ def test_an_error_of_the_callback_ends_the_download_and_leaves_no_lock(get, orig
         get(progress=broken)
     assert not any(name.endswith(".lock") for name in left(tmp_path / "target"))
     assert get().read_bytes() == BODY
+
+
+def test_e15_a_range_of_a_total_without_end_is_not_believed(get, origin):
+    origin.cuts = [1000, 0]
+    with pytest.raises(DownloadError):
+        get()
+    answer = origin.site.handler
+
+    def lies(request: Request) -> Reply:
+        if "range" in request.headers:
+            return Reply(b"x", 206, {"ETag": origin.etag, "Content-Range": "bytes 1000-1001/" + "9" * 5000})
+        return answer(request)
+
+    origin.site.handler = lies
+    assert get().read_bytes() == BODY

@@ -105,3 +105,20 @@ def test_where_the_server_refuses_more_one_goes_on(get, origin, limit):
 def test_e15_where_the_file_changes_between_ranges_it_begins_anew(get, origin, changes):
     origin.changes = changes
     assert get() == BODY[::-1]
+
+
+def test_e15_a_range_that_ends_early_is_no_range_of_zeros(get, origin):
+    """A 206 without a length that the end of the connection ends."""
+    answer = origin.site.handler
+
+    def short(request: Request) -> Reply:
+        reply = answer(request)
+        if reply.status == 206 and request.headers["range"] != f"bytes=0-{len(BODY) - 1}":
+            head = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
+            whole = reply.headers["Content-Range"].partition("-")[2].startswith(f"{len(BODY) - 1}/")
+            body = reply.body if whole else reply.body[:-1]
+            return Reply(raw=f"HTTP/1.1 206 x\r\n{head}\r\n".encode() + body)
+        return reply
+
+    origin.site.handler = short
+    assert get() == BODY
