@@ -12,6 +12,7 @@ from entrepot.domain.mediatypes import is_valid_type
 from entrepot.toolkit.errors import FileTooLarge, InvalidDataUri
 
 _DEFAULT_TYPE = "text/plain;charset=US-ASCII"
+_PIECE = 64 * 1024
 _HEADER = 1024  # characters before the comma
 _FORM = "The form is data:<media type>;base64,<data>."
 _BLANKS = b" \t\r\n\f"
@@ -42,7 +43,7 @@ def decode(url: str, max_bytes: int | None = None) -> Inline:
     kind = (kind[: marked.start()] if marked else kind).strip()
     if max_bytes is not None and len(text) * 3 // 4 > 3 * max_bytes + 4:
         raise _too_large(max_bytes)
-    data = unquote_to_bytes(text)
+    data = _unquoted(text)
     data = _from_base64(data) if marked else data
     if max_bytes is not None and len(data) > max_bytes:
         raise _too_large(max_bytes)
@@ -55,6 +56,24 @@ def _media_type(kind: str) -> str:
     if kind and not is_valid_type(kind):
         raise InvalidDataUri("The data URI names no sound media type.", _FORM)
     return kind or _DEFAULT_TYPE
+
+
+def _unquoted(text: str) -> bytes:
+    """Percent-decoded piece by piece: the library makes objects of every escape, thirty times the text."""
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raise InvalidDataUri("The data URI has a character that is none (a lone surrogate).", _FORM) from None
+    if b"%" not in raw:
+        return raw
+    data, at = bytearray(), 0
+    while at < len(raw):
+        end = at + _PIECE
+        if (begun := raw.rfind(b"%", end - 2, end)) >= 0:
+            end = begun  # an escape is not cut
+        data += unquote_to_bytes(raw[at:end])
+        at = end
+    return bytes(data)
 
 
 def _from_base64(data: bytes) -> bytes:

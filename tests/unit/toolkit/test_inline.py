@@ -1,6 +1,8 @@
 """Data URIs."""
 
 import base64
+import tracemalloc
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
@@ -56,3 +58,24 @@ def test_e13_a_huge_one_is_decoded_or_refused_by_the_limit():
     for limit in (len(data) - 1, 1000):
         with pytest.raises(FileTooLarge):
             inline.decode(url, limit)
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_escapes_are_decoded_wherever_they_lie_and_in_little_memory(shift):
+    url = "data:," + "x" * shift + "%41" * 1_000_000 + "%4"
+    tracemalloc.start()
+    try:
+        assert inline.decode(url).data == b"x" * shift + b"A" * 1_000_000 + b"%4"
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("text", ["%", "%%%", "a%4", "%zz%41", "%é", "é%41" * 50_000, "%%4" * 50_000, "%4%" * 50_000])
+def test_odd_escapes_are_what_the_library_makes_of_them(text):
+    assert inline.decode(f"data:,{text}").data == unquote_to_bytes(text)
+
+
+def test_a_character_that_is_none_is_refused():
+    with pytest.raises(InvalidDataUri, match="surrogate"):
+        inline.decode("data:,\ud800")
