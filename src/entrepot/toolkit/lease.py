@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from entrepot.fetch import Call
-from entrepot.toolkit.naming import HIDDEN
+from entrepot.toolkit.naming import HIDDEN, is_sound
 
 if sys.platform != "win32":
     import fcntl
@@ -112,6 +112,7 @@ class Lease:
 def _left_by(fd: int) -> tuple[str, int] | None:
     try:
         value = json.loads(os.pread(fd, 4096, 0))
-        return str(value["name"]), int(value["size"])
-    except (OSError, ValueError, KeyError, TypeError):
+        name, size = str(value["name"]), int(value["size"])
+        return (name, size) if is_sound(name) else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

@@ -29,6 +29,11 @@ def url_digest(url: str) -> str:
     return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def is_sound(name: str) -> bool:
+    """Whether a downloaded file may have the name: one component, and none of our own."""
+    return bool(name) and _sound(name) == name
+
+
 def _sound(name: str) -> str:
     """The name if a file may have it on any system of today, else ''."""
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in name) or not name.strip(". ") or "/" in name:

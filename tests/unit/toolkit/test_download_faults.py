@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -167,3 +168,11 @@ def test_a_holder_shows_that_it_lives(tmp_path, monkeypatch):
         lease.beat()
         assert path.stat().st_mtime > time.time() - 100
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../other", "a/b", "", "..", ".fal_entrepot.x.part"])
+def test_a_message_of_a_lock_names_a_file_of_the_folder_or_nothing(tmp_path, name):
+    left = tmp_path / "message"
+    left.write_text(json.dumps({"name": name, "size": 5}))
+    with left.open("rb") as file:
+        assert lease_module._left_by(file.fileno()) is None
