@@ -53,7 +53,7 @@ def clone_repository(
     place = _checked(https_url)
     folder = Path(target_dir).absolute() if target_dir else volume().absolute() / ".fal" / "repos"
     name = repo_name or Path(https_url).stem + (f"-{commit_hash[:8]}" if commit_hash else "")
-    if not _NAME.fullmatch(name) or not name.strip(". "):
+    if not _NAME.fullmatch(name) or not name.strip(". ") or name.lower() == ".git" or name.startswith(HIDDEN):
         raise CloneError(f"{name!r} is no name for a repository's folder.", "Give one as repo_name.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -164,6 +164,7 @@ def _git(place: str, *arguments: str, cwd: Path | None = None) -> str:
     except FileNotFoundError:
         raise CloneError(f"Failed to clone {place}: there is no git.", "Install it: apt install git") from None
     if done.returncode:
-        said = " ".join(done.stderr.split())[-500:]
+        # Git quotes URLs with their queries, which may be tokens.
+        said = " ".join(re.sub(r"https?://[^\s']+", lambda url: shown(url[0]), done.stderr).split())[-500:]
         raise CloneError(f"Failed to clone {place}: git {arguments[0]}: {said}", "Check URL, commit and credentials.")
     return done.stdout

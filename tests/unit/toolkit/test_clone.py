@@ -131,3 +131,16 @@ def test_a_server_that_cannot_be_reached_is_an_error_with_git_s_words(tmp_path):
     with pytest.raises(CloneError, match=r"git clone"):
         clone_repository("https://127.0.0.1:1/a.git", target_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_git_s_words_have_no_query(tmp_path):
+    with pytest.raises(CloneError, match=r"git clone") as caught:
+        clone_repository("https://127.0.0.1:1/a.git?token=secret", target_dir=tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".git", ".GIT", ".fal_entrepot.1.clone"])
+def test_a_name_that_makes_the_folder_a_repository_or_is_our_own_is_refused(name, tmp_path):
+    """A stranger's config in `.git` would be run by the next git command in the folder."""
+    with pytest.raises(CloneError, match="no name"):
+        clone_repository(f"https://127.0.0.1:1/{name}", repo_name=name, target_dir=tmp_path)
