@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import secrets
 import time
 import warnings
@@ -31,6 +32,7 @@ Data = str | bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes] | Asyn
 _REPOSITORIES = ("fal_v3", "fal")
 # Seconds in which no byte moves before a request counts as stalled.
 STALL_SECONDS = 120.0
+_LONE = re.compile("[\ud800-\udfff]")
 
 
 class _Client:
@@ -200,7 +202,8 @@ def _wish(content_type: str, name: str | None, options: Options) -> Wish:
         raise ValueError(f"{content_type!r} is not a media type such as image/png")
     lifecycle = options.get("lifecycle")
     wish = Wish(
-        name=name,
+        # What is no Unicode, as names of files may be, cannot be said on HTTP.
+        name=None if name is None else _LONE.sub("\ufffd", name),
         content_type=content_type,
         lifecycle=lifecycle.header() if lifecycle else None,
         progress=options.get("progress"),

@@ -248,6 +248,8 @@ def digest(source: Source, start: int, size: int, *more: Any, report: Callable[[
 def open_path(path: str | os.PathLike[str]) -> Source | Stream:
     """A file, or `-` for the standard input. Blocks. Raises SourceError for what cannot be uploaded."""
     if path == "-":
+        if sys.stdin is None:
+            raise SourceError("The standard input is closed.", "Pipe something into it, or name a file.")
         return of_file(sys.stdin.buffer)
     name = Path(os.fspath(path))
     try:
@@ -272,7 +274,10 @@ def open_path(path: str | os.PathLike[str]) -> Source | Stream:
 def of_data(data: Any) -> Source | Stream:
     """Bytes, text, a file object, or an iterable of bytes. Raises SourceError."""
     if isinstance(data, str):
-        return BytesSource(data.encode())
+        try:
+            return BytesSource(data.encode())
+        except UnicodeEncodeError as error:
+            raise SourceError("The text cannot be written as UTF-8.", "Pass bytes.") from error
     if isinstance(data, bytes | bytearray | memoryview):
         return BytesSource(data)
     if hasattr(data, "read"):
@@ -301,7 +306,8 @@ def of_file(file: IO[bytes]) -> Source | Stream:
 
 def _regular(file: IO[bytes]) -> int | None:
     """The handle of a file object that is a plain file on disk, and not, say, a decompressor around one."""
-    if not isinstance(file, io.BufferedReader | io.BufferedRandom | io.FileIO):
+    raw = file.raw if isinstance(file, io.BufferedReader | io.BufferedRandom) else file
+    if not isinstance(raw, io.FileIO):  # a decompressor has a handle too, of what it reads
         return None
     try:
         fd = file.fileno()

@@ -1,0 +1,53 @@
+"""Sources and names that mislead: wrappers around files, names that are no Unicode, a closed standard input."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from entrepot.client.clients import _wish
+from entrepot.client.errors import SourceError
+from entrepot.client.sources import Source, Stream, of_data, of_file, open_path
+
+
+def _whole(source: Source | Stream) -> bytes:
+    if isinstance(source, Stream):
+        return bytes(source.take(1 << 20).read(0, 1 << 20))
+    return bytes(source.read(0, source.size))
+
+
+def test_of_a_buffered_decompressor_what_it_gives_is_sent_and_not_what_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "text.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(b"plain text")
+    with io.BufferedReader(gzip.open(path)) as reader:
+        assert _whole(of_file(reader)) == b"plain text"
+
+
+def test_a_member_of_an_archive_is_a_source(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"member")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "a.txt", "a.txt")
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        member = archive.extractfile("a.txt")
+        assert member is not None and _whole(of_file(member)) == b"member"
+
+
+def test_a_name_that_is_no_unicode_can_be_said() -> None:
+    assert _wish("text/plain", "a\udcff.txt", {}).headers()["x-fal-file-name"] == "UTF-8''a%EF%BF%BD.txt"
+
+
+def test_a_text_that_is_no_unicode_is_refused() -> None:
+    with pytest.raises(SourceError):
+        of_data("\udcff")
+
+
+def test_a_closed_standard_input_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SourceError):
+        open_path("-")
