@@ -10,7 +10,9 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from entrepot.client import saved
 from entrepot.client.errors import ConfigurationError
@@ -105,8 +107,15 @@ def _urls(given: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _checked(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        # It is not quoted: it may be a key, by mistake.
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0 and " " not in url
+    except ValueError:
+        usable = False
+    else:
+        usable = usable and parts.username is None and not parts.query and not parts.fragment
+    if not usable or not url.startswith(("http://", "https://")) or not url.isascii() or not url.isprintable():
+        # It is not quoted: it may be a key, by mistake, or hold a password.
         raise ConfigurationError("The server's URL is none.", "It must be like https://media.example.com")
     return url.rstrip("/")
 
@@ -124,8 +133,12 @@ class _Lazy:
     """The profile file, read when it is first needed."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._path = saved.config_path(environ)
+        self._environ = environ
         self._content: saved.Content | None = None
+
+    @property
+    def _path(self) -> Path:
+        return saved.config_path(self._environ)
 
     def named(self, name: str) -> Profile:
         """Raises NoProfile, ConfigurationError."""

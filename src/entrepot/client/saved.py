@@ -27,10 +27,15 @@ class NoProfile(ConfigurationError):
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Raises ConfigurationError for a user who has no home."""
     if environ.get("ENTREPOT_CONFIG"):
         return Path(environ["ENTREPOT_CONFIG"])
     base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "entrepot" / "config.toml"
+    try:
+        return (Path(base) if base else Path.home() / ".config") / "entrepot" / "config.toml"
+    except RuntimeError:
+        fix = "Set ENTREPOT_URL and ENTREPOT_KEY, or ENTREPOT_CONFIG."
+        raise ConfigurationError("This user has no home for a configuration.", fix) from None
 
 
 @dataclass(frozen=True, slots=True)
