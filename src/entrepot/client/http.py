@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import httpcore2
 
@@ -29,6 +29,7 @@ MAX_REPLY = 16 * 1024 * 1024
 # One call must not encrypt so much that a slow line looks like a dead one.
 _SLICE = 128 * 1024
 _IDLE_SECONDS = 20.0
+_LONGEST_STALL = 1e6  # the system takes no time-out of more than 24 days
 # 1xx: the reply proper is still to come (RFC 9110, 15.2).
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d ")
 _SHOWN = 200  # characters of the library's message, which may quote the other side's
@@ -42,8 +43,8 @@ class Transport:
 
     def __init__(self, stall_seconds: float) -> None:
         """`stall_seconds`: how long no byte may move; no bound on a whole body."""
-        connect = min(CONNECT_SECONDS, stall_seconds)
-        self._times = {"connect": connect, "read": stall_seconds, "write": stall_seconds, "pool": None}
+        connect, stall = min(CONNECT_SECONDS, stall_seconds), min(stall_seconds, _LONGEST_STALL)
+        self._times = {"connect": connect, "read": stall, "write": stall, "pool": None}
         self._guard = threading.Lock()
         self._pools: dict[str, httpcore2.ConnectionPool] = {}
         self._finalizer = weakref.finalize(self, _close_all, self._pools)
@@ -203,11 +204,27 @@ def _new_pool(proxy: str) -> httpcore2.ConnectionPool:
     """`proxy` is a URL, or empty for none. `create_default_context` honours SSL_CERT_FILE."""
     return httpcore2.ConnectionPool(
         ssl_context=ssl.create_default_context(),
-        proxy=httpcore2.Proxy(proxy) if proxy else None,
+        proxy=_named(proxy) if proxy else None,
         max_connections=None,
         keepalive_expiry=_IDLE_SECONDS,
         network_backend=_Backend(),
     )
+
+
+def _named(proxy: str) -> httpcore2.Proxy:
+    """A proxy with the user and password that its URL names. Raises ConfigurationError, which does not quote it."""
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and proxy.isascii()
+    except ValueError:
+        usable = False
+    if not usable:
+        fix = "Correct HTTP_PROXY or HTTPS_PROXY, or name the server in NO_PROXY."
+        raise ConfigurationError("The proxy of the environment is no http:// or https:// URL.", fix)
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    if parts.username is None:
+        return httpcore2.Proxy(place)
+    return httpcore2.Proxy(place, auth=(unquote_to_bytes(parts.username), unquote_to_bytes(parts.password or "")))
 
 
 def _proxy(url: str) -> str:
