@@ -139,6 +139,11 @@ class Batch:
             self._screen.answer(json.dumps(facts(item.path, url)) if self._as_json else exits.one_line(url))
 
     def _say_what_is_kept(self) -> None:
+        while not self._events.empty():
+            match self._events.get():  # it ended while this was interrupted
+                case _Ended(number, FileUrl() as url):
+                    self._board.over(number, url.size)
+                    self._results[number] = url
         for number in sorted(self._results):
             if number >= self._printed:
                 self._print(number)  # what is uploaded is not to be lost because one before it is not

@@ -88,7 +88,9 @@ def _url(args: argparse.Namespace) -> str:
 
 def _read_key(url: str) -> Secret:
     """Raises Failure, which never says what was read."""
-    if sys.stdin.isatty():
+    if sys.stdin is None:
+        text = ""
+    elif sys.stdin.isatty():
         from getpass import getpass
 
         text = getpass(f"Key for {url} (not shown): ")

@@ -69,7 +69,8 @@ def _items(path: str, failures: list[exits.Failure], say: Callable[[str], None])
                 exits.NOT_FOUND, f"{exits.one_line(path)}: No file matches this pattern.", "Check it with --dry-run."
             )
         for each in found:
-            yield _item(each, os.path.basename(each))
+            # A file that is named so is not the standard input.
+            yield _item(os.path.join(".", each) if each == STDIN else each, os.path.basename(each))
         return
     try:
         kind = os.stat(path).st_mode

@@ -78,7 +78,7 @@ def _upload(args: argparse.Namespace, options: dict[str, Any], items: list[Item]
         profile.targets(profile=args.profile)
     except ConfigurationError as error:
         raise exits.failure(error) from None
-    if plan.STDIN in args.paths and sys.stdin.isatty():
+    if plan.STDIN in args.paths and sys.stdin is not None and sys.stdin.isatty():
         screen.say("reading the standard input; Ctrl-D ends it")
     with SyncClient(default_timeout=args.timeout or STALL_SECONDS, profile=args.profile) as client:
 
