@@ -26,8 +26,10 @@ from entrepot.domain.version import __version__
 CONNECT_SECONDS = 10.0
 # A listing of 10,000 parts takes 3 MB.
 MAX_REPLY = 16 * 1024 * 1024
-# One call must not encrypt so much that a slow line looks like a dead one.
-_SLICE = 128 * 1024
+# Bytes between two looks whether a reply has come. One call must not encrypt so many that a slow line looks like a dead
+# one.
+_SLICE = 1024 * 1024
+_TLS_SLICE = 128 * 1024
 _IDLE_SECONDS = 20.0
 _LONGEST_STALL = 1e6  # the system takes no time-out of more than 24 days
 # 1xx: the reply proper is still to come (RFC 9110, 15.2).
@@ -134,6 +136,7 @@ class _Stream(httpcore2.NetworkStream):
     def __init__(self, inner: httpcore2.NetworkStream) -> None:
         self._inner = inner
         self._socket: socket.socket = inner.get_extra_info("socket")
+        self._slice = _TLS_SLICE if isinstance(self._socket, ssl.SSLSocket) else _SLICE
         self._ahead = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -150,8 +153,8 @@ class _Stream(httpcore2.NetworkStream):
             if self._answered():
                 # What follows is not wanted any more; on a WriteError the library reads the reply.
                 raise httpcore2.WriteError("The server replied before the end of the body.")
-            self._inner.write(cast(bytes, view[:_SLICE]), timeout)
-            view = view[_SLICE:]
+            self._inner.write(cast(bytes, view[: self._slice]), timeout)
+            view = view[self._slice :]
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
