@@ -92,6 +92,7 @@ def _single(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter: M
     except ServerError as error:
         if error.code == "digest_mismatch":
             yield Call(material.source.check)
+            yield from material.hash_again(meter.verified)
             raise IntegrityError("The bytes are changed on the way to the server, each time.", error.fix) from error
         raise
     return uploaded(url, answer.body, sha256, material.size, wish.content_type)

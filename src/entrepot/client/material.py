@@ -28,6 +28,11 @@ class Part:
     size: int
     sha256: bytes
 
+    def compare(self) -> None:
+        """Read it again. Raises SourceChanged when its bytes are others now."""
+        if digest(self.source, self.start, self.size) != self.sha256:
+            raise changed(f"Part {self.number} of the file was written to")
+
 
 @dataclass(slots=True)
 class FileMaterial:

@@ -243,6 +243,7 @@ def _send_part(ctx: Context, way: Way, session: Session, part: Part, wish: Wish,
     except ServerError as error:
         if error.code == "digest_mismatch":
             yield Call(part.source.check)
+            yield Call(part.compare)
             raise IntegrityError("The bytes are changed on the way to the server, each time.", error.fix) from error
         raise
     meter.keep(part.size)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from entrepot.client.clients import _wish
-from entrepot.client.errors import SourceError
+from entrepot.client.clients import SyncClient, _wish
+from entrepot.client.errors import SourceChanged, SourceError
+from entrepot.client.retry import Policy
 from entrepot.client.sources import Source, Stream, of_data, of_file, open_path
+from support.stubs import Asked, Stub, fair, said
 
 
 def _whole(source: Source | Stream) -> bytes:
@@ -51,3 +54,22 @@ def test_a_closed_standard_input_is_told_of(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(SourceError):
         open_path("-")
+
+
+@pytest.mark.parametrize("threshold", [0, 1 << 20])
+def test_a_change_that_sets_the_time_back_is_one_and_no_fault_of_the_line(tmp_path: Path, threshold: int) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old bytes")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+
+    def answer(asked: Asked) -> bytes:
+        if not asked.body.endswith(b" bytes"):
+            return fair(asked)
+        path.write_bytes(b"new bytes")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        return said(400, {"code": "digest_mismatch", "message": "other bytes", "fix": ""})
+
+    with Stub(answer) as stub, SyncClient("id:secret", url=stub.url) as client:
+        client._context.policy = Policy(attempts=2, base=0.001)
+        with pytest.raises(SourceChanged):
+            client.upload_file(path, multipart_threshold=threshold, fallback_repository=[], resume=False)
