@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -137,6 +138,9 @@ class FileSource:
         return os.fstat(self._fd).st_ctime_ns != self._begun.st_ctime_ns
 
     def settle(self) -> None:
+        # Who writes through a mapping changes the time only at the first write after the page went to the disk.
+        with suppress(OSError):
+            os.fsync(self._fd)
         if abs(time.time() - self._begun.st_mtime_ns / 1e9) < _TICK_SECONDS:
             time.sleep(_TICK_SECONDS)
             self.check()

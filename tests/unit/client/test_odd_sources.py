@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import mmap
 import os
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,32 @@ def test_a_change_that_sets_the_time_back_is_one_and_no_fault_of_the_line(tmp_pa
         client._context.policy = Policy(attempts=2, base=0.001)
         with pytest.raises(SourceChanged):
             client.upload_file(path, multipart_threshold=threshold, fallback_repository=[], resume=False)
+
+
+def test_a_write_through_a_mapping_is_a_change(tmp_path: Path) -> None:
+    path, size = tmp_path / "file.bin", 1 << 16
+    path.write_bytes(b"1" * 3 * size)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        os.fsync(file.fileno())
+        before = path.stat().st_mtime_ns
+        time.sleep(0.05)
+        mapped[:] = b"1" * 3 * size  # from here on its pages are dirty
+        if path.stat().st_mtime_ns == before:
+            pytest.skip("this file system tells no time of writes through mappings")
+        time.sleep(0.05)
+
+        def answer(asked: Asked) -> bytes:
+            reply = fair(asked)
+            if asked.path.endswith("/1"):
+                mapped[:size] = mapped[2 * size :] = b"2" * size
+            return reply
+
+        with (
+            Stub(answer) as stub,
+            SyncClient("id:secret", url=stub.url) as client,
+            pytest.raises(SourceChanged),
+        ):
+            client.upload_file(
+                path, multipart_threshold=0, part_size=size, concurrency=1, fallback_repository=[], resume=False
+            )
+        assert not stub.said("POST", "/complete")
