@@ -266,7 +266,7 @@ def open_path(path: str | os.PathLike[str]) -> Source | Stream:
     except ValueError as error:
         raise SourceError(f"{name!s}: {error}.", "Check the path.") from error
     kind = os.fstat(fd).st_mode
-    if stat.S_ISFIFO(kind):
+    if stat.S_ISFIFO(kind) or _tells_no_size(fd):
         pipe = os.fdopen(fd, "rb", buffering=0)
         return Stream(lambda: pipe.read(CHUNK) or b"", pipe.close)
     if not stat.S_ISREG(kind):  # it was replaced meanwhile
@@ -331,6 +331,14 @@ def _bytes(piece: Any) -> bytes:
             f"The source gives {type(piece).__name__}.", "It must give bytes, and block until it has some."
         )
     return bytes(piece)
+
+
+def _tells_no_size(fd: int) -> bool:
+    """Whether this is a file as in /proc: it says that it is empty, and is not."""
+    try:
+        return bool(os.pread(fd, 1, 0)) and not os.fstat(fd).st_size
+    except OSError:
+        return False
 
 
 def _unusable(path: Path, kind: int) -> SourceError:

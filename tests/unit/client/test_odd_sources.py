@@ -104,3 +104,10 @@ def test_a_write_through_a_mapping_is_a_change(tmp_path: Path) -> None:
                 path, multipart_threshold=0, part_size=size, concurrency=1, fallback_repository=[], resume=False
             )
         assert not stub.said("POST", "/complete")
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="no /proc here")
+def test_a_file_that_tells_no_size_is_read_to_its_end() -> None:
+    source = open_path("/proc/version")
+    assert _whole(source) == Path("/proc/version").read_bytes() != b""
+    source.close()
