@@ -30,7 +30,10 @@ _SAFE = (
     "-c", "protocol.allow=never", "-c", "protocol.https.allow=always", "-c", "advice.detachedHead=false",
     "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
 )  # fmt: skip
-_OTHERS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_CONFIG_PARAMETERS")
+_OTHERS = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_CONFIG_PARAMETERS",
+    "GIT_COMMON_DIR", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_ALLOW_PROTOCOL",
+)  # fmt: skip
 
 
 def clone_repository(
@@ -156,6 +159,8 @@ def _git(place: str, *arguments: str, cwd: Path | None = None) -> str:
     """What a git command writes. It asks nobody anything. Raises CloneError with git's own last words."""
     environ = {name: value for name, value in os.environ.items() if name not in _OTHERS}
     environ |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C"}
+    # A repository's own settings would name where its large files come from: any URL at all.
+    environ["GIT_LFS_SKIP_SMUDGE"] = "1"
     try:
         done = subprocess.run(
             ["git", *_SAFE, *arguments],
