@@ -11,6 +11,7 @@ from entrepot.service.health import Health
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
+from entrepot.volume.volume import Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Doors:
     multipart: Multipart
     objects: Objects
     health: Health
+    volume: Volume
     api_origin: str
     cdn_origin: str
     clock: Callable[[], float]

@@ -1,0 +1,229 @@
+"""How bytes get into the volume: staged out of sight, made durable, then put in their place by one rename.
+
+    staged = await staging.receive(stream, ...)      # all of it on the disk, or nothing
+    entry, created = await staging.publish(staged, path, when)
+
+`create`, `place` and the methods of `Staged` are the same in steps, for work that is in a thread already; they block.
+A staged file is locked while its process works on it, so that no sweep takes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hmac
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, suppress
+from hashlib import sha256
+
+from entrepot.atomic import File, Folder
+from entrepot.domain.digests import Expected, Hasher
+from entrepot.domain.errors import Code, Problem
+from entrepot.threads import Intake, Threads
+from entrepot.volume import facts
+from entrepot.volume.entries import ALWAYS, Conditions, Entry, entry_of
+from entrepot.volume.ground import FILE_MODE, STAGING, Ground
+from entrepot.volume.paths import Path
+from entrepot.volume.places import Places, check_conditions
+from entrepot.volume.quota import Quota
+
+# A batch of so many bytes is hashed by another thread while it is written: SHA-256 takes as long as the write does.
+BESIDE_FROM = 512 * 1024
+# While a large body streams in, what is there is synced each time it grew by so much: little is left for the end.
+SYNC_EVERY = 64 * 1024 * 1024
+
+
+class Staged:
+    """A file in the making, named `name` in `folder`, a folder of ours. `file` takes more bytes until `seal`."""
+
+    def __init__(self, folder: Folder, name: str, file: File) -> None:
+        self.folder = folder
+        self.name = name
+        self.file = file
+        self.sha256: bytes | None = None
+        self.md5: bytes | None = None
+        fcntl.flock(file.fd, fcntl.LOCK_EX)
+
+    @property
+    def size(self) -> int:
+        return self.file.size
+
+    def seal(self, sha256: bytes | None = None, md5: bytes | None = None) -> None:
+        """Make the bytes durable, with what is known of them. Nothing is written to it afterwards.
+
+        The time is ours, to the nanosecond: the clock of the file system has ticks of milliseconds, in which another
+        write would look the same.
+        """
+        self.sha256, self.md5 = sha256, md5
+        now = time.time_ns()
+        self.file.set_time(now)
+        facts.keep(self.file, sha256, md5, now)
+        self.file.sync()
+
+    def close(self) -> None:
+        """Free the handles. Repeatable."""
+        self.file.close()
+        self.folder.close()
+
+    def drop(self) -> None:
+        """Remove it, unless it was published, and free the handles: a sweep finds what stays. Repeatable."""
+        try:
+            if self.folder.is_open:
+                with suppress(OSError):
+                    self.folder.unlink(self.name)
+        finally:
+            self.close()
+
+
+class Staging:
+    """The way in. `max_file` is the largest file in bytes, `reserve` the free space below which nothing is taken in."""
+
+    def __init__(
+        self, ground: Ground, threads: Threads, places: Places, quota: Quota, *, max_file: int, reserve: int = 0
+    ) -> None:
+        self._ground = ground
+        self._threads = threads
+        self._places = places
+        self._quota = quota
+        self._reserve = reserve
+        self.max_file = max_file
+
+    # --- steps, blocking; OSErrors are those of the system ---
+
+    def create(self, folder: Folder | None = None, name: str = "") -> Staged:
+        """A new empty file, in the staging folder or one below it (then `folder` goes over to it)."""
+        self.check()
+        folder = folder or self._ground.own(STAGING)
+        name = name or secrets.token_hex(16)
+        try:
+            return Staged(folder, name, folder.create(name, FILE_MODE))
+        except BaseException:
+            folder.close()
+            raise
+
+    def place(self, staged: Staged, path: Path, when: Conditions = ALWAYS) -> tuple[Entry, bool]:
+        """Put a sealed file in its place, durably. True: there was none before. The staged file is gone afterwards,
+        whatever comes. Raises Problem: CONFLICT, PRECONDITION_FAILED, QUOTA_EXCEEDED, VALIDATION_FAILED."""
+        try:
+            with ExitStack() as opened:
+                with self._ground.locked():
+                    folder = opened.enter_context(self._places.parent(path))
+                    before = self._places.target(folder, path)
+                    check_conditions(path, before, when)
+                    freed = before.st_size if before is not None and before.st_nlink == 1 else 0
+                    with self._quota.changed(staged.size - freed):
+                        staged.folder.move(staged.name, folder, path.name)
+                    entry = entry_of(str(path), os.fstat(staged.file.fd), staged.sha256, staged.md5)
+                folder.sync()
+                staged.close()
+                return entry, before is None
+        finally:
+            staged.drop()
+
+    def check(self) -> None:
+        """Raise when nothing can be taken in now: the root was replaced, or there is no room."""
+        self._ground.check()
+        if self._ground.free() < self._reserve:
+            raise Problem(Code.INSUFFICIENT_STORAGE, "The volume's disk is down to the configured reserve.")
+
+    # --- the whole way ---
+
+    async def receive(
+        self,
+        stream: AsyncIterator[bytes],
+        *,
+        length: int | None = None,
+        expected: Sequence[Expected] = (),
+        create: Callable[[], Staged] | None = None,
+    ) -> Staged:
+        """Write a stream to a file that `create` makes (a thread calls it) and seal it: durable on return, and the
+        caller's to publish or to drop. Nothing stays on any exception or cancellation.
+
+        Raises Problem: TOO_LARGE, QUOTA_EXCEEDED, INVALID_REQUEST (not as long as declared), DIGEST_MISMATCH; what the
+        stream raises.
+        """
+        room = await self._threads.run(self._quota.room)
+        bound = self.max_file if room is None else min(self.max_file, room)
+        if length is not None and length > bound:
+            raise self._too_large(bound)
+        taking = _Taking(self._threads, create or self.create, expected)
+        intake = Intake(self._threads, taking.write, taking.finish, taking.drop)
+        return await intake.take(self._bounded(stream, length, bound))
+
+    async def publish(self, staged: Staged, path: Path, when: Conditions = ALWAYS) -> tuple[Entry, bool]:
+        """`place`, in a thread."""
+        return await self._threads.run(self.place, staged, path, when)
+
+    async def _bounded(self, stream: AsyncIterator[bytes], length: int | None, bound: int) -> AsyncIterator[bytes]:
+        received = 0
+        async for piece in stream:
+            received += len(piece)
+            if received > bound:
+                raise self._too_large(bound)
+            yield piece
+        if length is not None and received != length:
+            raise Problem(Code.INVALID_REQUEST, f"The body has {received} bytes, {length} were declared.")
+
+    def _too_large(self, bound: int) -> Problem:
+        if bound < self.max_file:
+            return self._quota.exceeded(bound)
+        return Problem(Code.TOO_LARGE, f"A file of the volume has at most {self.max_file} bytes.")
+
+
+class _Taking:
+    """One stream on its way into one staged file. Its methods block."""
+
+    def __init__(self, threads: Threads, create: Callable[[], Staged], expected: Sequence[Expected]) -> None:
+        self._threads = threads
+        self._create = create
+        self._expected = expected
+        self._whole = sha256()
+        self._hashers: list[Hasher] = [each.hasher() for each in expected]
+        self._staged: Staged | None = None
+        self._synced = 0
+
+    def write(self, pieces: list[bytes]) -> list[Callable[[], None]]:
+        self._append(pieces)
+        file = self._opened().file
+        if file.size - self._synced < SYNC_EVERY:
+            return []
+        self._synced = file.size
+        return [file.sync]
+
+    def finish(self, pieces: list[bytes]) -> Staged:
+        self._append(pieces)
+        for each, hasher in zip(self._expected, self._hashers, strict=True):
+            if not hmac.compare_digest(hasher.digest(), each.value):
+                raise Problem(Code.DIGEST_MISMATCH, f"The {each.algorithm} of the body is not the declared one.")
+        md5 = next((each.value for each in self._expected if each.algorithm == "md5"), None)
+        staged = self._opened()
+        staged.seal(self._whole.digest(), md5)
+        return staged
+
+    def drop(self) -> None:
+        if self._staged is not None:
+            self._staged.drop()
+
+    def _opened(self) -> Staged:
+        if self._staged is None:
+            self._staged = self._create()
+        return self._staged
+
+    def _append(self, pieces: list[bytes]) -> None:
+        file = self._opened().file
+        if sum(map(len, pieces)) < BESIDE_FROM:
+            self._hash(pieces)
+            return file.write(pieces)
+        hashing = self._threads.beside(self._hash, pieces)
+        try:
+            file.write(pieces)
+        finally:
+            hashing.result()
+
+    def _hash(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            self._whole.update(piece)
+            for hasher in self._hashers:
+                hasher.update(piece)
