@@ -10,10 +10,10 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,6 +57,17 @@ class Threads:
         """Start `work` and wait for its result."""
         return await finished(self.start(work, *args, **kwargs))
 
+    async def stepped(self, work: Generator[None, None, T]) -> T:
+        """Run a generator to its end, each step in a thread, and return its result. Between two steps a cancellation
+        ends it: the generator is closed, in a thread too."""
+        try:
+            while True:
+                over, result = await self.run(_step, work)
+                if over:
+                    return cast(T, result)
+        finally:
+            await ended(self.start(work.close))
+
     def end(self) -> None:
         """Let the threads finish what they have; blocks until they did."""
         self._pool.shutdown()
@@ -65,6 +76,14 @@ class Threads:
     async def close(self) -> None:
         """`end`, while the event loop goes on."""
         await asyncio.to_thread(self.end)
+
+
+def _step(work: Generator[None, None, T]) -> tuple[bool, T | None]:
+    try:
+        next(work)
+    except StopIteration as stop:
+        return True, stop.value
+    return False, None
 
 
 async def finished(job: asyncio.Future[T]) -> T:

@@ -7,6 +7,7 @@ import os
 import stat
 from contextlib import suppress
 from types import TracebackType
+from typing import NamedTuple
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
@@ -30,7 +31,7 @@ class Places:
     def parent(self, path: Path) -> Way:
         """Open the folder that `path` is named in; make it, and those above it, where missing."""
         if not path.parts:
-            raise conflict("The volume itself is a folder.")
+            raise _is_the_root()
         return self.folder(path.parent)
 
     def folder(self, path: Path) -> Way:
@@ -39,19 +40,20 @@ class Places:
             try:
                 way = Way(self._ground.root.open_folder(path))
             except FileNotFoundError:
-                way = self._make(path)
+                return self._make(path)
         try:
-            self._settle(way.fd, path)
+            self._settle(way, path)
         except BaseException:
-            way.__exit__(OSError, None, None)
+            way.close()
             raise
         return way
 
-    def target(self, folder: Folder, path: Path) -> os.stat_result | None:
-        """What a new file would replace: a file, also at the end of a link, or None. Raises Problem for the rest."""
+    def target(self, folder: Folder, path: Path) -> Target:
+        """What a new file would replace there. Raises Problem when that is no file, or a link that leads to none."""
         status = there(folder, path.name)
         if status is None:
-            return None
+            return NOTHING
+        freed = status.st_size if status.st_nlink == 1 and stat.S_ISREG(status.st_mode) else 0
         if stat.S_ISLNK(status.st_mode):
             try:
                 status = self._ground.root.status(path)
@@ -61,7 +63,18 @@ class Places:
             raise conflict(f"{path} is a folder.")
         if not stat.S_ISREG(status.st_mode):
             raise special(path)
-        return status
+        return Target(status, freed)
+
+    def foresee(self, path: Path, when: Conditions) -> None:
+        """Raise the Problem that a write would now end with, before its bytes are sent. Makes nothing."""
+        if not path.parts:
+            raise _is_the_root()
+        try:
+            with writing(path), self._ground.root.open_folder(path.parent) as folder:
+                before = self.target(folder, path)
+        except FileNotFoundError:
+            before = NOTHING
+        check_conditions(path, before.status, when)
 
     def _make(self, path: Path) -> Way:
         made: list[tuple[Folder, str]] = []
@@ -71,26 +84,52 @@ class Places:
                 try:
                     self._ground.root.open_folder(here).close()
                 except FileNotFoundError:
-                    made.append((self._ground.root.open_folder(here.parent), here.name))
-                    made[-1][0].make_dir(here.name, FOLDER_MODE)
-                    made[-1][0].sync()
+                    self._add(here, made)
             return Way(self._ground.root.open_folder(path), made)
-        except BaseException:
+        except BaseException as error:
             _leave(made, undo=True)
+            if isinstance(error, FileNotFoundError):  # what was in the way is a link to nothing
+                raise beyond(path) from None
             raise
 
-    def _settle(self, fd: int, path: Path) -> None:
+    def _add(self, path: Path, made: list[tuple[Folder, str]]) -> None:
+        """Make one folder, and its name durable at once: no other write may count on it before."""
+        above = self._ground.root.open_folder(path.parent)
+        try:
+            self._settle(above, path.parent)
+            above.make_dir(path.name, FOLDER_MODE)
+        except FileExistsError:  # another program was faster, or it is a link
+            return above.close()
+        except BaseException:
+            above.close()
+            raise
+        made.append((above, path.name))
+        above.sync()
+        with above.descend(path.name) as folder:
+            self._note(folder)
+
+    def _settle(self, folder: Folder, path: Path) -> None:
         """Sync the names on the way to a folder that we see for the first time."""
-        status = os.fstat(fd)
-        identity = (status.st_dev, status.st_ino)
-        if identity in self._durable:
-            return
-        for depth in range(len(path.parts)):
-            with self._ground.root.open_folder(Path(path.parts[:depth])) as folder:
-                folder.sync()
+        if _identity(folder) not in self._durable:
+            for depth in range(len(path.parts)):
+                with self._ground.root.open_folder(Path(path.parts[:depth])) as above:
+                    above.sync()
+            self._note(folder)
+
+    def _note(self, folder: Folder) -> None:
         if len(self._durable) >= _KNOWN:
             self._durable.clear()
-        self._durable.add(identity)
+        self._durable.add(_identity(folder))
+
+
+class Target(NamedTuple):
+    """What is in a place: the status of a file, also at the end of a link; the bytes that go when it is replaced."""
+
+    status: os.stat_result | None
+    freed: int
+
+
+NOTHING = Target(None, 0)
 
 
 class Way(Folder):
@@ -137,3 +176,12 @@ def check_conditions(path: Path, before: os.stat_result | None, when: Conditions
         raise Problem(Code.PRECONDITION_FAILED, f"{path} is not there.")
     if when.if_match != {"*"} and etag_of(before) not in when.if_match:
         raise Problem(Code.PRECONDITION_FAILED, f"{path} was changed: its ETag is {etag_of(before)} now.")
+
+
+def _is_the_root() -> Problem:
+    return conflict("The volume itself is a folder, and stays where it is.")
+
+
+def _identity(folder: Folder) -> tuple[int, int]:
+    status = os.fstat(folder.fd)
+    return status.st_dev, status.st_ino

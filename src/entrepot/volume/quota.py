@@ -8,11 +8,14 @@ from contextlib import contextmanager, suppress
 
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.ground import USAGE, Ground
+from entrepot.volume.walking import Sums, measure
+
+_NEW = f"{USAGE}.new"
 
 
 class Quota:
-    """The count is a file of the volume, changed under its lock, for all processes. It may be wrong after a crash, and
-    by what other programs do: the keeper counts anew. All methods block."""
+    """The count is a file of the volume, changed under its lock, for all processes. It is not synced, and it does not
+    see what other programs do: the keeper counts anew. All methods block; without a limit nothing is counted."""
 
     def __init__(self, ground: Ground, limit: int | None) -> None:
         self._ground = ground
@@ -20,33 +23,70 @@ class Quota:
 
     def room(self) -> int | None:
         """Bytes that may still come; None for no bound. Raises OSError."""
-        return None if self.limit is None else max(0, self.limit - self._used())
+        if self.limit is None:
+            return None
+        used = self._used()
+        if used is None:
+            used = self.recount()
+        return max(0, self.limit - used)
 
     @contextmanager
     def changed(self, by: int) -> Iterator[None]:
         """Under the lock, around what adds or frees so many bytes. Raises Problem(QUOTA_EXCEEDED) before it."""
-        if self.limit is None:
+        used = self._used() if self.limit is not None and by else None
+        if self.limit is None or used is None:
             yield
             return
-        used = self._used()
         if by > 0 and used + by > self.limit:
             raise self.exceeded(max(0, self.limit - used))
-        yield
         self._set(max(0, used + by))
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                self._set(used)
+            raise
+
+    def charge(self, by: int) -> None:
+        """Count bytes that were staged, or with a negative number freed; takes the lock. Raises as `changed` does."""
+        if self.limit is not None and by:
+            with self._ground.locked(), self.changed(by):
+                pass
+
+    def recount(self) -> int:
+        """Count what is there now, to within what is written meanwhile."""
+        if self.limit is None:
+            with suppress(FileNotFoundError):  # it would be wrong when a limit comes back
+                self._ground.private.unlink(USAGE)
+            return 0
+        sums = Sums()
+        for _ in measure(self._ground.root.folder, sums):
+            pass
+        with self._ground.locked():
+            self._set(sums.size)
+        return sums.size
 
     def exceeded(self, room: int) -> Problem:
-        return Problem(
-            Code.QUOTA_EXCEEDED, f"The volume has room for {room} bytes more.", fix="Delete files, or empty the trash."
-        )
+        message = f"The volume has room for {room} bytes more."
+        return Problem(Code.QUOTA_EXCEEDED, message, fix="Delete files for good, or empty the trash.")
 
-    def _used(self) -> int:
+    def _used(self) -> int | None:
+        """None when it was never counted, or when a crash left it torn."""
         with suppress(FileNotFoundError, ValueError):
             fd = os.open(USAGE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._ground.private.fd)
             try:
                 return int(os.read(fd, 32))
             finally:
                 os.close(fd)
-        return 0
+        return None
 
     def _set(self, used: int) -> None:
-        raise NotImplementedError
+        private = self._ground.private
+        with suppress(FileNotFoundError):
+            private.unlink(_NEW)
+        file = private.create(_NEW)
+        try:
+            file.write([b"%d\n" % used])
+        finally:
+            file.close()
+        private.rename(_NEW, USAGE)

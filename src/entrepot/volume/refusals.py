@@ -11,6 +11,7 @@ from entrepot.volume.paths import NotPlain, Path
 
 LOOK = "List the folder to see what is there."
 _LINK = frozenset({errno.ELOOP, errno.EXDEV})
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR, errno.EBUSY})
 _NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
 
 
@@ -47,6 +48,25 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno in _NAME:
             raise Problem(Code.VALIDATION_FAILED, f"The disk takes no such name: {path}.") from None
         raise _wrong_kind(path, error) or error from None
+
+
+@contextmanager
+def renaming(path: Path) -> Iterator[None]:
+    """Say why something did not get to its place by a rename."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise conflict(f"{path} is on another file system than the volume.") from None
+        if error.errno == errno.EINVAL:
+            raise Problem(Code.VALIDATION_FAILED, f"{path} is inside what is moved there.", fix=LOOK) from None
+        if error.errno in _TAKEN:
+            raise taken(path) from None
+        raise
+
+
+def taken(path: Path) -> Problem:
+    return conflict(f"There is something at {path} already.")
 
 
 def missing(path: Path) -> Problem:

@@ -24,24 +24,32 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.threads import Intake, Threads
 from entrepot.volume import facts
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, entry_of
-from entrepot.volume.ground import FILE_MODE, STAGING, Ground
+from entrepot.volume.ground import FILE_MODE, FOLDER_MODE, STAGING, Ground
 from entrepot.volume.paths import Path
-from entrepot.volume.places import Places, check_conditions
+from entrepot.volume.places import Places, check_conditions, there
 from entrepot.volume.quota import Quota
+from entrepot.volume.refusals import renaming, taken
+from entrepot.volume.removal import Gone
 
 # A batch of so many bytes is hashed by another thread while it is written: SHA-256 takes as long as the write does.
 BESIDE_FROM = 512 * 1024
 # While a large body streams in, what is there is synced each time it grew by so much: little is left for the end.
 SYNC_EVERY = 64 * 1024 * 1024
+# How the names of folders begin that live within one request; others, of uploads in parts, live for days.
+BRIEF = "brief-"
 
 
 class Staged:
-    """A file in the making, named `name` in `folder`, a folder of ours. `file` takes more bytes until `seal`."""
+    """A file in the making, named `name` in `folder`, a folder of ours. `file` takes more bytes until `seal`.
+
+    `counted` are bytes of it that the quota has counted already.
+    """
 
     def __init__(self, folder: Folder, name: str, file: File) -> None:
         self.folder = folder
         self.name = name
         self.file = file
+        self.counted = 0
         self.sha256: bytes | None = None
         self.md5: bytes | None = None
         fcntl.flock(file.fd, fcntl.LOCK_EX)
@@ -77,16 +85,47 @@ class Staged:
             self.close()
 
 
+class StagedFolder:
+    """A folder in the making: `folder`, named `name` in `above`. It lives no longer than the request that made it."""
+
+    def __init__(self, above: Folder, name: str, gone: Gone) -> None:
+        self.above = above
+        self.name = name
+        self._gone = gone
+        above.make_dir(name, FOLDER_MODE)
+        self.folder = above.descend(name)
+        fcntl.flock(self.folder.fd, fcntl.LOCK_EX)
+
+    def drop(self) -> None:
+        """Remove it with all that is in it, unless it was published, and free the handles. Repeatable."""
+        try:
+            if self.above.is_open:
+                with suppress(OSError):
+                    self._gone.clear(self._gone.take(self.above, self.name))
+        finally:
+            self.folder.close()
+            self.above.close()
+
+
 class Staging:
     """The way in. `max_file` is the largest file in bytes, `reserve` the free space below which nothing is taken in."""
 
     def __init__(
-        self, ground: Ground, threads: Threads, places: Places, quota: Quota, *, max_file: int, reserve: int = 0
+        self,
+        ground: Ground,
+        threads: Threads,
+        places: Places,
+        quota: Quota,
+        gone: Gone,
+        *,
+        max_file: int,
+        reserve: int = 0,
     ) -> None:
         self._ground = ground
         self._threads = threads
         self._places = places
         self._quota = quota
+        self._gone = gone
         self._reserve = reserve
         self.max_file = max_file
 
@@ -103,24 +142,47 @@ class Staging:
             folder.close()
             raise
 
+    def create_folder(self) -> StagedFolder:
+        """A new empty folder in the staging folder."""
+        self.check()
+        above = self._ground.own(STAGING)
+        try:
+            return StagedFolder(above, f"{BRIEF}{secrets.token_hex(16)}", self._gone)
+        except BaseException:
+            above.close()
+            raise
+
     def place(self, staged: Staged, path: Path, when: Conditions = ALWAYS) -> tuple[Entry, bool]:
         """Put a sealed file in its place, durably. True: there was none before. The staged file is gone afterwards,
         whatever comes. Raises Problem: CONFLICT, PRECONDITION_FAILED, QUOTA_EXCEEDED, VALIDATION_FAILED."""
         try:
             with ExitStack() as opened:
-                with self._ground.locked():
-                    folder = opened.enter_context(self._places.parent(path))
+                with self._ground.locked(), self._places.parent(path) as folder:
                     before = self._places.target(folder, path)
-                    check_conditions(path, before, when)
-                    freed = before.st_size if before is not None and before.st_nlink == 1 else 0
-                    with self._quota.changed(staged.size - freed):
+                    check_conditions(path, before.status, when)
+                    parent = opened.enter_context(folder.descend("."))
+                    with self._quota.changed(staged.size - staged.counted - before.freed), renaming(path):
                         staged.folder.move(staged.name, folder, path.name)
+                    staged.folder.close()  # its name there is gone
                     entry = entry_of(str(path), os.fstat(staged.file.fd), staged.sha256, staged.md5)
-                folder.sync()
-                staged.close()
-                return entry, before is None
+                parent.sync()
+                return entry, before.status is None
         finally:
             staged.drop()
+
+    def place_folder(self, folder: StagedFolder, path: Path, size: int) -> Entry:
+        """The same for a folder of files that are sealed and add up to `size` bytes. Nothing may be in its place."""
+        try:
+            with self._ground.locked(), self._places.parent(path) as above:
+                if there(above, path.name) is not None:
+                    raise taken(path)
+                with self._quota.changed(size), renaming(path):
+                    folder.above.move(folder.name, above, path.name, replace=False)
+                folder.above.close()
+                above.sync()  # under the lock: no other write may count on the name before
+                return entry_of(str(path), os.fstat(folder.folder.fd))
+        finally:
+            folder.drop()
 
     def check(self) -> None:
         """Raise when nothing can be taken in now: the root was replaced, or there is no room."""

@@ -23,6 +23,7 @@ from entrepot.volume.paths import Path
 from entrepot.volume.places import Places
 from entrepot.volume.quota import Quota
 from entrepot.volume.refusals import translated
+from entrepot.volume.removal import Gone
 from entrepot.volume.staging import Staging
 
 Clock = Callable[[], float]
@@ -51,8 +52,15 @@ class Volume:
         self.threads = Threads(16, translated, "volume")
         self.places = Places(self.ground)
         self.quota = Quota(self.ground, limits.quota)
+        self.gone = Gone(self.ground, self.quota)
         self.staging = Staging(
-            self.ground, self.threads, self.places, self.quota, max_file=limits.max_file, reserve=limits.reserve
+            self.ground,
+            self.threads,
+            self.places,
+            self.quota,
+            self.gone,
+            max_file=limits.max_file,
+            reserve=limits.reserve,
         )
         self._files = Files(self.ground)
         self._listing = Listing(self.ground)
