@@ -254,7 +254,7 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         return False
 
     async def sweep_volume() -> bool:
-        await node.volume.sweep()
+        await node.volume.sweep(await keeper.now())
         return False
 
     async def checkpoint() -> bool:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from entrepot.atomic import FACTS_ATTRIBUTE, Kind, Op
+from entrepot.atomic import Kind, Op
 
 
 class Recorder:
@@ -61,7 +61,9 @@ def replay(ops: Iterable[Op], old: Path, new: Path) -> None:
                     file.seek(op.offset)
                     file.write(op.data)
             case Kind.SET_FACTS:
-                os.setxattr(path, FACTS_ATTRIBUTE, op.data)
+                os.setxattr(path, op.name, op.data)
+            case Kind.SET_TIME:
+                os.utime(path, ns=(op.offset, op.offset))
             case Kind.MAKE_DIR:
                 path.mkdir(exist_ok=True)
             case Kind.UNLINK:

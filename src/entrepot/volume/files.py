@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from hashlib import md5, sha256
 
-from entrepot.domain.errors import Code, Problem
+from entrepot.atomic import Folder
 from entrepot.reading import read_now, read_waiting
 from entrepot.threads import Threads
 from entrepot.volume import facts
-from entrepot.volume.entries import Entry, entry_of
+from entrepot.volume.entries import Entry, entry_of, etag_of
 from entrepot.volume.ground import Ground
 from entrepot.volume.paths import Path
-from entrepot.volume.refusals import reading, special, translated
+from entrepot.volume.refusals import conflict, reading, special, translated
 
 PIECE = 512 * 1024
+READ_SIZE = 1024 * 1024
 
 
 class OpenFile:
@@ -42,7 +43,7 @@ class OpenFile:
             if data is None:
                 data = await self._threads.run(read_waiting, self._fd, size, offset)
             if len(data) < size:
-                raise Problem(Code.CONFLICT, f"{self.entry.path} became shorter while it was read.")
+                raise conflict(f"{self.entry.path} became shorter while it was read.")
             yield data
 
     async def close(self) -> None:
@@ -70,8 +71,8 @@ class Files:
             os.close(fd)
             raise
 
-    def stat(self, path: Path, *, checksum: bool = False) -> Entry:
-        """The entry of a file or folder. With `checksum` its digests are computed where they are not known."""
+    def stat(self, path: Path) -> Entry:
+        """The entry of a file or folder."""
         with reading(path):
             status = self._ground.root.status(path)
         if stat.S_ISDIR(status.st_mode):
@@ -80,9 +81,30 @@ class Files:
             raise special(path)
         fd, entry = self.open(path)
         try:
-            return self._summed(fd, entry) if checksum else entry
+            return entry
         finally:
             os.close(fd)
+
+    def look(self, folder: Folder, path: Path) -> Entry | None:
+        """The entry of a name in an open folder. None for what is not listed: special files, links that lead to no
+        file, what is gone again."""
+        try:
+            status = os.stat(path.name, dir_fd=folder.fd, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                status = self._ground.root.status(path)
+                return entry_of(str(path), status) if stat.S_ISREG(status.st_mode) else None
+        except OSError:
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            return entry_of(str(path), status)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return entry_of(str(path), status, *facts.known(f"/proc/self/fd/{folder.fd}/{path.name}", status))
+
+    def moved(self, folder: Folder, path: Path) -> Entry:
+        """The entry of what was just put there, also of a link that leads to no file."""
+        found = self.look(folder, path)
+        return found or entry_of(str(path), os.stat(path.name, dir_fd=folder.fd, follow_symlinks=False))
 
     def entry(self, path: Path, status: os.stat_result, fd: int) -> Entry:
         """The entry of an open file, with the digests that are known."""
@@ -92,8 +114,23 @@ class Files:
             entry = entry_of(str(path), status, entry.sha256 or sha, entry.md5 or short)
         return entry
 
-    def _summed(self, fd: int, entry: Entry) -> Entry:
-        raise NotImplementedError
-
-
-_ = (md5, sha256)
+    def summed(self, path: Path) -> Generator[None, None, Entry]:
+        """The entry of a file or folder with its digests, computed in steps where they are not known."""
+        entry = self.stat(path)
+        if not entry.is_file or (entry.sha256 and entry.md5):
+            return entry
+        fd, entry = self.open(path)
+        try:
+            hashers = (sha256(), md5(usedforsecurity=False))
+            for offset in range(0, entry.size, READ_SIZE):
+                data = read_waiting(fd, READ_SIZE, offset)
+                for hasher in hashers:
+                    hasher.update(data)
+                yield
+            status = os.fstat(fd)
+            if etag_of(status) != entry.etag:
+                raise conflict(f"{path} was changed while it was read.")
+            self._computed.put(entry.etag, (hashers[0].digest(), hashers[1].digest()))
+            return self.entry(path, status, fd)
+        finally:
+            os.close(fd)

@@ -23,6 +23,9 @@ from entrepot.atomic import Folder, write_file
 from entrepot.volume.paths import PRIVATE, Root
 
 STAGING, TRASH, GONE, APPS, LOCK, USAGE, OWNER = "staging", "trash", "gone", "apps", "lock", "usage", "owner"
+ITEM, INFO = "item", "info.json"
+# How the names of staged folders begin that live within one request; others, of uploads in parts, live for days.
+BRIEF = "brief-"
 FOLDER_MODE, FILE_MODE = 0o755, 0o644  # other programs read the volume; who may write it is their user's business
 
 

@@ -11,18 +11,19 @@ from heapq import heapify, heappop
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
-from entrepot.volume import facts
-from entrepot.volume.entries import Entry, Page, entry_of
+from entrepot.volume.entries import Entry, Page
+from entrepot.volume.files import Files
 from entrepot.volume.ground import Ground
-from entrepot.volume.paths import PRIVATE, Path, is_addressable
+from entrepot.volume.paths import Path, is_addressable
 from entrepot.volume.refusals import conflict, reading
 
 
 class Listing:
     """Lists folders. The methods block and raise Problem and OSError."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, files: Files) -> None:
         self._ground = ground
+        self._files = files
 
     def page(self, path: Path, limit: int | None, cursor: str | None, *, recursive: bool = False) -> Page:
         """Entries after the cursor, by name; with `recursive` a folder's own come right after it."""
@@ -55,19 +56,15 @@ class Listing:
             names = [name for name in os.listdir(folder.fd) if name >= first]
             heapify(names)
             while names:
-                name = heappop(names)
-                resumed = name == first
-                if not is_addressable(name) or (not path.parts and name == PRIVATE):
+                here = path.child(heappop(names))
+                resumed = here.name == first
+                if (resumed and not recursive) or not is_addressable(here):
                     continue
-                if resumed and not recursive:
-                    continue
-                entry = self._look(folder, path.child(name))
-                if entry is None:
-                    continue
-                if not resumed:
+                entry = self._files.look(folder, here)
+                if entry is not None and not resumed:
                     yield entry
-                if recursive and not entry.is_file:
-                    yield from self._inside(folder, path.child(name), after[1:] if resumed else ())
+                if entry is not None and recursive and not entry.is_file:
+                    yield from self._inside(folder, here, after[1:] if resumed else ())
 
     def _inside(self, folder: Folder, path: Path, after: tuple[str, ...]) -> Iterator[Entry]:
         try:
@@ -75,21 +72,6 @@ class Listing:
         except OSError:
             return
         yield from self._walk(inner, path, after, True)
-
-    def _look(self, folder: Folder, path: Path) -> Entry | None:
-        """None for what is not listed: special files, links that lead to no file, what is gone again."""
-        try:
-            status = os.stat(path.name, dir_fd=folder.fd, follow_symlinks=False)
-            if stat.S_ISLNK(status.st_mode):
-                status = self._ground.root.status(path)
-                return entry_of(str(path), status) if stat.S_ISREG(status.st_mode) else None
-        except OSError:
-            return None
-        if stat.S_ISDIR(status.st_mode):
-            return entry_of(str(path), status)
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        return entry_of(str(path), status, *facts.known(f"/proc/self/fd/{folder.fd}/{path.name}", status))
 
 
 def _cursor(path: Path, last: Entry) -> str:

@@ -63,25 +63,30 @@ def parse(text: str, *, legacy: bool) -> Path:
         raise _refusal(f"An absolute path must be below /{MOUNT}.")
     if (legacy or text.startswith("/")) and parts[:1] == [MOUNT]:
         del parts[0]
-    _check(parts)
-    return Path(tuple(parts))
-
-
-def _check(parts: list[str]) -> None:
-    """Raise Problem unless these are names that a file of the volume may have."""
     for part in parts:
-        if part in (".", ".."):
-            raise _refusal("A path has no '.' and '..' components.")
-        if "\0" in part:
-            raise _refusal("A path has no NUL characters.")
-        if _length(part) > MAX_NAME:
-            raise _refusal(f"A name has at most {MAX_NAME} bytes in UTF-8.")
-    if len(parts) > MAX_DEPTH:
-        raise _refusal(f"A path has at most {MAX_DEPTH} components.")
-    if _length("/".join(parts)) > MAX_LENGTH:
-        raise _refusal(f"A path has at most {MAX_LENGTH} bytes in UTF-8.")
+        _check_name(part)
     if parts and parts[0].lower() == PRIVATE:  # some file systems know no case
         raise _refusal(f"{PRIVATE} holds what belongs to the server.")
+    path = Path(tuple(parts))
+    check_length(path)
+    return path
+
+
+def _check_name(name: str) -> None:
+    if name in (".", ".."):
+        raise _refusal("A path has no '.' and '..' components.")
+    if "\0" in name:
+        raise _refusal("A path has no NUL characters.")
+    if _length(name) > MAX_NAME:
+        raise _refusal(f"A name has at most {MAX_NAME} bytes in UTF-8.")
+
+
+def check_length(path: Path) -> None:
+    """Raise Problem for a path that is too long or too deep."""
+    if len(path.parts) > MAX_DEPTH:
+        raise _refusal(f"A path has at most {MAX_DEPTH} components.")
+    if _length(str(path)) > MAX_LENGTH:
+        raise _refusal(f"A path has at most {MAX_LENGTH} bytes in UTF-8.")
 
 
 def _length(text: str) -> int:
@@ -95,9 +100,13 @@ def _refusal(message: str) -> Problem:
     return Problem(Code.VALIDATION_FAILED, f"This is no path of the volume. {message}", fix="Correct the path.")
 
 
-def is_addressable(name: str) -> bool:
-    """Whether a name that was found on the disk can be written in a path."""
-    return name.isascii() or not any("\ud800" <= c <= "\udfff" for c in name)
+def is_addressable(path: Path) -> bool:
+    """Whether a client can write the path of a name that was found on the disk."""
+    try:
+        check_length(path)
+    except Problem:
+        return False
+    return path.parts != (PRIVATE,)
 
 
 # --- from a path to something open ----------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Places:
     def parent(self, path: Path) -> Way:
         """Open the folder that `path` is named in; make it, and those above it, where missing."""
         if not path.parts:
-            raise _is_the_root()
+            raise is_the_root()
         return self.folder(path.parent)
 
     def folder(self, path: Path) -> Way:
@@ -68,7 +68,7 @@ class Places:
     def foresee(self, path: Path, when: Conditions) -> None:
         """Raise the Problem that a write would now end with, before its bytes are sent. Makes nothing."""
         if not path.parts:
-            raise _is_the_root()
+            raise is_the_root()
         try:
             with writing(path), self._ground.root.open_folder(path.parent) as folder:
                 before = self.target(folder, path)
@@ -178,7 +178,7 @@ def check_conditions(path: Path, before: os.stat_result | None, when: Conditions
         raise Problem(Code.PRECONDITION_FAILED, f"{path} was changed: its ETag is {etag_of(before)} now.")
 
 
-def _is_the_root() -> Problem:
+def is_the_root() -> Problem:
     return conflict("The volume itself is a folder, and stays where it is.")
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from entrepot.domain.errors import Code, Problem
-from entrepot.volume.ground import USAGE, Ground
-from entrepot.volume.walking import Sums, measure
+from entrepot.volume.ground import APPS, BRIEF, GONE, INFO, STAGING, TRASH, USAGE, Ground
+from entrepot.volume.paths import PRIVATE
+from entrepot.volume.walking import Steps, Sums, measure
 
 _NEW = f"{USAGE}.new"
 
@@ -59,16 +60,29 @@ class Quota:
             with suppress(FileNotFoundError):  # it would be wrong when a limit comes back
                 self._ground.private.unlink(USAGE)
             return 0
-        sums = Sums()
-        for _ in measure(self._ground.root.folder, sums):
-            pass
+        size = self._measured()
         with self._ground.locked():
-            self._set(sums.size)
-        return sums.size
+            self._set(size)
+        return size
 
     def exceeded(self, room: int) -> Problem:
         message = f"The volume has room for {room} bytes more."
         return Problem(Code.QUOTA_EXCEEDED, message, fix="Delete files for good, or empty the trash.")
+
+    def _measured(self) -> int:
+        """All but what is being staged by one request: that is counted when it comes to its place."""
+        sums = Sums()
+        _exhaust(measure(self._ground.root.folder, sums, skip=PRIVATE))
+        for name in (GONE, APPS):
+            with self._ground.own(name) as folder:
+                _exhaust(measure(folder, sums))
+        for name in (TRASH, STAGING):
+            with self._ground.own(name) as folder:
+                for each in os.listdir(folder.fd):
+                    if not each.startswith(BRIEF):
+                        with suppress(NotADirectoryError, FileNotFoundError), folder.descend(each) as inner:
+                            _exhaust(measure(inner, sums, skip=INFO))
+        return sums.size
 
     def _used(self) -> int | None:
         """None when it was never counted, or when a crash left it torn."""
@@ -90,3 +104,8 @@ class Quota:
         finally:
             file.close()
         private.rename(_NEW, USAGE)
+
+
+def _exhaust(steps: Steps) -> None:
+    for _ in steps:
+        pass

@@ -36,6 +36,19 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Say what the way to something that is moved or deleted led to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _LINK:
+            raise beyond(path) from None
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, *_NAME):
+            raise missing(path) from None
+        raise
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Say what the way to something that is written led to."""
     try:

@@ -24,21 +24,25 @@ class Gone:
         self._ground = ground
         self._quota = quota
 
+    def folder(self) -> Folder:
+        """Open it; the caller closes it."""
+        return self._ground.own(GONE)
+
     def take(self, folder: Folder, name: str) -> str:
         """Take a file or folder out of sight; returns its name here. Durable when `folder` is synced."""
         new = secrets.token_hex(16)
-        with self._ground.own(GONE) as gone:
+        with self.folder() as gone:
             folder.move(name, gone, new)
         return new
 
     def clear(self, name: str) -> None:
-        """Remove it now; what cannot be removed stays for the sweep."""
-        for _ in self.clearing(name):
+        """Remove at once what the quota never counted."""
+        for _ in self.clearing(name, counted=False):
             pass
 
-    def clearing(self, name: str) -> Steps:
-        """The same in steps."""
-        with self._ground.own(GONE) as gone:
+    def clearing(self, name: str, *, counted: bool = True) -> Steps:
+        """Remove it in steps; what cannot be removed stays for the sweep."""
+        with self.folder() as gone:
             freed = [0]
             try:
                 yield from _remove(gone, name, freed)
@@ -46,11 +50,11 @@ class Gone:
                 log.error("a deleted file or folder could not be removed from the disk yet: %s", error)
             finally:
                 with suppress(OSError):
-                    self._quota.charge(-freed[0])
+                    self._quota.charge(-freed[0] if counted else 0)
 
     def sweep(self) -> Steps:
         """Remove all that is here."""
-        with self._ground.own(GONE) as gone:
+        with self.folder() as gone:
             names = os.listdir(gone.fd)
         for name in names:
             yield from self.clearing(name)

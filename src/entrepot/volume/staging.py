@@ -13,6 +13,7 @@ import fcntl
 import hmac
 import os
 import secrets
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -24,19 +25,19 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.threads import Intake, Threads
 from entrepot.volume import facts
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, entry_of
-from entrepot.volume.ground import FILE_MODE, FOLDER_MODE, STAGING, Ground
+from entrepot.volume.ground import BRIEF, FILE_MODE, FOLDER_MODE, STAGING, Ground
 from entrepot.volume.paths import Path
 from entrepot.volume.places import Places, check_conditions, there
 from entrepot.volume.quota import Quota
 from entrepot.volume.refusals import renaming, taken
 from entrepot.volume.removal import Gone
+from entrepot.volume.walking import Steps
 
 # A batch of so many bytes is hashed by another thread while it is written: SHA-256 takes as long as the write does.
 BESIDE_FROM = 512 * 1024
 # While a large body streams in, what is there is synced each time it grew by so much: little is left for the end.
+BRIEF_TTL = 3600.0
 SYNC_EVERY = 64 * 1024 * 1024
-# How the names of folders begin that live within one request; others, of uploads in parts, live for days.
-BRIEF = "brief-"
 
 
 class Staged:
@@ -190,6 +191,28 @@ class Staging:
         if self._ground.free() < self._reserve:
             raise Problem(Code.INSUFFICIENT_STORAGE, "The volume's disk is down to the configured reserve.")
 
+    def admit(self, size: int, *, of_one: int | None = None) -> None:
+        """Raise Problem when a file of so many bytes (or files, the largest with `of_one`) may not come."""
+        self.check()
+        room = self._quota.room()
+        if (size if of_one is None else of_one) > self.max_file:
+            raise self._too_large(self.max_file)
+        if room is not None and size > room:
+            raise self._quota.exceeded(room)
+
+    def sweep(self, now: float, upload_ttl: float) -> Steps:
+        """Remove what nobody works on any more: what belonged to one request after an hour, uploads in parts when
+        nothing came to them for `upload_ttl` seconds."""
+        with self._ground.own(STAGING) as staging:
+            for name in os.listdir(staging.fd):
+                status = there(staging, name)
+                if status is None or not _is_free(staging, name, status):
+                    continue
+                is_upload = stat.S_ISDIR(status.st_mode) and not name.startswith(BRIEF)
+                if _last_change(staging, name, status) + (upload_ttl if is_upload else BRIEF_TTL) <= now:
+                    gone = self._gone.take(staging, name)
+                    yield from self._gone.clearing(gone, counted=is_upload)
+
     # --- the whole way ---
 
     async def receive(
@@ -206,10 +229,7 @@ class Staging:
         Raises Problem: TOO_LARGE, QUOTA_EXCEEDED, INVALID_REQUEST (not as long as declared), DIGEST_MISMATCH; what the
         stream raises.
         """
-        room = await self._threads.run(self._quota.room)
-        bound = self.max_file if room is None else min(self.max_file, room)
-        if length is not None and length > bound:
-            raise self._too_large(bound)
+        bound = await self._threads.run(self._bound, length)
         taking = _Taking(self._threads, create or self.create, expected)
         intake = Intake(self._threads, taking.write, taking.finish, taking.drop)
         return await intake.take(self._bounded(stream, length, bound))
@@ -217,6 +237,15 @@ class Staging:
     async def publish(self, staged: Staged, path: Path, when: Conditions = ALWAYS) -> tuple[Entry, bool]:
         """`place`, in a thread."""
         return await self._threads.run(self.place, staged, path, when)
+
+    def _bound(self, length: int | None = None) -> int:
+        """How much may come. Raises Problem when that is less than is declared, or when nothing can be taken in."""
+        self.check()
+        room = self._quota.room()
+        bound = self.max_file if room is None else min(self.max_file, room)
+        if length is not None and length > bound:
+            raise self._too_large(bound)
+        return bound
 
     async def _bounded(self, stream: AsyncIterator[bytes], length: int | None, bound: int) -> AsyncIterator[bytes]:
         received = 0
@@ -232,6 +261,32 @@ class Staging:
         if bound < self.max_file:
             return self._quota.exceeded(bound)
         return Problem(Code.TOO_LARGE, f"A file of the volume has at most {self.max_file} bytes.")
+
+
+def _is_free(staging: Folder, name: str, status: os.stat_result) -> bool:
+    """Whether no process works on it: it would hold the lock."""
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        return True
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=staging.fd)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _last_change(staging: Folder, name: str, status: os.stat_result) -> float:
+    """When it was last changed, or something in it, as the disk says."""
+    if not stat.S_ISDIR(status.st_mode):
+        return status.st_mtime
+    with staging.descend(name) as folder:
+        inner = (there(folder, each) for each in os.listdir(folder.fd))
+        return max(status.st_mtime, *(each.st_mtime for each in inner if each is not None), 0.0)
 
 
 class _Taking:
