@@ -37,7 +37,7 @@ def make(root: Path) -> Path:
 
 
 def open_volume(root: Path, *, by_hand: bool = False, clock: Callable[[], float] = time.time, **limits: Any) -> Volume:
-    return Volume(root, STORE, Limits(**limits), clock, by_hand=by_hand)
+    return Volume(root, STORE, Limits(**limits), clock, threads=4, by_hand=by_hand)
 
 
 async def stream(*pieces: bytes) -> AsyncIterator[bytes]:

@@ -51,6 +51,7 @@ class Trash:
         with folder:
             status = self._present(folder, path, recursive, when)
         trashed = self._described(path, status)
+        self._ground.check()
         with self._ground.own(TRASH) as trash, _made(trash, trashed) as place:
             self._move(path, recursive, when, place, ITEM)
         return trashed

@@ -50,11 +50,20 @@ class Limits:
 class Volume:
     """The volume of one account, as one process has it open; `prepare` made it. Raises OSError."""
 
-    def __init__(self, root: pathlib.Path, store: str, limits: Limits, clock: Clock, *, by_hand: bool = False) -> None:
+    def __init__(
+        self,
+        root: pathlib.Path,
+        store: str,
+        limits: Limits,
+        clock: Clock,
+        *,
+        threads: int = 16,
+        by_hand: bool = False,
+    ) -> None:
         self.limits = limits
         self.clock = clock
         self.ground = Ground(root, store, by_hand=by_hand)
-        self.threads = Threads(16, translated, "volume")
+        self.threads = Threads(threads, translated, "volume")
         self.places = Places(self.ground)
         self.quota = Quota(self.ground, limits.quota)
         self.gone = Gone(self.ground, self.quota)
