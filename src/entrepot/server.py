@@ -254,7 +254,8 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         return False
 
     async def sweep_volume() -> bool:
-        await node.volume.sweep(await keeper.now())
+        if (now := await keeper.now()) is not None:
+            await node.volume.sweep(now)
         return False
 
     async def checkpoint() -> bool:

@@ -207,14 +207,12 @@ class Volume:
         return await self.threads.stepped(self._moving.adopt(path, extents, sha256, size, when))
 
     async def sweep(self, now: float | None = None) -> None:
-        """Remove what crashes left and, as of `now`, what was in the trash long enough; count anew. For the keeper.
-
-        Without `now`, when the clock is in doubt, only what no clock decides is done.
-        """
+        """Remove what crashes left and, as of `now` (by default the clock's), what was in the trash long enough; count
+        anew. For the keeper, who asks first whether the clock is to be believed."""
+        now = self.clock() if now is None else now
         await self.threads.stepped(self.gone.sweep())
-        if now is not None:
-            await self.threads.stepped(self._trash.sweep(now))
-            await self.threads.stepped(self.staging.sweep(now, self.limits.upload_ttl))
+        await self.threads.stepped(self._trash.sweep(now))
+        await self.threads.stepped(self.staging.sweep(now, self.limits.upload_ttl))
         await self.threads.run(self.quota.recount)
 
     async def close(self) -> None:

@@ -165,7 +165,7 @@ def test_the_sweep_takes_what_was_there_long_enough_and_what_crashes_left(tmp_pa
         (root / PRIVATE / "gone" / "left" / "f").touch()
         await volume.sweep(now + 39)
         assert [each.id for each in (await volume.list_trash(OWNER)).entries] == [new.id, old.id]
-        await volume.sweep(None)
+        await volume.sweep()
         await volume.sweep(now + 40)
         assert [each.id for each in (await volume.list_trash(OWNER)).entries] == [new.id]
         assert sorted(os.listdir(root / PRIVATE / "trash")) == sorted([new.id, under_way.name])
