@@ -85,25 +85,25 @@ class Files:
         finally:
             os.close(fd)
 
-    def look(self, folder: Folder, path: Path) -> Entry | None:
-        """The entry of a name in an open folder. None for what is not listed: special files, links that lead to no
-        file, what is gone again."""
+    def look(self, folder: Folder, above: str, name: str) -> Entry | None:
+        """The entry of a name in an open folder, `above` being its path with a slash at the end. None for what is not
+        listed: special files, links that lead to no file, what is gone again."""
         try:
-            status = os.stat(path.name, dir_fd=folder.fd, follow_symlinks=False)
+            status = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
             if stat.S_ISLNK(status.st_mode):
-                status = self._ground.root.status(path)
-                return entry_of(str(path), status) if stat.S_ISREG(status.st_mode) else None
+                status = self._ground.root.status(Path((*above.split("/")[:-1], name)))
+                return entry_of(above + name, status) if stat.S_ISREG(status.st_mode) else None
         except OSError:
             return None
         if stat.S_ISDIR(status.st_mode):
-            return entry_of(str(path), status)
+            return entry_of(above + name, status)
         if not stat.S_ISREG(status.st_mode):
             return None
-        return entry_of(str(path), status, *facts.known(f"/proc/self/fd/{folder.fd}/{path.name}", status))
+        return entry_of(above + name, status, *facts.known(f"/proc/self/fd/{folder.fd}/{name}", status))
 
     def moved(self, folder: Folder, path: Path) -> Entry:
         """The entry of what was just put there, also of a link that leads to no file."""
-        found = self.look(folder, path)
+        found = self.look(folder, f"{path.parent}/" if path.parent.parts else "", path.name)
         return found or entry_of(str(path), os.stat(path.name, dir_fd=folder.fd, follow_symlinks=False))
 
     def entry(self, path: Path, status: os.stat_result, fd: int) -> Entry:

@@ -14,7 +14,7 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import Entry, Page
 from entrepot.volume.files import Files
 from entrepot.volume.ground import Ground
-from entrepot.volume.paths import Path, is_addressable
+from entrepot.volume.paths import MAX_DEPTH, Path, is_addressable
 from entrepot.volume.refusals import conflict, reading
 
 
@@ -53,25 +53,29 @@ class Listing:
         """Closes the folder."""
         with folder:
             first = after[0] if after else ""
-            names = [name for name in os.listdir(folder.fd) if name >= first]
+            names = os.listdir(folder.fd)
+            if first:
+                names = [name for name in names if name >= first]
             heapify(names)
+            above = f"{path}/" if path.parts else ""
             while names:
-                here = path.child(heappop(names))
-                resumed = here.name == first
-                if (resumed and not recursive) or not is_addressable(here):
+                name = heappop(names)
+                resumed = name == first
+                if (resumed and not recursive) or not is_addressable(above, name):
                     continue
-                entry = self._files.look(folder, here)
+                entry = self._files.look(folder, above, name)
                 if entry is not None and not resumed:
                     yield entry
                 if entry is not None and recursive and not entry.is_file:
-                    yield from self._inside(folder, here, after[1:] if resumed else ())
+                    yield from self._inside(folder, path.child(name), after[1:] if resumed else ())
 
     def _inside(self, folder: Folder, path: Path, after: tuple[str, ...]) -> Iterator[Entry]:
-        try:
-            inner = folder.descend(path.name)
-        except OSError:
-            return
-        yield from self._walk(inner, path, after, True)
+        if len(path.parts) < MAX_DEPTH:
+            try:
+                inner = folder.descend(path.name)
+            except OSError:
+                return
+            yield from self._walk(inner, path, after, True)
 
 
 def _cursor(path: Path, last: Entry) -> str:

@@ -87,10 +87,10 @@ class Moving:
         return (yield from self._copy_folder(path, destination))
 
     def _copy_file(self, path: Path, destination: Path, overwrite: bool) -> Making:
-        self._places.foresee(destination, ALWAYS)
+        replaces = self._places.foresee(destination, ALWAYS).freed
         staged = self._staging.create()
         try:
-            yield from self._fill(staged, path)
+            yield from self._fill(staged, path, replaces=replaces)
         except BaseException:
             staged.drop()
             raise
@@ -108,35 +108,35 @@ class Moving:
             raise
         return self._staging.place_folder(staged, destination, size)
 
-    def _copy_tree(self, path: Path, folder: Folder, destination: Path) -> Generator[None, None, int]:
-        """Copy what a folder lists into an open one; returns the bytes."""
+    def _copy_tree(self, path: Path, folder: Folder, destination: Path, before: int = 0) -> Generator[None, None, int]:
+        """Copy what a folder lists into an open one, `before` bytes of the whole having been copied; returns how many
+        it were."""
         size = 0
         for entry in self._listing.page(path, None, None).entries:
             source, target = path.child(entry.name), destination.child(entry.name)
             check_length(target)
             if entry.is_file:
-                self._staging.admit(size + entry.size, of_one=entry.size)
-                size += yield from self._copy_into(folder, entry.name, source)
+                size += yield from self._copy_into(folder, source, before + size)
             else:
                 folder.make_dir(entry.name, FOLDER_MODE)
                 with folder.descend(entry.name) as inner:
-                    size += yield from self._copy_tree(source, inner, target)
+                    size += yield from self._copy_tree(source, inner, target, before + size)
         folder.sync()
         return size
 
-    def _copy_into(self, folder: Folder, name: str, path: Path) -> Generator[None, None, int]:
-        copied = self._staging.create(folder.descend("."), name)
+    def _copy_into(self, folder: Folder, path: Path, before: int) -> Generator[None, None, int]:
+        copied = self._staging.create(folder.descend("."), path.name)
         try:
-            yield from self._fill(copied, path)
+            yield from self._fill(copied, path, before=before)
             return copied.size
         finally:
             copied.close()
 
-    def _fill(self, staged: Staged, path: Path) -> Steps:
+    def _fill(self, staged: Staged, path: Path, *, before: int = 0, replaces: int = 0) -> Steps:
         """Copy a file, with the digests that are known. CONFLICT when another program writes to it meanwhile."""
         fd, entry = self._files.open(path)
         try:
-            self._staging.admit(entry.size)
+            self._staging.admit(entry.size, before=before, replaces=replaces)
             yield from _copy_range(staged, fd, 0, entry.size)
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime) != (entry.size, entry.updated_at):
@@ -149,8 +149,7 @@ class Moving:
         self, path: Path, extents: Sequence[tuple[int, int, int]], sha256: bytes | None, size: int, when: Conditions
     ) -> Placing:
         """Make a file of runs of open files."""
-        self._places.foresee(path, when)
-        self._staging.admit(size)
+        self._staging.admit(size, replaces=self._places.foresee(path, when).freed)
         staged = self._staging.create()
         try:
             for fd, start, length in extents:

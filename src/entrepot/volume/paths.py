@@ -100,13 +100,16 @@ def _refusal(message: str) -> Problem:
     return Problem(Code.VALIDATION_FAILED, f"This is no path of the volume. {message}", fix="Correct the path.")
 
 
-def is_addressable(path: Path) -> bool:
-    """Whether a client can write the path of a name that was found on the disk."""
+def is_addressable(above: str, name: str) -> bool:
+    """Whether a client can write a name that was found on the disk, below `above` (`a/b/`, or nothing for the root)."""
+    if not above and name == PRIVATE:
+        return False
+    if name.isascii() and len(above) + len(name) <= MAX_LENGTH // 4:  # nearly all names
+        return True
     try:
-        check_length(path)
+        return _length(above + name) <= MAX_LENGTH
     except Problem:
         return False
-    return path.parts != (PRIVATE,)
 
 
 # --- from a path to something open ----------------------------------------------------------------------------------

@@ -65,8 +65,8 @@ class Places:
             raise special(path)
         return Target(status, freed)
 
-    def foresee(self, path: Path, when: Conditions) -> None:
-        """Raise the Problem that a write would now end with, before its bytes are sent. Makes nothing."""
+    def foresee(self, path: Path, when: Conditions) -> Target:
+        """What a write would now replace. Raises the Problem that it would end with, and makes nothing."""
         if not path.parts:
             raise is_the_root()
         try:
@@ -75,6 +75,7 @@ class Places:
         except FileNotFoundError:
             before = NOTHING
         check_conditions(path, before.status, when)
+        return before
 
     def _make(self, path: Path) -> Way:
         made: list[tuple[Folder, str]] = []

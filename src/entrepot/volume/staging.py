@@ -191,14 +191,9 @@ class Staging:
         if self._ground.free() < self._reserve:
             raise Problem(Code.INSUFFICIENT_STORAGE, "The volume's disk is down to the configured reserve.")
 
-    def admit(self, size: int, *, of_one: int | None = None) -> None:
-        """Raise Problem when a file of so many bytes (or files, the largest with `of_one`) may not come."""
-        self.check()
-        room = self._quota.room()
-        if (size if of_one is None else of_one) > self.max_file:
-            raise self._too_large(self.max_file)
-        if room is not None and size > room:
-            raise self._quota.exceeded(room)
+    def admit(self, size: int, *, before: int = 0, replaces: int = 0) -> None:
+        """Raise Problem when a file of so many bytes may not come, `before` having come with it already."""
+        self._bound(size, replaces - before)
 
     def sweep(self, now: float, upload_ttl: float) -> Steps:
         """Remove what nobody works on any more: what belonged to one request after an hour, uploads in parts when
@@ -244,7 +239,7 @@ class Staging:
         """How much may come. Raises Problem when that is less than is declared, or when nothing can be taken in."""
         self.check()
         room = self._quota.room()
-        bound = self.max_file if room is None else min(self.max_file, room + replaces)
+        bound = self.max_file if room is None else min(self.max_file, max(0, room + replaces))
         if length is not None and length > bound:
             raise self._too_large(bound)
         return bound

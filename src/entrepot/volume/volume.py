@@ -133,8 +133,8 @@ class Volume:
     ) -> tuple[Entry, bool]:
         """Write a file, replacing what is there; True: there was none. On an error nothing is changed."""
         self.check(who)
-        await self.threads.run(self.places.foresee, path, when)
-        staged = await self.staging.receive(stream, length=length, expected=expected)
+        before = await self.threads.run(self.places.foresee, path, when)
+        staged = await self.staging.receive(stream, length=length, expected=expected, replaces=before.freed)
         return await self.staging.publish(staged, path, when)
 
     async def make_folder(self, who: Principal, path: Path) -> Entry:

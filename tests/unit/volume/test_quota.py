@@ -65,6 +65,14 @@ async def test_what_does_not_fit_is_refused_and_nothing_is_left_of_it(volume, ro
     with refused(Code.QUOTA_EXCEEDED, "0 bytes"):
         await put(volume, "h", b"x")
     await put(volume, "empty")
+    await put(volume, "g", bytes(400), length=400)  # in the place of as many
+    await volume.copy(OWNER, p("g"), p("a/f"), overwrite=True)
+    assert counted(root) == 800
+    for n in range(2):
+        await put(volume, f"small/{n}", bytes(90))
+    with refused(Code.QUOTA_EXCEEDED):  # each of its files would fit
+        await volume.copy(OWNER, p("small"), p("copy"))
+    assert counted(root) == 980 and private(root) == []
 
 
 @with_volume(quota=1000)
