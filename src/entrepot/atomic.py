@@ -39,7 +39,7 @@ _NO_ATTRIBUTES = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP})
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _COPIED_AT_ONCE = 1024 * 1024
 # What says that a file system, a pair of them or the system does not do this.
-_NOT_DONE_HERE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EBADF, *_NO_ATTRIBUTES})
+_NOT_DONE_HERE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EXDEV, *_NO_ATTRIBUTES})
 _RENAME_NOREPLACE = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entrepot import atomic
 from entrepot.atomic import FACTS_LIMIT, File, Folder, Kind, create_file, observe, read_facts, write_file
 from support.disk import FailAt, Recorder, replay, short_writes
 
@@ -150,6 +151,54 @@ def test_descending_through_a_link_is_refused(tmp_path):
         folder.descend("real").close()
         with pytest.raises(OSError):
             folder.descend("link")
+
+
+def moved(tmp_path: Path, name: str, new: str, *, replace: bool) -> dict[str, str]:
+    """Move from one folder into another; returns what is in both."""
+    with Folder.open(tmp_path / "a") as source, Folder.open(tmp_path / "b") as target:
+        source.move(name, target, new, replace=replace)
+    return {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(params=["in the system", "by hand"])
+def two_folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for path in ("a/f", "a/d/in", "b/f", "b/d/other"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    (tmp_path / "b" / "empty").mkdir()
+    (tmp_path / "b" / "link").symlink_to("nowhere")
+    if request.param == "by hand":
+        monkeypatch.setattr(atomic, "_libc", object())
+    return tmp_path
+
+
+def test_a_file_or_folder_goes_from_one_folder_to_another(two_folders):
+    assert moved(two_folders, "f", "f", replace=True) == {"b/f": "a/f", "a/d/in": "a/d/in", "b/d/other": "b/d/other"}
+    assert "b/new/in" in moved(two_folders, "d", "new", replace=False)
+    assert names(two_folders / "a") == []
+
+
+@pytest.mark.parametrize("name", ["f", "d"])
+@pytest.mark.parametrize("taken", ["f", "d", "empty", "link"])
+def test_a_name_that_is_taken_is_not_replaced(two_folders, name, taken):
+    before = sorted(two_folders.rglob("*"))
+    with pytest.raises(FileExistsError):
+        moved(two_folders, name, taken, replace=False)
+    assert sorted(two_folders.rglob("*")) == before
+
+
+def test_modes_for_others_are_given_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with Folder.open(tmp_path) as folder:
+            folder.create("f", 0o644).close()
+            folder.make_dir("d", 0o755)
+            folder.make_dir("own")
+    finally:
+        os.umask(before)
+    assert {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names(tmp_path)} == {
+        "f": 0o644, "d": 0o755, "own": 0o700,
+    }  # fmt: skip
 
 
 def test_facts_come_back(tmp_path):

@@ -57,7 +57,7 @@ class Volume:
         limits: Limits,
         clock: Clock,
         *,
-        threads: int = 16,
+        threads: int = 32,
         by_hand: bool = False,
     ) -> None:
         self.limits = limits
