@@ -254,9 +254,8 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         return False
 
     async def sweep_volume() -> bool:
-        if (now := await keeper.now()) is not None:
-            await node.volume.sweep(now)
-        return False
+        now = await keeper.now()
+        return now is not None and await node.volume.sweep_some(now)
 
     async def checkpoint() -> bool:
         await node.metadata.checkpoint()

@@ -65,8 +65,9 @@ class Threads:
                 over, result = await self.run(_step, work)
                 if over:
                     return cast(T, result)
-        finally:
+        except BaseException:
             await ended(self.start(work.close))
+            raise
 
     def end(self) -> None:
         """Let the threads finish what they have; blocks until they did."""

@@ -9,6 +9,8 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from typing import NamedTuple
 
+_YEAR_1, _YEAR_9999 = -62_135_596_800.0, 253_402_300_799.0
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -99,7 +101,12 @@ def etag_of(status: os.stat_result) -> str:
 
 def entry_of(path: str, status: os.stat_result, sha256: bytes | None = None, md5: bytes | None = None) -> Entry:
     """The entry of what has this status."""
-    created = float(getattr(status, "st_birthtime", status.st_ctime))
+    created, updated = _time(getattr(status, "st_birthtime", status.st_ctime)), _time(status.st_mtime)
     if stat.S_ISDIR(status.st_mode):
-        return Entry(path, False, 0, created, status.st_mtime)
-    return Entry(path, True, status.st_size, created, status.st_mtime, etag_of(status), sha256, md5)
+        return Entry(path, False, 0, created, updated)
+    return Entry(path, True, status.st_size, created, updated, etag_of(status), sha256, md5)
+
+
+def _time(seconds: float) -> float:
+    """Within the years 1 to 9999, as calendars want it: programs may set any time."""
+    return min(max(seconds, _YEAR_1), _YEAR_9999)

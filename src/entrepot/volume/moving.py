@@ -137,9 +137,10 @@ class Moving:
         fd, entry = self._files.open(path)
         try:
             self._staging.admit(entry.size, before=before, replaces=replaces)
+            started = os.fstat(fd)
             yield from _copy_range(staged, fd, 0, entry.size)
             status = os.fstat(fd)
-            if (status.st_size, status.st_mtime) != (entry.size, entry.updated_at):
+            if (status.st_size, status.st_mtime_ns) != (started.st_size, started.st_mtime_ns):
                 raise conflict(f"{path} was changed while it was copied.")
             staged.seal(entry.sha256, entry.md5)
         finally:

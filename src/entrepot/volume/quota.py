@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.ground import APPS, BRIEF, GONE, INFO, STAGING, TRASH, USAGE, Ground
 from entrepot.volume.paths import PRIVATE
-from entrepot.volume.walking import Steps, Sums, measure
+from entrepot.volume.walking import Sums, exhausted, measure
 
 _NEW = f"{USAGE}.new"
 
@@ -28,7 +28,7 @@ class Quota:
             return None
         used = self._used()
         if used is None:
-            used = self.recount()
+            used = exhausted(self.recount())
         return max(0, self.limit - used)
 
     @contextmanager
@@ -40,7 +40,10 @@ class Quota:
             return
         if by > 0 and used + by > self.limit:
             raise self.exceeded(max(0, self.limit - used))
-        self._set(max(0, used + by))
+        with (
+            suppress(OSError) if by < 0 else nullcontext()
+        ):  # to free some is no reason to fail, on a full disk even less
+            self._set(max(0, used + by))
         try:
             yield
         except BaseException:
@@ -54,13 +57,13 @@ class Quota:
             with self._ground.locked(), self.changed(by):
                 pass
 
-    def recount(self) -> int:
-        """Count what is there now, to within what is written meanwhile."""
+    def recount(self) -> Generator[None, None, int]:
+        """Count in steps what is there now, to within what is written meanwhile."""
         if self.limit is None:
             with suppress(FileNotFoundError):  # it would be wrong when a limit comes back
                 self._ground.private.unlink(USAGE)
             return 0
-        size = self._measured()
+        size = yield from self._measured()
         with self._ground.locked():
             self._set(size)
         return size
@@ -69,19 +72,19 @@ class Quota:
         message = f"The volume has room for {room} bytes more."
         return Problem(Code.QUOTA_EXCEEDED, message, fix="Delete files for good, or empty the trash.")
 
-    def _measured(self) -> int:
+    def _measured(self) -> Generator[None, None, int]:
         """All but what is being staged by one request: that is counted when it comes to its place."""
         sums = Sums()
-        _exhaust(measure(self._ground.root.folder, sums, skip=PRIVATE))
+        yield from measure(self._ground.root.folder, sums, skip=PRIVATE)
         for name in (GONE, APPS):
             with self._ground.own(name) as folder:
-                _exhaust(measure(folder, sums))
+                yield from measure(folder, sums)
         for name in (TRASH, STAGING):
             with self._ground.own(name) as folder:
                 for each in os.listdir(folder.fd):
                     if not each.startswith(BRIEF):
                         with suppress(NotADirectoryError, FileNotFoundError), folder.descend(each) as inner:
-                            _exhaust(measure(inner, sums, skip=INFO))
+                            yield from measure(inner, sums, skip=INFO)
         return sums.size
 
     def _used(self) -> int | None:
@@ -104,8 +107,3 @@ class Quota:
         finally:
             file.close()
         private.rename(_NEW, USAGE)
-
-
-def _exhaust(steps: Steps) -> None:
-    for _ in steps:
-        pass

@@ -10,6 +10,7 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.volume.paths import NotPlain, Path
 
 LOOK = "List the folder to see what is there."
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LINK = frozenset({errno.ELOOP, errno.EXDEV})
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR, errno.EBUSY})
 _NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
@@ -108,7 +109,7 @@ def _wrong_kind(path: Path, error: OSError) -> Problem | None:
 
 
 def _failure(error: OSError) -> Problem:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return Problem(Code.INSUFFICIENT_STORAGE, "The volume's disk has no room for this; nothing was stored.")
     cause = "too many open files" if error.errno in (errno.EMFILE, errno.ENFILE) else error.strerror or str(error)
     return Problem(Code.UNAVAILABLE, f"The volume cannot be read or written: {cause}. Nothing was acknowledged.")

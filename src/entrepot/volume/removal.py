@@ -12,7 +12,7 @@ from entrepot.atomic import Folder
 from entrepot.volume.ground import GONE, Ground
 from entrepot.volume.places import there
 from entrepot.volume.quota import Quota
-from entrepot.volume.walking import STEP, Steps
+from entrepot.volume.walking import STEP, Steps, exhausted
 
 log = logging.getLogger("entrepot.volume")
 
@@ -37,8 +37,7 @@ class Gone:
 
     def clear(self, name: str) -> None:
         """Remove at once what the quota never counted."""
-        for _ in self.clearing(name, counted=False):
-            pass
+        exhausted(self.clearing(name, counted=False))
 
     def clearing(self, name: str, *, counted: bool = True) -> Steps:
         """Remove it in steps; what cannot be removed stays for the sweep."""

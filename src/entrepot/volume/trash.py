@@ -22,12 +22,13 @@ from entrepot.volume.files import Files
 from entrepot.volume.ground import INFO, ITEM, TRASH, Ground
 from entrepot.volume.paths import Path, parse
 from entrepot.volume.places import Places, check_conditions, is_the_root, there
-from entrepot.volume.refusals import changing, conflict, missing, renaming, taken
+from entrepot.volume.refusals import FULL, changing, conflict, missing, renaming, taken
 from entrepot.volume.removal import Gone
 from entrepot.volume.walking import Steps
 
 # A folder of the trash without an item: a deletion under way, or one that a crash cut short, when it is older.
 UNDER_WAY = 3600.0
+_FOR_GOOD = "Delete it for good (permanent), or empty the trash: that needs no room."
 _ID = re.compile(r"[0-9a-f]{44}")
 
 
@@ -52,8 +53,15 @@ class Trash:
             status = self._present(folder, path, recursive, when)
         trashed = self._described(path, status)
         self._ground.check()
-        with self._ground.own(TRASH) as trash, _made(trash, trashed) as place:
-            self._move(path, recursive, when, place, ITEM)
+        try:
+            with self._ground.own(TRASH) as trash, _made(trash, trashed) as place:
+                self._move(path, recursive, when, place, ITEM)
+        except OSError as error:
+            if error.errno in FULL:
+                raise Problem(
+                    Code.INSUFFICIENT_STORAGE, "The volume's disk has no room for the trash.", fix=_FOR_GOOD
+                ) from None
+            raise
         return trashed
 
     def remove(self, path: Path, *, recursive: bool, when: Conditions) -> Steps:

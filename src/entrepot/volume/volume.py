@@ -29,8 +29,9 @@ from entrepot.volume.refusals import reading, translated
 from entrepot.volume.removal import Gone
 from entrepot.volume.staging import Staging
 from entrepot.volume.trash import Trash
-from entrepot.volume.walking import Sums, measure
+from entrepot.volume.walking import Steps, Sums, measure, some
 
+SWEEP_SECONDS = 0.05  # of a sweep at a time
 Clock = Callable[[], float]
 
 
@@ -79,6 +80,7 @@ class Volume:
         self._files = Files(self.ground)
         self._listing = Listing(self.ground, self._files)
         self._moving = Moving(self.ground, self.places, self.quota, self.staging, self._files, self._listing)
+        self._sweep: Steps | None = None
         self._trash = Trash(self.ground, self.places, self._files, self.gone, clock, limits.trash_ttl)
 
     def check(self, who: Principal) -> None:
@@ -209,11 +211,23 @@ class Volume:
     async def sweep(self, now: float | None = None) -> None:
         """Remove what crashes left and, as of `now` (by default the clock's), what was in the trash long enough; count
         anew. For the keeper, who asks first whether the clock is to be believed."""
-        now = self.clock() if now is None else now
-        await self.threads.stepped(self.gone.sweep())
-        await self.threads.stepped(self._trash.sweep(now))
-        await self.threads.stepped(self.staging.sweep(now, self.limits.upload_ttl))
-        await self.threads.run(self.quota.recount)
+        await self.threads.stepped(self._sweeping(self.clock() if now is None else now))
+
+    async def sweep_some(self, now: float) -> bool:
+        """A moment of a sweep, so that a keeper does not neglect what else it has to do; True when there is more."""
+        self._sweep = self._sweep or self._sweeping(now)
+        more = False
+        try:
+            more = await self.threads.run(some, self._sweep, SWEEP_SECONDS)
+        finally:
+            self._sweep = self._sweep if more else None
+        return more
+
+    def _sweeping(self, now: float) -> Steps:
+        yield from self.gone.sweep()
+        yield from self._trash.sweep(now)
+        yield from self.staging.sweep(now, self.limits.upload_ttl)
+        yield from self.quota.recount()
 
     async def close(self) -> None:
         """End the threads, after the work they have."""

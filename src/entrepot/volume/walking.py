@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from entrepot.atomic import Folder
 
@@ -14,6 +16,7 @@ from entrepot.atomic import Folder
 DEEPEST = 256
 STEP = 1024  # entries between two moments at which others may stop the walk
 
+T = TypeVar("T")
 Steps = Generator[None, None, None]
 
 
@@ -59,3 +62,18 @@ def _walk(folder: Folder, device: int, skip: str) -> Iterator[os.stat_result]:
     finally:
         for level, _ in levels:
             level.close()
+
+
+def exhausted(steps: Generator[None, None, T]) -> T:
+    """Take all steps at once; the result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+
+def some(steps: Steps, seconds: float) -> bool:
+    """Take steps for so long; True when there are more."""
+    end = time.monotonic() + seconds
+    return any(time.monotonic() >= end for _ in steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from datetime import UTC, datetime
 
 import pytest
 
@@ -151,3 +152,16 @@ async def test_a_folder_that_is_replaced_by_a_link_while_it_is_listed_is_left_ou
     (root / "a/b").rmdir()
     (root / "a/b").symlink_to("/etc")
     assert await names(volume, cursor=page.cursor, recursive=True) == ["z"]
+
+
+@pytest.mark.parametrize("seconds", [-(10**11), -1, 10**12])
+@with_volume
+async def test_whatever_time_a_program_sets_it_is_one_that_a_calendar_has(volume, root, seconds):
+    fill(root, "f")
+    try:
+        os.utime(root / "f", (seconds, seconds))
+    except (OSError, OverflowError):
+        pytest.skip("this file system knows no such time")
+    (entry,) = (await volume.list(OWNER, p(""))).entries
+    datetime.fromtimestamp(entry.updated_at, UTC)
+    assert await volume.stat(OWNER, p("f")) == entry

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 
 import pytest
 
-from entrepot.atomic import Kind, observe
+from entrepot.atomic import Kind, Op, observe
 from entrepot.domain.errors import Code
+from entrepot.volume import volume as volume_module
 from entrepot.volume.paths import PRIVATE
 from entrepot.volume.volume import Volume
 from support.disk import Recorder
@@ -175,3 +177,34 @@ def test_the_sweep_takes_what_was_there_long_enough_and_what_crashes_left(tmp_pa
         await volume.close()
 
     asyncio.run(test())
+
+
+@with_volume
+async def test_on_a_full_disk_it_is_told_how_to_delete_all_the_same(volume, root):
+    await put(volume, "f", b"x")
+
+    def full(op: Op) -> None:
+        if op.kind in (Kind.CREATE, Kind.WRITE, Kind.MAKE_DIR):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with observe(full):
+        with refused(Code.INSUFFICIENT_STORAGE, "trash"):
+            await volume.delete(OWNER, p("f"))
+        assert await read(volume, "f") == b"x"
+        await volume.delete(OWNER, p("f"), permanent=True)
+    assert tree(root) == {} and private(root) == []
+
+
+@with_volume
+async def test_a_sweep_is_done_a_moment_at_a_time(volume, root, monkeypatch):
+    monkeypatch.setattr(volume_module, "SWEEP_SECONDS", 0.0)
+    gone = root / PRIVATE / "gone"
+    for n in range(3):
+        (gone / f"d{n}").mkdir()
+        for each in range(1100):
+            (gone / f"d{n}" / str(each)).touch()
+    moments = 0
+    while await volume.sweep_some(0.0):
+        moments += 1
+    assert moments == 3 and os.listdir(gone) == []
+    assert not await volume.sweep_some(0.0)
