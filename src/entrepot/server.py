@@ -289,29 +289,34 @@ def prepare(settings: Settings) -> Start:
         home.signing_secret()
         asyncio.run(_make_ready(home, settings))
         return Start(home, None)
-    home, key = asyncio.run(_found(settings.home, with_key=True))
+    home, key = asyncio.run(_found(settings.home, volume=settings.volume_root, with_key=True))
     home.signing_secret()
-    asyncio.run(_make_ready(home, settings))
     return Start(home, key)
 
 
 async def _make_ready(home: Home, settings: Settings) -> None:
-    """Bring the catalogue up to date before any worker opens it, and make the volume where it never was before.
-
-    The catalogue remembers where that was: a folder without the mark is then one whose disk is not mounted.
-    """
-    metadata, root = _open_catalogue(home), settings.volume_root
+    """Bring the catalogue up to date before any worker opens it, and see to the volume."""
+    metadata = _open_catalogue(home)
     try:
-        owner = (await metadata.account_ids([DEFAULT_ACCOUNT]))[DEFAULT_ACCOUNT]
-        known = await metadata.fact("volume") == str(root)
-        ground.prepare(root, home.store, owner, known=known)
-        if not known:
-            await metadata.set_fact("volume", str(root))
+        await _ensure_volume(metadata, settings.volume_root, home.store)
     finally:
         await metadata.close()
 
 
-async def _found(root: Path, *, with_key: bool) -> tuple[Home, ApiKey | None]:
+async def _ensure_volume(metadata: SqliteMetadata, root: Path, store: str) -> None:
+    """Make the volume where it never was before. Raises VolumeUnusable, OSError.
+
+    The catalogue remembers each place: a folder there without the mark is one whose disk is not mounted.
+    """
+    owner = (await metadata.account_ids([DEFAULT_ACCOUNT]))[DEFAULT_ACCOUNT]
+    place = f"volume {root}"
+    known = await metadata.fact(place) is not None
+    ground.prepare(root, store, owner, known=known)
+    if not known:
+        await metadata.set_fact(place, "made")
+
+
+async def _found(root: Path, *, volume: Path | None = None, with_key: bool = False) -> tuple[Home, ApiKey | None]:
     """Make the catalogue of a new home, or go on with what a start that was cut short left, and mark it complete."""
     store, key = Home.new_store(root), None
     metadata = _catalogue(root, create=True)
@@ -320,6 +325,8 @@ async def _found(root: Path, *, with_key: bool) -> tuple[Home, ApiKey | None]:
         await metadata.set_fact("store", store)
         accounts = Accounts(metadata, time.time, secrets.token_bytes)
         await accounts.ensure_default()
+        if volume is not None:
+            await _ensure_volume(metadata, volume, store)
         if with_key:
             key = await accounts.create_key("first key")
     finally:
@@ -356,7 +363,7 @@ async def open_accounts(home_root: Path, *, init: bool = False) -> AsyncIterator
     if init and not Home.exists(home_root):
         whole = take_home(home_root)
         try:
-            await _found(home_root, with_key=False)
+            await _found(home_root)
         finally:
             whole.release()
     home = Home.open(home_root)

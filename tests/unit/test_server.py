@@ -1,0 +1,84 @@
+"""What a start makes and checks before anything serves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrepot import server
+from entrepot.home import Home, HomeError
+from entrepot.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def own_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def start(home: Path, **settings: Any) -> server.Start:
+    """As `serve` does, up to the point where others are started."""
+    lock = server.take_home(home)
+    try:
+        with server._home_errors(home):
+            return server.prepare(Settings(home=home, **settings))
+    finally:
+        lock.release()
+
+
+def mark(volume: Path, home: Path) -> Path:
+    return volume / ".entrepot" / f"volume-{Home.open(home).store}"
+
+
+def test_the_first_start_makes_the_volume_in_the_home(tmp_path):
+    first = start(tmp_path / "home")
+    assert first.first_key is not None and mark(tmp_path / "home" / "data", tmp_path / "home").is_dir()
+    (tmp_path / "home" / "data" / "kept").touch()
+    assert start(tmp_path / "home").first_key is None
+    assert (tmp_path / "home" / "data" / "kept").exists()
+    (account,) = asyncio.run(_accounts(tmp_path / "home"))
+    assert (tmp_path / "home" / "data" / ".entrepot" / "owner").read_text() == account
+
+
+async def _accounts(home: Path) -> list[str]:
+    async with server.open_accounts(home) as accounts:
+        return [account.id for account in await accounts._metadata.list_accounts()]
+
+
+def test_a_volume_that_cannot_be_made_costs_no_first_key(tmp_path):
+    with pytest.raises(HomeError, match="Make it first"):
+        start(tmp_path / "home", volume=tmp_path / "mnt" / "data")
+    (tmp_path / "mnt").mkdir()
+    assert start(tmp_path / "home", volume=tmp_path / "mnt" / "data").first_key is not None
+
+
+def test_a_home_that_has_no_volume_yet_gets_one(tmp_path):
+    async def make() -> None:
+        async with server.open_accounts(tmp_path / "home", init=True):
+            pass
+
+    asyncio.run(make())
+    assert not (tmp_path / "home" / "data").exists()
+    start(tmp_path / "home")
+    assert mark(tmp_path / "home" / "data", tmp_path / "home").is_dir()
+
+
+def test_a_volume_whose_disk_is_not_mounted_keeps_the_server_from_starting(tmp_path):
+    start(tmp_path / "home", volume=tmp_path / "disk")
+    shutil.move(tmp_path / "disk", tmp_path / "away")
+    start(tmp_path / "home")  # with another volume in between
+    for _ in range(2):
+        with pytest.raises(HomeError, match="Is its disk mounted"):
+            start(tmp_path / "home", volume=tmp_path / "disk")
+        (tmp_path / "disk").mkdir(exist_ok=True)  # the mount point
+        assert list((tmp_path / "disk").iterdir()) == []
+    start(tmp_path / "home", volume=tmp_path / "away")  # it was moved, and the setting says so
+    with pytest.raises(HomeError, match="another home"):
+        start(tmp_path / "second", volume=tmp_path / "away")
