@@ -12,7 +12,12 @@ from entrepot.volume.paths import NotPlain, Path
 LOOK = "List the folder to see what is there."
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LINK = frozenset({errno.ELOOP, errno.EXDEV})
-_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR, errno.EBUSY})
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR})
+_WHY_NOT = {
+    errno.EXDEV: "is on another file system than the volume.",
+    errno.EBUSY: "is where a file system is mounted.",
+    errno.ENOENT: "was changed by another program in the same moment.",
+}
 _NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
 
 
@@ -70,12 +75,13 @@ def renaming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EXDEV:
-            raise conflict(f"{path} is on another file system than the volume.") from None
-        if error.errno == errno.EINVAL:
-            raise Problem(Code.VALIDATION_FAILED, f"{path} is inside what is moved there.", fix=LOOK) from None
         if error.errno in _TAKEN:
             raise taken(path) from None
+        if error.errno in _WHY_NOT:
+            raise conflict(f"{path} {_WHY_NOT[error.errno]}") from None
+        if error.errno == errno.EINVAL:
+            message = f"{path} is inside of what is moved there, or a name that the disk does not take."
+            raise Problem(Code.VALIDATION_FAILED, message, fix=LOOK) from None
         raise
 
 
@@ -111,5 +117,8 @@ def _wrong_kind(path: Path, error: OSError) -> Problem | None:
 def _failure(error: OSError) -> Problem:
     if error.errno in FULL:
         return Problem(Code.INSUFFICIENT_STORAGE, "The volume's disk has no room for this; nothing was stored.")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        fix = "Change owner or mode of the file or folder on the server's disk."
+        return Problem(Code.FORBIDDEN, "The server itself may not do this on its disk.", fix=fix)
     cause = "too many open files" if error.errno in (errno.EMFILE, errno.ENFILE) else error.strerror or str(error)
     return Problem(Code.UNAVAILABLE, f"The volume cannot be read or written: {cause}. Nothing was acknowledged.")

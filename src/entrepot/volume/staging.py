@@ -15,8 +15,8 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, aclosing, suppress
 from hashlib import sha256
 
 from entrepot.atomic import File, Folder
@@ -36,8 +36,9 @@ from entrepot.volume.walking import Steps
 # A batch of so many bytes is hashed by another thread while it is written: SHA-256 takes as long as the write does.
 BESIDE_FROM = 512 * 1024
 # While a large body streams in, what is there is synced each time it grew by so much: little is left for the end.
-BRIEF_TTL = 3600.0
 SYNC_EVERY = 64 * 1024 * 1024
+# Seconds after which what belonged to one request is nobody's: a file is locked only a moment after it was made.
+BRIEF_TTL = 3600.0
 
 
 class Staged:
@@ -53,7 +54,11 @@ class Staged:
         self.counted = 0
         self.sha256: bytes | None = None
         self.md5: bytes | None = None
-        fcntl.flock(file.fd, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file.fd, fcntl.LOCK_EX)
+        except BaseException:
+            self.drop()
+            raise
 
     @property
     def size(self) -> int:
@@ -229,7 +234,8 @@ class Staging:
         bound = await self._threads.run(self._bound, length, replaces)
         taking = _Taking(self._threads, create or self.create, expected)
         intake = Intake(self._threads, taking.write, taking.finish, taking.drop)
-        return await intake.take(self._bounded(stream, length, bound))
+        async with aclosing(self._bounded(stream, length, bound)) as bounded:
+            return await intake.take(bounded)
 
     async def publish(self, staged: Staged, path: Path, when: Conditions = ALWAYS) -> tuple[Entry, bool]:
         """`place`, in a thread."""
@@ -244,7 +250,9 @@ class Staging:
             raise self._too_large(bound)
         return bound
 
-    async def _bounded(self, stream: AsyncIterator[bytes], length: int | None, bound: int) -> AsyncIterator[bytes]:
+    async def _bounded(
+        self, stream: AsyncIterator[bytes], length: int | None, bound: int
+    ) -> AsyncGenerator[bytes, None]:
         received = 0
         async for piece in stream:
             received += len(piece)

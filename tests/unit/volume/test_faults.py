@@ -266,6 +266,28 @@ async def test_a_system_without_handles_is_named(volume, root, number):
         await put(volume, "f", b"x")
 
 
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EBUSY, errno.ENOENT])
+@with_volume
+async def test_what_the_system_says_of_a_rename_that_cannot_be_is_told(volume, root, number):
+    await put(volume, "f", b"x")
+    before = tree(root)
+    for deed in (
+        lambda: put(volume, "new/g", b"x"),
+        lambda: volume.rename(OWNER, p("f"), p("new/g")),
+        lambda: volume.copy(OWNER, p("f"), p("new/g")),
+        lambda: volume.delete(OWNER, p("f")),
+    ):
+        with observe(FailAt(1, number, Kind.RENAME)), refused(Code.CONFLICT):
+            await deed()
+    assert tree(root) == before and private(root) == []
+
+
+@with_volume
+async def test_a_file_that_the_server_may_not_touch_is_no_defect_of_it(volume, root):
+    with observe(FailAt(1, errno.EACCES, Kind.CREATE)), refused(Code.FORBIDDEN, "disk"):
+        await put(volume, "f", b"x")
+
+
 @pytest.mark.parametrize("change", ["replaced", "gone", "no mark", "a file"])
 @with_volume
 async def test_a_root_that_was_replaced_or_unmounted_is_never_written_to(volume, root, change):
