@@ -29,6 +29,7 @@ from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
+from entrepot.volume.paths import PRIVATE
 
 
 @dataclass
@@ -164,6 +165,8 @@ async def _home(root: Path, claims: Claims) -> list[str]:
         await deeds.keeper.sweep()
         await deeds.keeper.sweep_orphans()
         found = [line for obj in claims.objects for line in await _acknowledged(deeds, obj)]
+        if claims.homes and not (root / "data" / PRIVATE / f"volume-{deeds.home.store}").is_dir():
+            found.append("the volume has lost its mark")
         for path in live_paths(root / "catalogue.db"):
             found += await _whole(deeds, path, claims)
         found += await _rights(deeds, claims)
