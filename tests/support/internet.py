@@ -47,6 +47,7 @@ class Reply:
 
     def head(self) -> bytes:
         lines = [f"HTTP/1.1 {self.status} x", *(f"{name}: {value}" for name, value in self.headers.items())]
+        lines.append("Connection: close")  # else a client may send its next request as the connection goes
         if self.length and "content-length" not in {name.lower() for name in self.headers}:
             lines.append(f"Content-Length: {len(self.body)}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
