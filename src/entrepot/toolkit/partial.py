@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from entrepot.atomic import File, Folder, read_facts
 from entrepot.toolkit.lease import try_lock
 from entrepot.toolkit.naming import HIDDEN
+from entrepot.toolkit.owner import is_ours, is_private
 
 STALE_SECONDS = 86400.0
 _READ = 1024 * 1024
@@ -106,8 +107,9 @@ def claim(folder: Folder, key: str) -> Partial | None:
     """Take over what an ended process left of this key, if its bytes still are those that it noted.
 
     The others of this key go, and so do those of any key that nobody has touched for a day. One whose owner lives is
-    never touched. Even where locks do not hold, two who write one file put the same bytes at the same places: both
-    are told by the server that it is the version of the note; and only one of them can rename it.
+    never touched, and so is what another user put there under such a name, be it a file or a link. Even where locks do
+    not hold, two who write one file put the same bytes at the same places: both are told by the server that it is the
+    version of the note; and only one of them can rename it.
     """
     found: Partial | None = None
     for name in list(_names(folder)):
@@ -117,10 +119,11 @@ def claim(folder: Folder, key: str) -> Partial | None:
         except OSError:
             continue
         try:
-            age = time.time() - os.fstat(fd).st_mtime
-            if not (own or age > STALE_SECONDS) or not try_lock(fd):
+            status = os.fstat(fd)
+            old = time.time() - status.st_mtime > STALE_SECONDS
+            if not (own or old) or not is_ours(status, folder.path) or not try_lock(fd):
                 continue
-            if own and found is None and (found := _taken(folder, key, name, fd)):
+            if own and not found and is_private(fd, folder.path) and (found := _taken(folder, key, name, fd)):
                 fd = -1
             elif os.fstat(fd).st_nlink:
                 with suppress(OSError):

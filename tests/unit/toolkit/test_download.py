@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def get(net, tmp_path, monkeypatch):
     def get(url: str = URL, folder: Path = tmp_path / "target", **wish: object) -> Path:
         return download(Wish(url, folder, **wish), Fetcher(Policy(stall_seconds=5), net))  # type: ignore[arg-type]
 
+    get.folder = tmp_path / "target"  # type: ignore[attr-defined]
     return get
 
 
@@ -246,6 +248,80 @@ def test_e15_a_prefix_that_is_damaged_is_dropped(get, origin, tmp_path):
         file.write(b"damage")
     assert get().read_bytes() == BODY
     assert left(tmp_path / "target") == ["file.bin"]
+
+
+def cut_off(get, origin) -> Path:
+    """What a download of the first 1000 bytes left; the next request that is answered is whole."""
+    origin.cuts = [1000, 0]
+    with pytest.raises(DownloadError):
+        get()
+    (part,) = get.folder.glob(".fal_entrepot.*.part")
+    return part
+
+
+def begun_anew(get, origin) -> None:
+    sent = origin.site.sent
+    assert get().read_bytes() == BODY
+    assert origin.site.sent - sent == len(BODY)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("end", [".part", ".lock"])
+def test_what_another_user_planted_is_neither_gone_on_with_nor_believed_nor_touched(get, origin, end):
+    planted = cut_off(get, origin)
+    if end == ".lock":
+        planted.unlink()
+        planted = get.folder / f".fal_entrepot.{Wish(URL, get.folder).key}.lock"
+        planted.write_text('{"name": "evil.bin", "size": 4}')
+        (get.folder / "evil.bin").write_bytes(b"evil")
+    before = planted.read_bytes()
+    os.chown(planted, 12345, 12345)
+    begun_anew(get, origin)
+    assert planted.read_bytes() == before
+
+
+@pytest.mark.parametrize("end", [".part", ".lock"])
+def test_a_link_under_the_name_of_a_partial_or_lock_leads_nowhere(get, origin, tmp_path, end):
+    mine, facts = tmp_path / "mine", os.getxattr(part := cut_off(get, origin), "user.entrepot")
+    mine.write_bytes(part.read_bytes())
+    os.setxattr(mine, "user.entrepot", facts)
+    before = mine.read_bytes()
+    for link in (os.link, os.symlink):
+        planted = get.folder / f".fal_entrepot.{Wish(URL, get.folder).key}.1{end}"
+        if end == ".lock":
+            planted = planted.with_name(planted.name.replace(".1", ""))
+        for name in get.folder.iterdir():
+            name.unlink()
+        link(mine, planted)
+        begun_anew(get, origin)
+        assert mine.read_bytes() == before
+
+
+def test_a_partial_that_others_may_write_to_is_dropped(get, origin):
+    cut_off(get, origin).chmod(0o620)
+    begun_anew(get, origin)
+    assert left(get.folder) == ["file.bin"]
+
+
+def test_where_a_file_system_maps_users_our_own_partial_is_gone_on_with(get, origin, monkeypatch):
+    cut_off(get, origin)
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    sent = origin.site.sent
+    assert get().read_bytes() == BODY
+    assert origin.site.sent - sent == len(BODY) - 1000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("verify", ["etag", "digest"])
+def test_what_another_user_noted_of_a_file_is_not_believed(get, origin, verify):
+    origin.with_digest()
+    facts = os.getxattr(path := get(), "user.entrepot")
+    path.write_bytes(bytes(len(BODY)))
+    status = path.stat()
+    os.setxattr(path, "user.entrepot", re.sub(rb'"mtime":"\d+"', b'"mtime":"%d"' % status.st_mtime_ns, facts))
+    assert get(verify=verify).read_bytes() == bytes(len(BODY)), "our own note is believed"
+    os.chown(path, 12345, 12345)
+    assert get(verify=verify).read_bytes() == BODY
 
 
 def test_without_ranges_it_begins_anew(get, origin):
