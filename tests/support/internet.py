@@ -14,6 +14,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -35,7 +36,8 @@ class Request:
 
 @dataclass
 class Reply:
-    """What a server sends: `head` lines and a body, cut after `cut` bytes of it. `raw` instead of all that."""
+    """What a server sends: `head` lines and a body, cut after `cut` bytes of it. `raw` instead of all that. A body that
+    drips comes byte by byte, each after so many seconds."""
 
     body: bytes = b""
     status: int = 200
@@ -43,6 +45,7 @@ class Reply:
     cut: int | None = None
     raw: bytes | None = None
     length: bool = True
+    drip: float = 0.0
     pause: threading.Event | None = None  # after the cut the connection stays open until it is set
 
     def head(self) -> bytes:
@@ -117,10 +120,12 @@ class Site:
             connection.sendall(reply.head())
             if request.method != "HEAD":
                 body = memoryview(reply.body)[: reply.cut]
-                for start in range(0, len(body), 65536):
-                    connection.sendall(body[start : start + 65536])
+                step = 1 if reply.drip else 65536
+                for start in range(0, len(body), step):
+                    time.sleep(reply.drip)
+                    connection.sendall(body[start : start + step])
                     with self._guard:
-                        self.sent += len(body[start : start + 65536])
+                        self.sent += len(body[start : start + step])
         if reply.pause:
             reply.pause.wait(SECONDS)
 

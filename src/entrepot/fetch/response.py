@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from entrepot.fetch.body import Body, Chunked, Counted, Empty, Short, UntilEnd
-from entrepot.fetch.call import Call
+from entrepot.fetch.call import Call, Dripping, Over
 from entrepot.fetch.connection import Connection
 from entrepot.fetch.errors import (
     BadReply,
@@ -19,6 +19,7 @@ from entrepot.fetch.errors import (
     ConnectionFailed,
     Stalled,
     TooLarge,
+    TooSlow,
     Truncated,
     WrongType,
 )
@@ -105,7 +106,7 @@ class Response:
     def readinto(self, buffer: memoryview) -> int:
         """Put the next bytes at the front of `buffer`; 0 at the end of the body, which is then whole.
 
-        Raises TooLarge, Truncated, Stalled, ConnectionFailed, BadReply, Cancelled.
+        Raises TooLarge, Truncated, Stalled, TooSlow, ConnectionFailed, BadReply, Cancelled.
         """
         self.check_size()
         if self._max_bytes is not None:
@@ -155,8 +156,10 @@ def translated(shown: str, call: Call) -> Iterator[None]:
             raise BadReply(shown, str(error)) from error
         if isinstance(error, Short) or type(error).__name__ == "SSLEOFError":
             raise Truncated(shown, f"the connection ended early: {error}") from error
+        if isinstance(error, Dripping):
+            raise TooSlow(shown, f"the server is too slow: {error}") from error
         if isinstance(error, TimeoutError):
-            raise Stalled(shown, "no byte moved in time") from error
+            raise Stalled(shown, str(error) if isinstance(error, Over) else "no byte moved in time") from error
         raise ConnectionFailed(shown, f"the connection broke: {error}") from error
 
 
