@@ -36,8 +36,8 @@ class Request:
 
 @dataclass
 class Reply:
-    """What a server sends: `head` lines and a body, cut after `cut` bytes of it. `raw` instead of all that. A body that
-    drips comes byte by byte, each after so many seconds."""
+    """What a server sends: `head` lines and a body, cut after `cut` bytes of it. `raw` instead of all that. Behind
+    its first KiB a body that drips comes byte by byte, each after so many seconds."""
 
     body: bytes = b""
     status: int = 200
@@ -120,12 +120,14 @@ class Site:
             connection.sendall(reply.head())
             if request.method != "HEAD":
                 body = memoryview(reply.body)[: reply.cut]
-                step = 1 if reply.drip else 65536
-                for start in range(0, len(body), step):
+                start = 0
+                while start < len(body):
+                    piece = body[start : start + (65536 if not reply.drip else 1 if start else 1024)]
                     time.sleep(reply.drip)
-                    connection.sendall(body[start : start + step])
+                    connection.sendall(piece)
+                    start += len(piece)
                     with self._guard:
-                        self.sent += len(body[start : start + step])
+                        self.sent += len(piece)
         if reply.pause:
             reply.pause.wait(SECONDS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from entrepot.domain.version import __version__
 from entrepot.fetch import urls
@@ -37,7 +38,13 @@ class Fetcher:
 
     def __init__(self, policy: Policy, network: Network | None = None) -> None:
         self.policy = policy
-        self._reach = Reach(policy, network or System())
+        self._network = network or System()
+        self._reach = Reach(policy, self._network)
+
+    def knowing(self, own_origins: frozenset[str]) -> Fetcher:
+        """One that takes these for servers of our own too."""
+        policy = replace(self.policy, own_origins=self.policy.own_origins | own_origins)
+        return Fetcher(policy, self._network)
 
     def open(
         self,

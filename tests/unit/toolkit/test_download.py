@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import os
 import re
@@ -27,6 +28,7 @@ from support.internet import Internet, Reply, Request
 
 URL = "http://files.example.com/dir/file.bin?token=secret"
 BODY = bytes(range(256)) * 20
+USUAL = Policy(stall_seconds=5)
 
 
 class Origin:
@@ -75,8 +77,8 @@ def get(net, tmp_path, monkeypatch):
     """Download into an empty folder, by the stub internet, without pauses between tries."""
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
 
-    def get(url: str = URL, folder: Path = tmp_path / "target", **wish: object) -> Path:
-        return download(Wish(url, folder, **wish), Fetcher(Policy(stall_seconds=5), net))  # type: ignore[arg-type]
+    def get(url: str = URL, folder: Path = tmp_path / "target", policy: Policy = USUAL, **wish: object) -> Path:
+        return download(Wish(url, folder, **wish), Fetcher(policy, net))  # type: ignore[arg-type]
 
     get.folder = tmp_path / "target"  # type: ignore[attr-defined]
     return get
@@ -322,6 +324,17 @@ def test_what_another_user_noted_of_a_file_is_not_believed(get, origin, verify):
     assert get(verify=verify).read_bytes() == bytes(len(BODY)), "our own note is believed"
     os.chown(path, 12345, 12345)
     assert get(verify=verify).read_bytes() == BODY
+
+
+def test_f07_a_drip_is_given_up_at_once_and_what_came_is_kept(get, origin):
+    answer = origin.site.handler
+    origin.site.handler = lambda request: dataclasses.replace(answer(request), drip=0.001)
+    with pytest.raises(DownloadError, match="too slow") as caught:
+        get(policy=Policy(min_rate=1e9, rate_seconds=0.05))
+    assert (caught.value.code, origin.site.count("GET")) == ("too_slow", 1)
+    origin.site.handler = answer
+    assert get().read_bytes() == BODY
+    assert "range" in origin.site.requests[-1].headers
 
 
 def test_without_ranges_it_begins_anew(get, origin):
