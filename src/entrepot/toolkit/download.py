@@ -220,14 +220,15 @@ def _attempt(wish: Wish, by: Opener, lease: Lease | None, file: Partial) -> Path
             file.version = None
             return path
         _check_target(wish, path)
+        if remote.sha256 and file.kind != "sha256":
+            file.sum_by("sha256")
         _receive(wish, by, response, remote, lease, file)
-    digest = file.hasher.hexdigest()
-    if remote.sha256 and digest != remote.sha256:
+    if remote.sha256 and file.sha256 != remote.sha256:
         raise DigestMismatch(
             f"Failed to download {wish.shown} to {path}: the bytes are not those that the server announced.",
             "Try again; if it stays so, the file is damaged at the server or on the way.",
         )
-    file.publish(remote.name, _mode(), remote.facts(wish.url, file.at, digest))
+    file.publish(remote.name, _mode(), remote.facts(wish.url, file.at, file.sha256))
     if lease:
         lease.finish(remote.name, file.at)
     return path

@@ -88,7 +88,7 @@ def _kept(fd: int, status: os.stat_result, folder: Path) -> dict[str, str]:
 
 
 def _has_digest(fd: int, kept: dict[str, str], url: str, remote: Remote) -> bool:
-    if "sha256" in kept:
+    if kept.get("sha256"):
         return kept["sha256"] == remote.sha256
     if sha256_of(fd) != remote.sha256:
         return False

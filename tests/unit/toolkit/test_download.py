@@ -224,6 +224,24 @@ def test_e15_where_the_remote_changed_the_prefix_is_dropped(get, origin, tmp_pat
     assert get().read_bytes() == BODY[::-1] * 2
 
 
+@pytest.mark.parametrize(("before", "after"), [(True, True), (True, False), (False, True)])
+def test_e15_a_prefix_is_verified_whether_or_not_the_server_tells_a_digest(get, origin, before, after):
+    if before:
+        origin.with_digest()
+    facts = os.getxattr(cut_off(get, origin), "user.entrepot")
+    assert (b"sha256" in facts, b"crc32" in facts) == (before, not before)
+    origin.headers = {}
+    if after:
+        origin.with_digest()
+    sent = origin.site.sent
+    path = get()
+    assert path.read_bytes() == BODY and origin.site.sent - sent == len(BODY) - 1000
+    assert (hashlib.sha256(BODY).hexdigest().encode() in os.getxattr(path, "user.entrepot")) == (before or after)
+    if after:
+        origin.body, origin.etag = BODY[::-1], '"2"'
+        assert get(verify="digest").read_bytes() == BODY, "the digest decides, which has not changed"
+
+
 def test_e15_a_server_that_ignores_if_range_is_not_believed(get, net, origin):
     origin.cuts = [1000, 0]
     with pytest.raises(DownloadError):
