@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import io
 import os
 import re
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from entrepot import atomic
 from entrepot.fetch import Call, Fetcher, Policy
 from entrepot.toolkit import download as module
 from entrepot.toolkit.download import Wish, download
@@ -24,6 +26,7 @@ from entrepot.toolkit.errors import (
     RemoteRefused,
     TargetUnusable,
 )
+from entrepot.toolkit.progress import reporter
 from support.internet import Internet, Reply, Request
 
 URL = "http://files.example.com/dir/file.bin?token=secret"
@@ -526,6 +529,30 @@ def test_a_large_file_is_whole_and_its_progress_rises(get, origin):
     path = get(progress=lambda done, total: told.append(done))
     assert path.read_bytes() == origin.body
     assert told == sorted(told) and told[-1] == len(origin.body)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_bar_is_drawn_and_elsewhere_nothing():
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        report = reporter(True, stream)
+        for done in (0, 30_000_000, 60_000_000):
+            report(done, 60_000_000)
+    assert "100% of 60.0 MB" in terminal.getvalue() and terminal.getvalue().endswith("\n")
+    assert pipe.getvalue() == ""
+
+
+def test_the_bytes_are_synced_before_the_name_is_given_and_the_name_after(get, origin):
+    seen: list[atomic.Op] = []
+    with atomic.observe(seen.append):
+        path = get()
+    kinds = [op.kind.value for op in seen]
+    assert kinds[-3:] == ["sync", "rename", "sync_dir"] and kinds.index("write") < kinds.index("sync")
+    assert seen[-2].target == str(path)
 
 
 def test_nothing_is_printed(get, origin, capfd):
