@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 
@@ -24,6 +23,8 @@ def is_ours(status: os.stat_result, folder: str | Path) -> bool:
 
 def _uid_of_new_files(folder: str | Path) -> int:
     """-1 where none can be made."""
+    import tempfile  # takes long, and is seldom needed
+
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             return os.fstat(file.fileno()).st_uid
