@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from entrepot.archive.entries import RATIO_FLOOR
 from entrepot.toolkit.archive import Limits, extract
-from entrepot.toolkit.entries import RATIO_FLOOR
 from entrepot.toolkit.errors import ArchiveEncrypted, ArchiveError, ArchiveRefused, ArchiveTooLarge
 
 HOSTILE_NAMES = [
@@ -354,7 +354,7 @@ def test_g02_streams_of_nothing_do_not_stop_the_clock(place, module):
 
 
 def test_g02_names_that_fill_the_memory_are_refused(place, monkeypatch):
-    monkeypatch.setattr("entrepot.toolkit.entries._MAX_NAMES", 50_000)
+    monkeypatch.setattr("entrepot.archive.entries._MAX_NAMES", 50_000)
     for pack in (zipped, tarred):
         refused(pack(*((f"{n:0250}", b"") for n in range(300))), place, ArchiveTooLarge)
     refused(zipped(("/".join(["n" * 200] * 6), b"")), place, ArchiveError)

@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
+from entrepot.archive.errors import ArchiveRefused, ArchiveTooLarge
 from entrepot.atomic import Folder
-from entrepot.toolkit.errors import ArchiveRefused, ArchiveTooLarge
 
 CHUNK = 256 * 1024
 MAX_PART_BYTES = 255  # of one name on the file systems of Linux, macOS and Windows
