@@ -30,13 +30,14 @@ class Extracted:
 
 def extract(
     file: str | os.PathLike[str] | IO[bytes],
-    folder: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | Folder,
     limits: Limits = LIMITS,
     encoding: str | None = None,
     *,
+    only_zip: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Extracted:
-    """Unpack an archive (a path, or a binary file that can seek) into a folder that is there.
+    """Unpack an archive (a path, or a binary file that can seek) into a folder that is there; with `only_zip` no tar.
 
     All or nothing: when it fails, what was made is removed again. Nothing that was in the folder is written to.
     Links, devices, and names that lead elsewhere are refused, and so is what passes a limit; `encoding` is that of
@@ -52,12 +53,13 @@ def extract(
         source = stack.enter_context(open(file, "rb")) if isinstance(file, str | os.PathLike) else file
         size = source.seek(0, os.SEEK_END)
         budget = Budget(limits, size, clock)
-        tree = stack.enter_context(Tree(stack.enter_context(Folder.open(Path(folder))), budget))
+        root = folder if isinstance(folder, Folder) else stack.enter_context(Folder.open(Path(folder)))
+        tree = stack.enter_context(Tree(root, budget))
         source.seek(0)
         head = source.read(HEAD_SIZE)
         source.seek(0)
         try:
-            for entry in _entries(source, head, size, encoding, budget):
+            for entry in _entries(source, head, size, encoding, budget, only_zip):
                 tree.add(entry)
         except BaseException:
             tree.undo()
@@ -65,9 +67,11 @@ def extract(
         return Extracted(tree.count, budget.size)
 
 
-def _entries(source: IO[bytes], head: bytes, size: int, encoding: str | None, budget: Budget) -> Iterator[Entry]:
+def _entries(
+    source: IO[bytes], head: bytes, size: int, encoding: str | None, budget: Budget, only_zip: bool
+) -> Iterator[Entry]:
     kind = sniff(head)
-    if kind in _PACKED_TAR or tararchive.is_header(head[: tararchive.BLOCK]):
+    if not only_zip and (kind in _PACKED_TAR or tararchive.is_header(head[: tararchive.BLOCK])):
         return tararchive.read(tararchive.opened(source, kind, budget), encoding, budget)
     directory = ziparchive.find_directory(source, size)
     if directory is None:
