@@ -49,6 +49,7 @@ class Kind(Enum):
 
     CREATE = "create"
     WRITE = "write"
+    TRUNCATE = "truncate"
     SET_FACTS = "set_facts"
     SET_TIME = "set_time"
     SYNC = "sync"
@@ -65,7 +66,8 @@ class Op:
     """One operation that is about to happen, with all that is needed to do it again elsewhere.
 
     `path` and `target` are absolute. `data` are the bytes of a write, at `offset`, or of the facts, under the attribute
-    `name`. The time of `SET_TIME` is in `offset`, in nanoseconds.
+    `name`. The time of `SET_TIME` is in `offset`, in nanoseconds; a truncation leaves
+    `offset` bytes. What is copied from another file is a write.
     """
 
     kind: Kind
@@ -138,6 +140,25 @@ class Folder:
         if mode & _OTHERS:
             os.fchmod(file.fd, mode)
         return file
+
+    def resume(self, name: str, size: int) -> File:
+        """Open a file of ours that is there, cut it to `size` bytes, and write on from there.
+
+        The cut is not durable before a `sync`. Raises ValueError when the file is shorter.
+        """
+        file = File(os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd), self._inside(name))
+        try:
+            file.cut(size)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def replace(self, name: str, data: bytes, mode: int = 0o600) -> None:
+        """Put `data` at `name`, replacing what is there. Durable on return; a crash leaves the old or the new."""
+        with _beside(self, data, mode) as made:
+            self.rename(made, name)
+            self.sync()
 
     def make_dir(self, name: str, mode: int = 0o700) -> None:
         """Make a folder, its mode as that of `create`. Its own name is durable only after a `sync` of this one."""
@@ -216,6 +237,17 @@ class File:
         self.size += taken
         return taken
 
+    def cut(self, size: int) -> None:
+        """Keep the first `size` bytes, and write on from there. Raises ValueError when there are fewer."""
+        now = os.fstat(self.fd).st_size
+        if now < size:
+            raise ValueError(f"{self.path} has {now} bytes, not {size}")
+        if now > size:
+            _announce(Kind.TRUNCATE, self.path, offset=size)
+            os.ftruncate(self.fd, size)
+        os.lseek(self.fd, size, os.SEEK_SET)
+        self.size = size
+
     def set_facts(self, facts: Mapping[str, str], attribute: str = FACTS_ATTRIBUTE) -> None:
         """Keep `facts` beside the bytes, where the file system has extended attributes; else do nothing.
 
@@ -247,7 +279,7 @@ class File:
             size = min(size, _COPIED_AT_ONCE)
             self.write([data := _read_at(source, start, size)])
             return len(data)
-        taken = _copy_range(source, start, self.fd, self.size, size)
+        taken = _copy_range(source, start, self.fd, size)
         if taken is None:
             self.write([data := _read_at(source, start, min(size, _COPIED_AT_ONCE))])
             return len(data)
@@ -279,9 +311,8 @@ def read_facts(file: int | str, attribute: str = FACTS_ATTRIBUTE) -> dict[str, s
 
 def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Put `data` at `path`, replacing what is there. Durable on return; a crash leaves the old or the new."""
-    with Folder.open(path.parent) as folder, _beside(folder, data, mode) as name:
-        folder.rename(name, path.name)
-        folder.sync()
+    with Folder.open(path.parent) as folder:
+        folder.replace(path.name, data, mode)
 
 
 def create_file(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -340,12 +371,12 @@ def _rename_new(folder: int, name: str, target: int, new: str) -> None:
         os.unlink(name, dir_fd=folder)
 
 
-def _copy_range(source: int, start: int, target: int, offset: int, size: int) -> int | None:
-    """How many bytes the kernel copied; None where it cannot."""
+def _copy_range(source: int, start: int, target: int, size: int) -> int | None:
+    """How many bytes the kernel appended; None where it cannot."""
     if sys.platform != "linux":
         return None
     try:
-        return os.copy_file_range(source, target, size, start, offset) or None
+        return os.copy_file_range(source, target, size, start) or None
     except OSError as error:
         if error.errno not in _NOT_DONE_HERE:
             raise

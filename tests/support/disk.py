@@ -60,6 +60,8 @@ def replay(ops: Iterable[Op], old: Path, new: Path) -> None:
                 with open(path, "r+b") as file:
                     file.seek(op.offset)
                     file.write(op.data)
+            case Kind.TRUNCATE:
+                os.truncate(path, op.offset)
             case Kind.SET_FACTS:
                 os.setxattr(path, op.name, op.data)
             case Kind.SET_TIME:
