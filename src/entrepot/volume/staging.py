@@ -222,14 +222,16 @@ class Staging:
         length: int | None = None,
         expected: Sequence[Expected] = (),
         create: Callable[[], Staged] | None = None,
+        replaces: int = 0,
     ) -> Staged:
         """Write a stream to a file that `create` makes (a thread calls it) and seal it: durable on return, and the
-        caller's to publish or to drop. Nothing stays on any exception or cancellation.
+        caller's to publish or to drop. Nothing stays on any exception or cancellation. A full volume takes as many
+        bytes as it `replaces`.
 
         Raises Problem: TOO_LARGE, QUOTA_EXCEEDED, INVALID_REQUEST (not as long as declared), DIGEST_MISMATCH; what the
         stream raises.
         """
-        bound = await self._threads.run(self._bound, length)
+        bound = await self._threads.run(self._bound, length, replaces)
         taking = _Taking(self._threads, create or self.create, expected)
         intake = Intake(self._threads, taking.write, taking.finish, taking.drop)
         return await intake.take(self._bounded(stream, length, bound))
@@ -238,11 +240,11 @@ class Staging:
         """`place`, in a thread."""
         return await self._threads.run(self.place, staged, path, when)
 
-    def _bound(self, length: int | None = None) -> int:
+    def _bound(self, length: int | None = None, replaces: int = 0) -> int:
         """How much may come. Raises Problem when that is less than is declared, or when nothing can be taken in."""
         self.check()
         room = self._quota.room()
-        bound = self.max_file if room is None else min(self.max_file, room)
+        bound = self.max_file if room is None else min(self.max_file, room + replaces)
         if length is not None and length > bound:
             raise self._too_large(bound)
         return bound
