@@ -35,6 +35,7 @@ def extract(
     encoding: str | None = None,
     *,
     only_zip: bool = False,
+    masked: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Extracted:
     """Unpack an archive (a path, or a binary file that can seek) into a folder that is there; with `only_zip` no tar.
@@ -42,7 +43,7 @@ def extract(
     All or nothing: when it fails, what was made is removed again. Nothing that was in the folder is written to.
     Links, devices, and names that lead elsewhere are refused, and so is what passes a limit; `encoding` is that of
     names that are not marked as UTF-8. Owners, times and modes are not restored: files are 0644, folders 0755, less
-    the umask.
+    the umask unless not `masked`.
 
     Raises ArchiveError (ArchiveRefused, ArchiveTooLarge, ArchiveEncrypted), ValueError for an unknown encoding,
     OSError.
@@ -54,7 +55,7 @@ def extract(
         size = source.seek(0, os.SEEK_END)
         budget = Budget(limits, size, clock)
         root = folder if isinstance(folder, Folder) else stack.enter_context(Folder.open(Path(folder)))
-        tree = stack.enter_context(Tree(root, budget))
+        tree = stack.enter_context(Tree(root, budget, masked=masked))
         source.seek(0)
         head = source.read(HEAD_SIZE)
         source.seek(0)
