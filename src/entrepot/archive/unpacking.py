@@ -43,7 +43,7 @@ def extract(
     All or nothing: when it fails, what was made is removed again. Nothing that was in the folder is written to.
     Links, devices, and names that lead elsewhere are refused, and so is what passes a limit; `encoding` is that of
     names that are not marked as UTF-8. Owners, times and modes are not restored: files are 0644, folders 0755, less
-    the umask unless not `masked`.
+    the umask when `masked`.
 
     Raises ArchiveError (ArchiveRefused, ArchiveTooLarge, ArchiveEncrypted), ValueError for an unknown encoding,
     OSError.

@@ -121,13 +121,14 @@ class Finishing:
 
     async def _digests(self, folder: Folder, record: Record, wish: Wish) -> Digests:
         """The keeper's, or our own of a small file or when they are to be compared; else after a while none."""
-        deadline = asyncio.get_running_loop().time() + DIGEST_WAIT
-        while record.size > SMALL and asyncio.get_running_loop().time() < deadline:
-            if (found := await self._threads.run(noted, folder, record)) is not None:
-                return found
-            await asyncio.sleep(LOOK)
-        if record.size > SMALL and wish.sha256 is None:
-            return NONE
+        if record.size > SMALL:
+            deadline = asyncio.get_running_loop().time() + DIGEST_WAIT
+            while (found := await self._threads.run(noted, folder, record)) is None:
+                if asyncio.get_running_loop().time() >= deadline:
+                    break
+                await asyncio.sleep(LOOK)
+            if found is not None or wish.sha256 is None:
+                return found or NONE
         hashing = Hashing(self._threads)
         while hashing.size < record.size:
             await self._threads.run(_hash, folder, hashing, min(record.size, hashing.size + STEP))

@@ -77,7 +77,7 @@ class Uploads:
             raise Problem(Code.VALIDATION_FAILED, message, where=("path", "part_number"))
         threads, staging = self._volume.threads, self._volume.staging
         held = await threads.run(self._check_open, account, target, upload_id, number)
-        create = partial(self._attempt, upload_id, number)
+        create = partial(self._attempt, account, target, upload_id, number)
         attempt = await staging.receive(stream, length=length, expected=expected, create=create, replaces=held)
         return await threads.run(self._accept, account, target, upload_id, attempt)
 
@@ -111,10 +111,14 @@ class Uploads:
             self.drafts.check_open(folder, draft)
             return self._held_size(folder, number)
 
-    def _attempt(self, upload_id: str, number: int) -> Attempt:
+    def _attempt(self, account: str, target: str, upload_id: str, number: int) -> Attempt:
         self._volume.staging.check()
-        with self.drafts.opened(upload_id) as folder:
-            return Attempt(folder, number)
+        with self._opened(account, target, upload_id) as (folder, draft):
+            try:
+                return Attempt(folder, number)
+            except FileNotFoundError:
+                self.drafts.check_open(folder, draft)
+                raise
 
     def _accept(self, account: str, target: str, upload_id: str, attempt: object) -> Part:
         assert isinstance(attempt, Attempt)
