@@ -9,12 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path as Folder
 from typing import Any
 
+import pytest
+
 from entrepot.domain.acl import Principal
+from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import Cited
 from entrepot.volume.apps import Apps
 from entrepot.volume.ground import prepare
 from entrepot.volume.multipart import Finished, Part, Parts
 from entrepot.volume.paths import Path, parse
+from entrepot.volume.unpack import Unpacking
 from entrepot.volume.uploads import Uploads
 from entrepot.volume.volume import Limits, Volume
 
@@ -35,6 +39,7 @@ class Process:
         self.uploads = Uploads(self.volume, most)
         self.parts = Parts(self.volume, self.uploads)
         self.apps = Apps(self.volume, self.uploads)
+        self.unpacking = Unpacking(self.volume)
 
     async def put(self, upload_id: str, number: int, data: bytes, path: Path = PLACE, who: Principal = OWNER) -> Part:
         return await self.parts.write(who, path, upload_id, number, stream(data))
@@ -67,6 +72,14 @@ def played(act: Callable[..., Awaitable[Any]], *processes: Process) -> Any:
                 await process.volume.close()
 
     return asyncio.run(play())
+
+
+async def refuses(code: Code, deed: Awaitable[Any]) -> str:
+    """What is said by the problem that the deed ends with."""
+    with pytest.raises(Problem) as caught:
+        await deed
+    assert caught.value.code is code, caught.value
+    return caught.value.message
 
 
 async def stream(data: bytes, piece: int = 1 << 16) -> AsyncIterator[bytes]:

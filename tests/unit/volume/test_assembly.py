@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -187,8 +185,8 @@ DEEDS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(DEEDS, st.integers(1, 30))
-def test_in_any_order_the_last_of_each_number_is_what_it_is_made_of(tmp_path_factory, deeds, budget):
-    path = begun(tmp_path_factory.mktemp("order") / "u")
+def test_in_any_order_the_last_of_each_number_is_what_it_is_made_of(memory_factory, deeds, budget):
+    path = begun(memory_factory() / "u")
     model: dict[int, bytes] = {}
     for deed in deeds:
         if isinstance(deed, int):
@@ -239,32 +237,24 @@ def after(path: Path, *allowed: dict[int, bytes]) -> None:
     assert [p.name for p in (path / PARTS).iterdir() if p.name.isdigit()] == []
 
 
-@pytest.fixture
-def fast() -> Iterator[Path]:
-    """A folder in memory, when there is such a place: what is synced hundreds of times there costs nothing."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as path:
-        yield Path(path)
-
-
-def test_killed_at_any_moment_nothing_that_was_acknowledged_is_lost(fast):
-    for k in range(1, operations(fast / "all") + 1):
-        path, model, under_way = begun(fast / str(k)), dict[int, bytes](), list[tuple[int, bytes]]()
+def test_killed_at_any_moment_nothing_that_was_acknowledged_is_lost(memory):
+    for k in range(1, operations(memory / "all") + 1):
+        path, model, under_way = begun(memory / str(k)), dict[int, bytes](), list[tuple[int, bytes]]()
         with observe(Killed(k)), pytest.raises(Killed.Now):
             scripted(path, model, under_way)
         after(path, model, {**model, **dict(under_way)})
 
 
-def test_a_disk_that_fails_at_any_moment_costs_nothing_that_was_acknowledged(fast):
-    for k in range(1, operations(fast / "all") + 1):
-        path, model, under_way = begun(fast / str(k)), dict[int, bytes](), list[tuple[int, bytes]]()
+def test_a_disk_that_fails_at_any_moment_costs_nothing_that_was_acknowledged(memory):
+    for k in range(1, operations(memory / "all") + 1):
+        path, model, under_way = begun(memory / str(k)), dict[int, bytes](), list[tuple[int, bytes]]()
         with observe(FailAt(k, errno.EIO)), pytest.raises(OSError, match="Input/output"):
             scripted(path, model, under_way)
         after(path, model, {**model, **dict(under_way)})
 
 
-def test_with_power_lost_at_any_moment_nothing_that_was_acknowledged_is_lost(fast):
-    recorder = powerloss.Recorder(fast / "run")
+def test_with_power_lost_at_any_moment_nothing_that_was_acknowledged_is_lost(memory):
+    recorder = powerloss.Recorder(memory / "run")
     recorder.root.mkdir()
     with observe(recorder), Folder.open(recorder.root) as root:
         root.make_dir("u")
@@ -284,7 +274,7 @@ def test_with_power_lost_at_any_moment_nothing_that_was_acknowledged_is_lost(fas
             state = powerloss.crash(disk, luck, chance)
             if powerloss.fingerprint(state) not in seen:
                 seen.add(powerloss.fingerprint(state))
-                powerloss.build(state, path := fast / f"{place}-{len(seen)}")
+                powerloss.build(state, path := memory / f"{place}-{len(seen)}")
                 more = dict(model)
                 if coming:
                     coming(more)
