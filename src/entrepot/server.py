@@ -50,7 +50,10 @@ from entrepot.sockets import (
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 from entrepot.storage.local import LocalStorage
 from entrepot.volume import ground
+from entrepot.volume.apps import Apps
 from entrepot.volume.ground import VolumeUnusable
+from entrepot.volume.multipart import Parts
+from entrepot.volume.unpack import Unpacking
 from entrepot.volume.volume import Limits, Volume
 
 if TYPE_CHECKING:
@@ -93,6 +96,7 @@ class Node:
     metadata: SqliteMetadata
     storage: LocalStorage
     volume: Volume
+    parts: Parts
     incarnation: Incarnation
 
     @classmethod
@@ -104,7 +108,8 @@ class Node:
         metadata = _open_catalogue(home, checkpoints=checkpoints)
         incarnation = Incarnation(home)
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
-        return cls(home, metadata, storage, _volume(home, settings), incarnation)
+        volume = _volume(home, settings)
+        return cls(home, metadata, storage, volume, Parts(volume, settings.max_open_uploads), incarnation)
 
     async def close(self) -> None:
         await self.volume.close()
@@ -149,6 +154,9 @@ def doors_of(node: Node, settings: Settings) -> Doors:
         objects=Objects(node.metadata, node.storage, time.time, settings.cache_size),
         health=Health(node.metadata, node.storage),
         volume=node.volume,
+        parts=node.parts,
+        apps=Apps(node.volume, node.parts.uploads),
+        unpack=Unpacking(node.volume),
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
         clock=time.time,
@@ -254,7 +262,9 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         return False
 
     async def sweep_volume() -> bool:
-        await node.volume.sweep(await keeper.now())
+        if (now := await keeper.now()) is not None:
+            await node.parts.sweep()  # before it would be removed without a word to who comes too late
+        await node.volume.sweep(now)
         return False
 
     async def checkpoint() -> bool:
@@ -263,6 +273,7 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
 
     return [
         Deed("digests", DIGEST_INTERVAL, digester.step, KEEPER_SURVIVES),
+        Deed("parts", DIGEST_INTERVAL, node.parts.step, KEEPER_SURVIVES),
         Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
         Deed("volume", VOLUME_INTERVAL, sweep_volume, KEEPER_SURVIVES),
         Deed("orphans", ORPHAN_INTERVAL, look_for_orphans, KEEPER_SURVIVES),

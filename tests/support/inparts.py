@@ -19,7 +19,6 @@ from entrepot.volume.ground import prepare
 from entrepot.volume.multipart import Finished, Part, Parts
 from entrepot.volume.paths import Path, parse
 from entrepot.volume.unpack import Unpacking
-from entrepot.volume.uploads import Uploads
 from entrepot.volume.volume import Limits, Volume
 
 OWNER = Principal("owner", "key", by_key=True)
@@ -36,9 +35,8 @@ class Process:
         prepare(root, STORE, OWNER.account_id or "", known=False)
         self.root = root
         self.volume = Volume(root, STORE, Limits(**limits), lambda: time.time() + ahead())
-        self.uploads = Uploads(self.volume, most)
-        self.parts = Parts(self.volume, self.uploads)
-        self.apps = Apps(self.volume, self.uploads)
+        self.parts = Parts(self.volume, most)
+        self.apps = Apps(self.volume, self.parts.uploads)
         self.unpacking = Unpacking(self.volume)
 
     async def put(self, upload_id: str, number: int, data: bytes, path: Path = PLACE, who: Principal = OWNER) -> Part:

@@ -114,6 +114,9 @@ class Finishing:
         size = sum(part.size for part in parts)
         if wish.size is not None and wish.size != size:
             raise Problem(Code.SIZE_MISMATCH, f"The parts have {size} bytes together, {wish.size} were declared.")
+        if size > self._volume.staging.max_file:
+            message = f"The parts have {size} bytes together; a file of the volume has at most "
+            raise Problem(Code.TOO_LARGE, f"{message}{self._volume.staging.max_file}.")
         while await self._threads.run(assembly.advance, STEP):
             pass
         record = await self._threads.run(assembly.record)

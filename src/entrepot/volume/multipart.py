@@ -24,14 +24,14 @@ class Parts:
 
     Every deed takes the principal first, then the path as at the begin: an upload for another path, or of another
     account, is NOT_FOUND, as one that was aborted; GONE when nothing arrived for too long, ALREADY_PUBLISHED when it is
-    finished.
+    finished. `most` may be open at once, those of app files too.
     """
 
-    def __init__(self, volume: Volume, uploads: Uploads) -> None:
+    def __init__(self, volume: Volume, most: int) -> None:
         self._volume = volume
-        self._uploads = uploads
-        self._finishing = Finishing(volume, uploads)
-        self._follower = Follower(uploads.drafts, volume.threads)
+        self.uploads = Uploads(volume, most)
+        self._finishing = Finishing(volume, self.uploads)
+        self._follower = Follower(self.uploads.drafts, volume.threads)
 
     async def begin(self, who: Principal, path: Path, when: Conditions = ALWAYS) -> str:
         """Open an upload and give its id; `when` is asked when it is finished. Nothing is at the path before.
@@ -40,7 +40,7 @@ class Parts:
         """
         account = self._account(who)
         await self._volume.threads.run(self._volume.places.foresee, path, when)
-        return await self._uploads.begin(account, _target(path), when)
+        return await self.uploads.begin(account, _target(path), when)
 
     async def write(
         self,
@@ -57,11 +57,11 @@ class Parts:
         give the same part. Raises Problem: VALIDATION_FAILED for a number that is not in 1 to 10,000, as `Volume.put`.
         """
         account = self._account(who)
-        return await self._uploads.write(account, _target(path), upload_id, number, stream, length, expected)
+        return await self.uploads.write(account, _target(path), upload_id, number, stream, length, expected)
 
     async def list(self, who: Principal, path: Path, upload_id: str) -> Listing:
         """What is held, so that a client can go on."""
-        return await self._uploads.list(self._account(who), _target(path), upload_id)
+        return await self.uploads.list(self._account(who), _target(path), upload_id)
 
     async def finish(
         self,
@@ -84,7 +84,7 @@ class Parts:
 
     async def abort(self, who: Principal, path: Path, upload_id: str) -> None:
         """End an upload and free its bytes. Repeatable."""
-        await self._uploads.abort(self._account(who), _target(path), upload_id)
+        await self.uploads.abort(self._account(who), _target(path), upload_id)
 
     async def step(self) -> bool:
         """Put together and hash some of what has arrived; True when there is more to do at once."""
@@ -92,7 +92,7 @@ class Parts:
 
     async def sweep(self) -> int:
         """End what is over and forget what ended long ago; how many."""
-        return await self._uploads.sweep()
+        return await self.uploads.sweep()
 
     def _account(self, who: Principal) -> str:
         self._volume.check(who)

@@ -31,7 +31,7 @@ from entrepot.volume.drafts import (
     write_json,
 )
 from entrepot.volume.entries import ALWAYS, Conditions
-from entrepot.volume.ground import GONE, STAGING
+from entrepot.volume.ground import STAGING
 from entrepot.volume.volume import Volume
 
 
@@ -91,7 +91,7 @@ class Uploads:
         await self._volume.threads.run(self._abort, account, target, upload_id)
 
     async def sweep(self) -> int:
-        """End what is over, and forget what ended long ago; how many. For the keeper."""
+        """End what is over by now, and forget what ended long ago; how many. For the keeper."""
         return await self._volume.threads.run(self._sweep)
 
     # --- steps, blocking ---
@@ -199,9 +199,9 @@ class Uploads:
         return False
 
     def _forget(self, upload_id: str) -> bool:
-        ground = self._volume.ground
-        with ground.own(STAGING) as staging, ground.own(GONE) as gone:
-            staging.move(upload_id, gone, upload_id)
+        with self._volume.ground.own(STAGING) as staging:
+            name = self._volume.gone.take(staging, upload_id)
+        self._volume.gone.clear(name)
         return True
 
 

@@ -165,6 +165,17 @@ def test_a09_what_is_declared_of_the_whole_is_compared(root):
     played(act, Process(root))
 
 
+def test_parts_that_are_too_large_together_are_refused(root):
+    async def act(p: Process) -> None:
+        upload = await p.parts.begin(OWNER, PLACE)
+        parts = [await p.put(upload, n, bytes(600)) for n in (1, 2)]
+        await refuses(Code.TOO_LARGE, p.finish(upload, parts))
+        await refuses(Code.TOO_LARGE, p.put(upload, 2, bytes(1001)))
+        await p.finish(upload, [parts[0], await p.put(upload, 2, bytes(400))])
+
+    played(act, Process(root, max_file=1000))
+
+
 @pytest.mark.parametrize("number", [0, 10_001, -1])
 def test_a_number_that_no_part_has_is_refused(root, number):
     async def act(p: Process) -> None:
