@@ -21,7 +21,7 @@ import hashlib
 import os
 import secrets
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Self
@@ -148,40 +148,59 @@ class Assembly:
         """All acknowledged parts by number."""
         record = self.record()
         while True:
-            pending = self.pending()
+            pending = self.pending(self._numbers())
             # What goes into `whole` meanwhile is seen in one of the two; what comes out of it makes a new version.
             before, record = record, self.record()
             if before.version == record.version:
                 return {**{part.number: part for part in record.parts}, **pending}
 
-    def pending(self) -> dict[int, Part]:
-        """The parts that are in files of their own."""
+    def size_of(self, number: int) -> int:
+        """Bytes of an acknowledged part; 0 when there is none."""
+        if (part := self.pending([number]).get(number)) is None:
+            part = dict(enumerate(self.record().parts, 1)).get(number)
+        return part.size if part else 0
+
+    def pending(self, numbers: Iterable[int]) -> dict[int, Part]:
+        """Those of the parts that are in files of their own."""
         with self._folder.descend(PARTS) as parts:
-            found = (_part_at(parts, name) for name in os.listdir(parts.fd) if name.isdigit())
+            found = (_part_at(parts, number) for number in numbers)
             return {part.number: part for part in found if part}
+
+    def ready(self, limit: int) -> list[Part]:
+        """The next parts for `whole` in order, of about `limit` bytes at most. Those behind a gap are not looked at."""
+        return self._next(len(self.record().parts), set(self._numbers()), limit)
+
+    def _numbers(self) -> list[int]:
+        with self._folder.descend(PARTS) as parts:
+            return [int(name) for name in os.listdir(parts.fd) if name.isdigit()]
+
+    def _next(self, done: int, numbers: set[int], limit: int) -> list[Part]:
+        run: list[Part] = []
+        with self._folder.descend(PARTS) as parts:
+            while limit > 0 and (number := done + len(run) + 1) in numbers and (part := _part_at(parts, number)):
+                run.append(part)
+                limit -= max(part.size, 1)
+        return run
 
     def is_made_of(self, record: Record) -> bool:
         """Whether that is all that is held, and all of it is in `whole`."""
         mine = {part.number: part for part in record.parts}
-        return self.record() == record and all(part == mine.get(n) for n, part in self.pending().items())
+        pending = self.pending(self._numbers())
+        return self.record() == record and all(part == mine.get(n) for n, part in pending.items())
 
     def advance(self, budget: int) -> int:
         """Bring `whole` nearer to what is acknowledged, moving about `budget` bytes; how many were moved.
 
         0 when there is nothing to do. The caller has the lock of `whole`.
         """
-        record, pending = self.record(), self.pending()
-        if any(part != pending.get(part.number, part) for part in record.parts):
-            return self._take_out(record, pending)
-        run: list[Part] = []
-        while budget > 0 and (part := pending.get(len(record.parts) + len(run) + 1)):
-            run.append(part)
-            budget -= max(part.size, 1)
-        if run:
+        record, numbers = self.record(), set(self._numbers())
+        again = self.pending(number for number in numbers if number <= len(record.parts))
+        if any(part != record.parts[number - 1] for number, part in again.items()):
+            return self._take_out(record, again)
+        if run := self._next(len(record.parts), numbers, budget):
             return self._append(record, run)
-        for number in pending:
-            if number <= len(record.parts):  # somebody was killed before it could drop it
-                self._drop(number, record.parts[number - 1])
+        for number, part in again.items():  # somebody was killed before it could drop it
+            self._drop(number, part)
         return 0
 
     def drop_tries(self, before: float) -> None:
@@ -252,7 +271,7 @@ class Assembly:
     def _drop(self, number: int, part: Part) -> None:
         """Remove a part's own file, unless it is another attempt by now."""
         with self._folder.descend(PARTS) as parts, locked(self._folder, STATE_LOCK):
-            if _part_at(parts, str(number)) == part:
+            if _part_at(parts, number) == part:
                 parts.unlink(str(number))
 
     @contextmanager
@@ -305,13 +324,13 @@ def _resumed(folder: Folder, size: int) -> File:
         raise OSError(errno.EIO, f"the staged file lost bytes: {error}") from error
 
 
-def _part_at(parts: Folder, name: str) -> Part | None:
+def _part_at(parts: Folder, number: int) -> Part | None:
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parts.fd)
+        fd = os.open(str(number), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parts.fd)
     except FileNotFoundError:
         return None  # put into `whole` meanwhile
     try:
-        return _part_of(fd, int(name))
+        return _part_of(fd, number)
     finally:
         os.close(fd)
 

@@ -138,7 +138,7 @@ class Follower:
             assembly, more = Assembly(folder), False
             # The time of a folder has ticks of milliseconds: one part may hide behind another.
             run.behind = time.monotonic() - run.since < QUIET
-            if not run.behind or sum(part.size for part in assembly.pending().values()) >= BATCH:
+            if not run.behind or sum(part.size for part in assembly.ready(BATCH)) >= BATCH:
                 more = self._put_together(folder, assembly, run, budget)
             more = self._hash(folder, assembly, run, budget) or more
             run.behind = run.behind or more

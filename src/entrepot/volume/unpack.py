@@ -6,6 +6,7 @@ is moved, then each file takes the place of the one before, and what else is the
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -18,11 +19,15 @@ from entrepot.archive.unpacking import extract
 from entrepot.atomic import File, Folder
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
+from entrepot.threads import ended
 from entrepot.volume.paths import MOUNT, Path, parse
 from entrepot.volume.places import there
 from entrepot.volume.refusals import conflict, renaming, writing
 from entrepot.volume.staging import Staged, StagedFolder
 from entrepot.volume.volume import Volume
+
+# Archives that a process unpacks at once: each may keep a thread busy for minutes, and there are others to serve.
+AT_ONCE = 4
 
 
 @dataclass(slots=True)
@@ -40,6 +45,7 @@ class Unpacking:
     def __init__(self, volume: Volume, limits: Limits = LIMITS) -> None:
         self._volume = volume
         self._limits = limits
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def unpack(
         self, who: Principal, path: Path, stream: AsyncIterator[bytes], *, length: int | None = None
@@ -51,19 +57,19 @@ class Unpacking:
         """
         self._volume.check(who)
         staged = await self._volume.staging.receive(stream, length=length)
-        await self._volume.threads.run(self._unpack, staged, path)
+        try:
+            async with self._turns:
+                await self._volume.threads.run(self._unpack, staged, path)
+        finally:
+            await ended(self._volume.threads.start(staged.drop))
 
     def _unpack(self, staged: Staged, path: Path) -> None:
+        folder = self._volume.staging.create_folder()
         try:
-            folder = self._volume.staging.create_folder()
-            try:
-                self._extract(staged, folder.folder)
-                size = _settle(folder.folder, path)
-                self._publish(folder, path, size)
-            finally:
-                folder.drop()
+            self._extract(staged, folder.folder)
+            self._publish(folder, path, _settle(folder.folder, path))
         finally:
-            staged.drop()
+            folder.drop()
 
     def _extract(self, staged: Staged, folder: Folder) -> None:
         room = self._volume.quota.room()

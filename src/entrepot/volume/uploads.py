@@ -134,10 +134,7 @@ class Uploads:
             attempt.drop()
 
     def _held_size(self, folder: Folder, number: int) -> int:
-        if self._volume.quota.limit is None:
-            return 0
-        part = Assembly(folder).held().get(number)
-        return part.size if part else 0
+        return 0 if self._volume.quota.limit is None else Assembly(folder).size_of(number)
 
     @contextmanager
     def _counted(self, size: int) -> Iterator[None]:

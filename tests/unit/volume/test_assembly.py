@@ -65,7 +65,7 @@ def held(path: Path) -> dict[int, bytes]:
         for part in assembly.record().parts:
             found[part.number] = whole[at : at + part.size]
             at += part.size
-        for number in assembly.pending():
+        for number in assembly.pending(range(1, 10)):
             found[number] = (path / PARTS / str(number)).read_bytes()[:-32]
         assert {n: hashlib.sha256(data).hexdigest() for n, data in found.items()} == {
             n: part.etag for n, part in assembly.held().items()

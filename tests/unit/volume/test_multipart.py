@@ -7,6 +7,8 @@ import errno
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path as Folder
@@ -570,6 +572,39 @@ def test_a_finish_whose_file_was_replaced_before_it_could_be_said_is_said_all_th
         assert files(root) == {"models/a.bin": TWO}
 
     played(act, Process(root), Process(root))
+
+
+HOLDS_ALL_LOCKS = """
+import os, sys
+from entrepot.atomic import Folder
+from entrepot.volume.assembly import STATE_LOCK, WHOLE_LOCK, Assembly, Attempt, locked, try_lock
+with Folder.open(sys.argv[1]) as folder:
+    lock, attempt = try_lock(folder, WHOLE_LOCK), Attempt(folder, 2)
+    attempt.file.write([b"half of a part"])
+    Assembly(folder).advance(1)
+    with locked(folder, STATE_LOCK):
+        print("ready", flush=True)
+        os.read(0, 1)
+"""
+
+
+def test_h01_a_process_that_is_killed_with_every_lock_in_its_hands_holds_up_nobody(root):
+    async def act(p: Process) -> None:
+        upload = await p.parts.begin(OWNER, PLACE)
+        parts = [await p.put(upload, n, data) for n, data in ((1, ONE), (2, TWO), (3, THREE))]
+        folder = str(root / ".entrepot/staging" / upload)
+        command = [sys.executable, "-c", HOLDS_ALL_LOCKS, folder]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout and other.stdout.readline() == b"ready\n"
+            finish, again = asyncio.create_task(p.finish(upload, parts)), asyncio.create_task(p.put(upload, 1, ONE))
+            await asyncio.sleep(0)
+            assert not await p.parts.step()
+            other.kill()
+            assert (await again) == parts[0]
+            assert (await finish).md5 == hashlib.md5(ONE + TWO + THREE).hexdigest()
+        await refuses(Code.ALREADY_PUBLISHED, p.put(upload, 1, TWO))
+
+    played(act, Process(root))
 
 
 def test_h05_nothing_is_taken_in_when_the_volume_was_replaced(root):
