@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 from random import Random
 
@@ -185,8 +186,8 @@ DEEDS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(DEEDS, st.integers(1, 30))
-def test_in_any_order_the_last_of_each_number_is_what_it_is_made_of(memory_factory, deeds, budget):
-    path = begun(memory_factory() / "u")
+def test_in_any_order_the_last_of_each_number_is_what_it_is_made_of(quick_folder, deeds, budget):
+    path = begun(Path(tempfile.mkdtemp(dir=quick_folder)) / "u")
     model: dict[int, bytes] = {}
     for deed in deeds:
         if isinstance(deed, int):
@@ -237,24 +238,24 @@ def after(path: Path, *allowed: dict[int, bytes]) -> None:
     assert [p.name for p in (path / PARTS).iterdir() if p.name.isdigit()] == []
 
 
-def test_killed_at_any_moment_nothing_that_was_acknowledged_is_lost(memory):
-    for k in range(1, operations(memory / "all") + 1):
-        path, model, under_way = begun(memory / str(k)), dict[int, bytes](), list[tuple[int, bytes]]()
+def test_killed_at_any_moment_nothing_that_was_acknowledged_is_lost(tmp_path):
+    for k in range(1, operations(tmp_path / "all") + 1):
+        path, model, under_way = begun(tmp_path / str(k)), dict[int, bytes](), list[tuple[int, bytes]]()
         with observe(Killed(k)), pytest.raises(Killed.Now):
             scripted(path, model, under_way)
         after(path, model, {**model, **dict(under_way)})
 
 
-def test_a_disk_that_fails_at_any_moment_costs_nothing_that_was_acknowledged(memory):
-    for k in range(1, operations(memory / "all") + 1):
-        path, model, under_way = begun(memory / str(k)), dict[int, bytes](), list[tuple[int, bytes]]()
+def test_a_disk_that_fails_at_any_moment_costs_nothing_that_was_acknowledged(tmp_path):
+    for k in range(1, operations(tmp_path / "all") + 1):
+        path, model, under_way = begun(tmp_path / str(k)), dict[int, bytes](), list[tuple[int, bytes]]()
         with observe(FailAt(k, errno.EIO)), pytest.raises(OSError, match="Input/output"):
             scripted(path, model, under_way)
         after(path, model, {**model, **dict(under_way)})
 
 
-def test_with_power_lost_at_any_moment_nothing_that_was_acknowledged_is_lost(memory):
-    recorder = powerloss.Recorder(memory / "run")
+def test_with_power_lost_at_any_moment_nothing_that_was_acknowledged_is_lost(tmp_path):
+    recorder = powerloss.Recorder(tmp_path / "run")
     recorder.root.mkdir()
     with observe(recorder), Folder.open(recorder.root) as root:
         root.make_dir("u")
@@ -274,7 +275,7 @@ def test_with_power_lost_at_any_moment_nothing_that_was_acknowledged_is_lost(mem
             state = powerloss.crash(disk, luck, chance)
             if powerloss.fingerprint(state) not in seen:
                 seen.add(powerloss.fingerprint(state))
-                powerloss.build(state, path := memory / f"{place}-{len(seen)}")
+                powerloss.build(state, path := tmp_path / f"{place}-{len(seen)}")
                 more = dict(model)
                 if coming:
                     coming(more)

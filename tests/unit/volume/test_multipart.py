@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path as Folder
@@ -71,7 +72,7 @@ SIZES = st.lists(st.integers(1, 300), min_size=1, max_size=6)
 
 @settings(max_examples=20, deadline=None)
 @given(SIZES, st.randoms(use_true_random=False), st.data())
-def test_whatever_the_order_and_whoever_works_the_bytes_are_those_of_the_parts(memory_factory, sizes, random, data):
+def test_whatever_the_order_and_whoever_works_the_bytes_are_those_of_the_parts(quick_folder, sizes, random, data):
     contents = [random.randbytes(size) for size in sizes]
     order = data.draw(st.permutations(range(len(sizes))))
     again = data.draw(st.lists(st.sampled_from(range(len(sizes))), max_size=3))
@@ -90,7 +91,7 @@ def test_whatever_the_order_and_whoever_works_the_bytes_are_those_of_the_parts(m
         assert done.md5 == hashlib.md5(b"".join(contents)).hexdigest()
         assert files(processes[0].root) == {"models/a.bin": b"".join(contents)}
 
-    root = memory_factory() / "data"
+    root = Folder(tempfile.mkdtemp(dir=quick_folder)) / "data"
     played(act, Process(root), Process(root))
 
 
@@ -529,8 +530,8 @@ def operations(path: Folder) -> int:
 
 
 @pytest.mark.parametrize("trouble", [Killed, lambda k: FailAt(k, errno.EIO)], ids=["killed", "disk error"])
-def test_h01_h03_a_finish_that_breaks_off_anywhere_can_be_done_again(memory, trouble):
-    for k in range(1, operations(memory / "all") + 1):
+def test_h01_h03_a_finish_that_breaks_off_anywhere_can_be_done_again(tmp_path, trouble):
+    for k in range(1, operations(tmp_path / "all") + 1):
 
         async def act(first: Process, second: Process, fails=k) -> None:
             upload = await first.parts.begin(OWNER, PLACE)
@@ -549,7 +550,7 @@ def test_h01_h03_a_finish_that_breaks_off_anywhere_can_be_done_again(memory, tro
             await second.parts.sweep()
             assert second.staged() < 3000
 
-        root = memory / str(k)
+        root = tmp_path / str(k)
         played(act, Process(root), Process(root))
 
 

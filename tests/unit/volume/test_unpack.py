@@ -246,7 +246,7 @@ async def merged(p: Process) -> None:
 
 @pytest.mark.parametrize("merges", [False, True], ids=["new", "merged"])
 @pytest.mark.parametrize("trouble", [Killed, lambda k: FailAt(k, errno.ENOSPC)], ids=["killed", "disk full"])
-def test_h01_h04_one_that_breaks_off_anywhere_leaves_whole_files_only(memory, merges, trouble):
+def test_h01_h04_one_that_breaks_off_anywhere_leaves_whole_files_only(tmp_path, merges, trouble):
     recorder = Recorder()
 
     async def count(p: Process) -> None:
@@ -255,8 +255,8 @@ def test_h01_h04_one_that_breaks_off_anywhere_leaves_whole_files_only(memory, me
         with observe(recorder):
             await p.unpacking.unpack(OWNER, INTO, stream(SMALL))
 
-    played(count, Process(memory / "all"))
-    last = max(k for k, op in enumerate(recorder.ops, 1) if op.target.startswith(f"{memory}/all/sync"))
+    played(count, Process(tmp_path / "all"))
+    last = max(k for k, op in enumerate(recorder.ops, 1) if op.target.startswith(f"{tmp_path}/all/sync"))
     for k in range(1, last + 1):
 
         async def act(p: Process, fails=k) -> None:
@@ -271,7 +271,7 @@ def test_h01_h04_one_that_breaks_off_anywhere_leaves_whole_files_only(memory, me
             await p.unpacking.unpack(OWNER, INTO, stream(SMALL))
             assert files(p.root) == new
 
-        played(act, Process(memory / str(k)))
+        played(act, Process(tmp_path / str(k)))
 
 
 def test_every_file_is_durable_before_it_gets_its_name(root):
