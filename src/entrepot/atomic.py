@@ -11,10 +11,12 @@ dropped the bytes and would then report a success.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +36,12 @@ FACTS_LIMIT = 3 * 1024
 _BUFFERS_PER_CALL = 1024  # IOV_MAX of Linux, macOS and the BSDs
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _NO_ATTRIBUTES = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP})
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_COPIED_AT_ONCE = 1024 * 1024
+# What says that a file system, a pair of them or the system does not do this.
+_NOT_DONE_HERE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EBADF, *_NO_ATTRIBUTES})
+_RENAME_NOREPLACE = 1
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Kind(Enum):
@@ -41,7 +49,9 @@ class Kind(Enum):
 
     CREATE = "create"
     WRITE = "write"
+    TRUNCATE = "truncate"
     SET_FACTS = "set_facts"
+    SET_TIME = "set_time"
     SYNC = "sync"
     SYNC_DIR = "sync_dir"
     MAKE_DIR = "make_dir"
@@ -55,7 +65,9 @@ class Kind(Enum):
 class Op:
     """One operation that is about to happen, with all that is needed to do it again elsewhere.
 
-    `path` and `target` are absolute. `data` are the bytes of a write, at `offset`, or of the facts.
+    `path` and `target` are absolute. `data` are the bytes of a write, at `offset`, or of the facts, under the attribute
+    `name`. The time of `SET_TIME` is in `offset`, in nanoseconds; a truncation leaves
+    `offset` bytes. What is copied from another file is a write.
     """
 
     kind: Kind
@@ -63,6 +75,7 @@ class Op:
     data: bytes = b""
     offset: int = 0
     target: str = ""
+    name: str = ""
 
 
 # Raises OSError to make the operation fail; may return the number of bytes at which a write stops short.
@@ -81,9 +94,9 @@ def observe(observer: Observer) -> Iterator[None]:
         tap = before
 
 
-def _announce(kind: Kind, path: str, data: bytes = b"", target: str = "") -> None:
+def _announce(kind: Kind, path: str, data: bytes = b"", offset: int = 0, target: str = "", name: str = "") -> None:
     if (observer := tap) is not None:
-        observer(Op(kind, path, data, target=target))
+        observer(Op(kind, path, data, offset, target, name))
 
 
 class Folder:
@@ -115,17 +128,45 @@ class Folder:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         return Folder(os.open(name, flags, dir_fd=self.fd), self._inside(name))
 
-    def create(self, name: str, mode: int = 0o600) -> File:
-        """Make a new empty file, open for writing. Raises FileExistsError when the name is taken."""
+    def create(self, name: str, mode: int = 0o600, *, masked: bool = False) -> File:
+        """Make a new empty file, open for reading and writing. Raises FileExistsError when the name is taken.
+
+        A mode for others than us is given as it is, whatever the umask of the process, unless it is to be `masked`.
+        """
         path = self._inside(name)
         _announce(Kind.CREATE, path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return File(os.open(name, flags, mode, dir_fd=self.fd), path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = File(os.open(name, flags, mode, dir_fd=self.fd), path)
+        if mode & _OTHERS and not masked:
+            os.fchmod(file.fd, mode)
+        return file
 
-    def make_dir(self, name: str, mode: int = 0o700) -> None:
-        """Make a folder. Its own name is durable only after a `sync` of this one."""
+    def resume(self, name: str, size: int) -> File:
+        """Open a file of ours that is there, cut it to `size` bytes, and write on from there.
+
+        The cut is not durable before a `sync`. Raises ValueError when the file is shorter.
+        """
+        file = File(os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd), self._inside(name))
+        try:
+            file.cut(size)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def replace(self, name: str, data: bytes, mode: int = 0o600) -> None:
+        """Put `data` at `name`, replacing what is there. Durable on return; a crash leaves the old or the new."""
+        with _beside(self, data, mode) as made:
+            self.rename(made, name)
+            self.sync()
+
+    def make_dir(self, name: str, mode: int = 0o700, *, masked: bool = False) -> None:
+        """Make a folder, its mode as that of `create`. Its own name is durable only after a `sync` of this one."""
         _announce(Kind.MAKE_DIR, self._inside(name))
         os.mkdir(name, mode, dir_fd=self.fd)
+        if mode & _OTHERS and not masked:
+            with self.descend(name) as made:
+                os.fchmod(made.fd, mode)
 
     def unlink(self, name: str) -> None:
         """Remove a file's name."""
@@ -141,6 +182,14 @@ class Folder:
         """Rename inside this folder, replacing what is there."""
         _announce(Kind.RENAME, self._inside(name), target=self._inside(new))
         os.rename(name, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def move(self, name: str, target: Folder, new: str, *, replace: bool = True) -> None:
+        """Rename into another folder of the same file system. Without `replace` FileExistsError when `new` is taken."""
+        _announce(Kind.RENAME, self._inside(name), target=target._inside(new))
+        if replace:
+            os.rename(name, new, src_dir_fd=self.fd, dst_dir_fd=target.fd)
+        else:
+            _rename_new(self.fd, name, target.fd, new)
 
     def link(self, name: str, new: str) -> None:
         """Give a file a second name. Raises FileExistsError when that is taken."""
@@ -188,19 +237,54 @@ class File:
         self.size += taken
         return taken
 
-    def set_facts(self, facts: Mapping[str, str]) -> None:
+    def cut(self, size: int) -> None:
+        """Keep the first `size` bytes, and write on from there. Raises ValueError when there are fewer."""
+        now = os.fstat(self.fd).st_size
+        if now < size:
+            raise ValueError(f"{self.path} has {now} bytes, not {size}")
+        if now > size:
+            _announce(Kind.TRUNCATE, self.path, offset=size)
+            os.ftruncate(self.fd, size)
+        os.lseek(self.fd, size, os.SEEK_SET)
+        self.size = size
+
+    def set_facts(self, facts: Mapping[str, str], attribute: str = FACTS_ATTRIBUTE) -> None:
         """Keep `facts` beside the bytes, where the file system has extended attributes; else do nothing.
 
         Facts that do not fit are left out, the last ones first: a long name must not make a write fail.
         """
         data = _encoded(facts)
-        _announce(Kind.SET_FACTS, self.path, data)
+        _announce(Kind.SET_FACTS, self.path, data, name=attribute)
         if sys.platform == "linux":
             try:
-                os.setxattr(self.fd, FACTS_ATTRIBUTE, data)
+                os.setxattr(self.fd, attribute, data)
             except OSError as error:
                 if error.errno not in _NO_ATTRIBUTES:
                     raise
+
+    def set_time(self, nanoseconds: int) -> None:
+        """Set when the file was last changed."""
+        _announce(Kind.SET_TIME, self.path, offset=nanoseconds)
+        os.utime(self.fd, ns=(nanoseconds, nanoseconds))
+
+    def copy(self, source: int, start: int, size: int) -> None:
+        """Append `size` bytes of another open file, from `start` on; in the kernel, and shared where the file system
+        can (there copy_file_range clones first). OSError when the other one ends before."""
+        while size:
+            taken = self._copy_some(source, start, size)
+            start, size = start + taken, size - taken
+
+    def _copy_some(self, source: int, start: int, size: int) -> int:
+        if tap is not None:  # to who watches it is a write
+            size = min(size, _COPIED_AT_ONCE)
+            self.write([data := _read_at(source, start, size)])
+            return len(data)
+        taken = _copy_range(source, start, self.fd, size)
+        if taken is None:
+            self.write([data := _read_at(source, start, min(size, _COPIED_AT_ONCE))])
+            return len(data)
+        self.size += taken
+        return taken
 
     def sync(self) -> None:
         """Make bytes, size and facts durable; the name needs a `sync` of the folder too."""
@@ -214,22 +298,24 @@ class File:
             os.close(fd)
 
 
-def read_facts(fd: int) -> dict[str, str]:
-    """The facts of an open file; empty when it has none, or none that we wrote."""
+def read_facts(file: int | str, attribute: str = FACTS_ATTRIBUTE) -> dict[str, str]:
+    """The facts of an open file, or of a path (a link is not followed); empty when it has none, or none we wrote."""
     if sys.platform != "linux":
         return {}
     try:
-        facts = json.loads(os.getxattr(fd, FACTS_ATTRIBUTE))
+        facts = json.loads(os.getxattr(file, attribute, follow_symlinks=isinstance(file, int)))
     except (OSError, ValueError):
         return {}
     return {str(name): str(fact) for name, fact in facts.items()} if isinstance(facts, dict) else {}
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Put `data` at `path`, replacing what is there. Durable on return; a crash leaves the old or the new."""
-    with Folder.open(path.parent) as folder, _beside(folder, data, mode) as name:
-        folder.rename(name, path.name)
-        folder.sync()
+    """Put `data` at `path`, replacing what is there. Durable on return; a crash leaves the old or the new.
+
+    The mode is less the umask, here and below: these are files in folders that users name.
+    """
+    with Folder.open(path.parent) as folder:
+        folder.replace(path.name, data, mode)
 
 
 def create_file(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -252,7 +338,7 @@ def create_file(path: Path, data: bytes, mode: int = 0o600) -> None:
 def _beside(folder: Folder, data: bytes, mode: int) -> Iterator[str]:
     """A finished and synced file under a name of its own, which goes away when the block fails."""
     name = f".{secrets.token_hex(8)}.tmp"
-    file = folder.create(name, mode)
+    file = folder.create(name, mode, masked=True)
     try:
         try:
             file.write([data])
@@ -264,6 +350,47 @@ def _beside(folder: Folder, data: bytes, mode: int) -> Iterator[str]:
         with suppress(OSError):
             folder.unlink(name)
         raise
+
+
+def _rename_new(folder: int, name: str, target: int, new: str) -> None:
+    """Rename to a name that is free, else FileExistsError.
+
+    Where the system has no call for this, a file gets its new name beside the old one; a folder, which a rename puts
+    in the place of an empty folder at most, is looked for first.
+    """
+    if hasattr(_libc, "renameat2"):
+        if not _libc.renameat2(folder, os.fsencode(name), target, os.fsencode(new), _RENAME_NOREPLACE):
+            return
+        number = ctypes.get_errno()
+        if number not in _NOT_DONE_HERE:
+            raise OSError(number, os.strerror(number), new)
+    if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        with suppress(FileNotFoundError):
+            os.stat(new, dir_fd=target, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+        os.rename(name, new, src_dir_fd=folder, dst_dir_fd=target)
+    else:
+        os.link(name, new, src_dir_fd=folder, dst_dir_fd=target, follow_symlinks=False)
+        os.unlink(name, dir_fd=folder)
+
+
+def _copy_range(source: int, start: int, target: int, size: int) -> int | None:
+    """How many bytes the kernel appended; None where it cannot."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.copy_file_range(source, target, size, start) or None
+    except OSError as error:
+        if error.errno not in _NOT_DONE_HERE:
+            raise
+        return None
+
+
+def _read_at(source: int, start: int, size: int) -> bytes:
+    data = os.pread(source, size, start)
+    if not data:
+        raise OSError(errno.EIO, "the file that is copied became shorter")
+    return data
 
 
 def _after(views: list[memoryview], taken: int) -> list[memoryview]:

@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrepot import logs, wire
-from entrepot.domain.errors import Code
+from entrepot.domain.errors import Code, Problem
 from entrepot.domain.keys import ApiKey
 from entrepot.domain.signing import Signer
 from entrepot.home import Home, HomeError, Incarnation, ServeLock, ended_incarnations, forget_incarnations
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Access
-from entrepot.service.accounts import Accounts
+from entrepot.service.accounts import DEFAULT_ACCOUNT, Accounts
 from entrepot.service.bodies import Slots
 from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
@@ -49,6 +49,12 @@ from entrepot.sockets import (
 )
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 from entrepot.storage.local import LocalStorage
+from entrepot.volume import ground
+from entrepot.volume.apps import Apps
+from entrepot.volume.ground import VolumeUnusable
+from entrepot.volume.multipart import Parts
+from entrepot.volume.unpack import Unpacking
+from entrepot.volume.volume import Limits, Volume
 
 if TYPE_CHECKING:
     from granian.server import MPServer
@@ -70,10 +76,11 @@ FAILURES: dict[type[Exception], Code] = {
     MetadataFailed: Code.UNAVAILABLE,
     BlobMissing: Code.GONE,
 }
-KEEPER_SURVIVES = (StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError)
+KEEPER_SURVIVES = (Problem, StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError)
 PARENT_CHECK_SECONDS = 0.5
 ORPHAN_INTERVAL = 3600.0
 CHECKPOINT_INTERVAL = 2.0
+VOLUME_INTERVAL = 300.0
 DIGEST_INTERVAL = 0.1
 # For the workers, who move bodies in pieces of half a megabyte: by default glibc gives the memory of a piece back to
 # the system when it is freed and takes it anew for the next, zeroed and page by page, which costs more than the read
@@ -88,23 +95,39 @@ class Node:
     home: Home
     metadata: SqliteMetadata
     storage: LocalStorage
+    volume: Volume
+    parts: Parts
     incarnation: Incarnation
 
     @classmethod
     def open(cls, settings: Settings, *, checkpoints: bool = False) -> Node:
-        """Open a complete home for reading and writing. Raises HomeError, MetadataFailed, StorageFailed."""
+        """Open a complete home for reading and writing. Raises HomeError, MetadataFailed, StorageFailed, OSError."""
         home = Home.open(settings.home)
         home.check_blobs()
         home.lock_shared()  # held until the process ends
         metadata = _open_catalogue(home, checkpoints=checkpoints)
         incarnation = Incarnation(home)
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
-        return cls(home, metadata, storage, incarnation)
+        volume = _volume(home, settings)
+        return cls(home, metadata, storage, volume, Parts(volume, settings.max_open_uploads), incarnation)
 
     async def close(self) -> None:
+        await self.volume.close()
         await self.storage.close()
         await self.metadata.close()
         self.incarnation.end()
+
+
+def _volume(home: Home, settings: Settings) -> Volume:
+    limits = Limits(
+        max_file=settings.volume_max_file,
+        quota=settings.volume_quota,
+        reserve=settings.reserve,
+        page=settings.volume_page,
+        trash_ttl=settings.trash_ttl,
+        upload_ttl=settings.multipart_ttl,
+    )
+    return Volume(settings.volume_root, home.store, limits, time.time)
 
 
 def doors_of(node: Node, settings: Settings) -> Doors:
@@ -130,6 +153,10 @@ def doors_of(node: Node, settings: Settings) -> Doors:
         multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
         objects=Objects(node.metadata, node.storage, time.time, settings.cache_size),
         health=Health(node.metadata, node.storage),
+        volume=node.volume,
+        parts=node.parts,
+        apps=Apps(node.volume, node.parts.uploads),
+        unpack=Unpacking(node.volume),
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
         clock=time.time,
@@ -234,13 +261,21 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         forget_incarnations(node.home)
         return False
 
+    async def sweep_volume() -> bool:
+        if (now := await keeper.now()) is not None:
+            await node.parts.sweep()  # before it would be removed without a word to who comes too late
+        await node.volume.sweep(now)
+        return False
+
     async def checkpoint() -> bool:
         await node.metadata.checkpoint()
         return False
 
     return [
         Deed("digests", DIGEST_INTERVAL, digester.step, KEEPER_SURVIVES),
+        Deed("parts", DIGEST_INTERVAL, node.parts.step, KEEPER_SURVIVES),
         Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
+        Deed("volume", VOLUME_INTERVAL, sweep_volume, KEEPER_SURVIVES),
         Deed("orphans", ORPHAN_INTERVAL, look_for_orphans, KEEPER_SURVIVES),
         Deed("checkpoint", CHECKPOINT_INTERVAL, checkpoint, KEEPER_SURVIVES),
     ]
@@ -263,16 +298,28 @@ def prepare(settings: Settings) -> Start:
         home = Home.open(settings.home)
         home.check_blobs()
         home.signing_secret()
-        asyncio.run(_migrate(home))
+        asyncio.run(_make_ready(home, settings))
         return Start(home, None)
     home, key = asyncio.run(_found(settings.home, with_key=True))
     home.signing_secret()
+    asyncio.run(_make_ready(home, settings))
     return Start(home, key)
 
 
-async def _migrate(home: Home) -> None:
-    """Bring the catalogue up to date before any worker opens it."""
-    await _open_catalogue(home).close()
+async def _make_ready(home: Home, settings: Settings) -> None:
+    """Bring the catalogue up to date before any worker opens it, and make the volume where it never was before.
+
+    The catalogue remembers where that was: a folder without the mark is then one whose disk is not mounted.
+    """
+    metadata, root = _open_catalogue(home), settings.volume_root
+    try:
+        owner = (await metadata.account_ids([DEFAULT_ACCOUNT]))[DEFAULT_ACCOUNT]
+        known = await metadata.fact("volume") == str(root)
+        ground.prepare(root, home.store, owner, known=known)
+        if not known:
+            await metadata.set_fact("volume", str(root))
+    finally:
+        await metadata.close()
 
 
 async def _found(root: Path, *, with_key: bool) -> tuple[Home, ApiKey | None]:
@@ -348,6 +395,8 @@ def _home_errors(root: Path) -> Iterator[None]:
     """Say as a HomeError what keeps a home from being used."""
     try:
         yield
+    except VolumeUnusable as error:
+        raise HomeError(str(error)) from error
     except (OSError, MetadataFailed, MetadataFull, StorageFailed, StorageFull) as error:
         raise HomeError(f"The home at {root} cannot be used: {error}") from error
 

@@ -81,6 +81,9 @@ class Settings:
     """The server's settings; sizes in bytes, times in seconds."""
 
     home: Path = _setting(_path, "folder that holds everything: catalogue, files, keys", data_home)
+    volume: Path | None = _setting(
+        _path, "folder of the volume, which programs mount as /data (default: data in the home)"
+    )
     host: str = _setting(str, "address to listen on", "127.0.0.1")
     port: int = _setting(int, "port to listen on", 8000, low=1, high=65535)
     workers: int = _setting(int, "worker processes (default: one a core, at most 4)", _default_workers, low=1, high=64)
@@ -99,6 +102,9 @@ class Settings:
     reserve: int = _setting(parse_size, "free disk space below which uploads get 507", 256 * 1024**2, low=0)
     max_uploads: int = _setting(int, "bodies that a worker takes in at once; more wait, or get 429", 128, low=1)
     account_quota: int | None = _setting(parse_size, "bytes that an account may store (default: no bound)", low=0)
+    volume_quota: int | None = _setting(parse_size, "bytes that the volume may hold (default: no bound)", low=0)
+    volume_max_file: int = _setting(parse_size, "largest file of the volume", 1024**4, low=1)
+    volume_page: int = _setting(int, "entries that a listing of the volume gives at once, at most", 10_000, low=1)
     upload_ttl: float = _setting(parse_seconds, "life of an unfinished upload and of its signed URL", 86_400, low=1)
     multipart_ttl: float = _setting(
         parse_seconds, "life of an unfinished multipart upload and of its signature", 604_800, low=1
@@ -119,6 +125,9 @@ class Settings:
     )
     orphan_brake: float = _setting(
         float, "share of all segments; when no row names more than that, none is removed", 0.5, low=0, high=1
+    )
+    trash_ttl: float = _setting(
+        parse_seconds, "how long what was deleted from the volume can come back", 7 * 86_400, low=0
     )
     clock_guard: float = _setting(
         float, "how long nothing is removed after the clock leapt ahead (0: no guard)", 3600, low=0
@@ -144,6 +153,10 @@ class Settings:
         """The origin of the API. Links are made of settings only, never of a request's headers."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url or f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+    @property
+    def volume_root(self) -> Path:
+        return self.volume or self.home / "data"
 
     @property
     def cdn_origin(self) -> str:

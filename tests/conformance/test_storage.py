@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from entrepot.domain.objects import BLOCK_SIZE, Segment
 from entrepot.storage.base import CHUNK_SIZE, SEGMENT_SIZE, BlobMissing, Storage, StoredKey
 from entrepot.storage.blocks import checksums, verify
-from entrepot.storage.local import BATCH_SIZE, LocalStorage
+from entrepot.storage.local import LocalStorage
 from entrepot.storage.memory import MemoryStorage
 from entrepot.storage.wrappers import CountingStorage
+from entrepot.threads import BATCH_SIZE
 
 SEGMENT = 2 * CHUNK_SIZE + 3 * BLOCK_SIZE + 17  # small, and a multiple of nothing
 FACTS = {"object": "o1", "name": "cat ✓.png"}

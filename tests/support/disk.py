@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from entrepot.atomic import FACTS_ATTRIBUTE, Kind, Op
+from entrepot.atomic import Kind, Op
 
 
 class Recorder:
@@ -44,6 +44,23 @@ class FailAt:
         raise OSError(self._number, os.strerror(self._number))
 
 
+class Killed:
+    """The process dies before its k-th operation (from 1): that and all that follow do not happen."""
+
+    class Now(BaseException):
+        pass
+
+    def __init__(self, k: int) -> None:
+        self._left = k
+        self._lock = threading.Lock()
+
+    def __call__(self, op: Op) -> None:
+        with self._lock:
+            self._left -= 1
+            if self._left <= 0:
+                raise Killed.Now(op.kind, op.path)
+
+
 def short_writes(op: Op) -> int | None:
     """Lets every write take 1,000 bytes at most."""
     return 1000 if op.kind is Kind.WRITE else None
@@ -60,8 +77,12 @@ def replay(ops: Iterable[Op], old: Path, new: Path) -> None:
                 with open(path, "r+b") as file:
                     file.seek(op.offset)
                     file.write(op.data)
+            case Kind.TRUNCATE:
+                os.truncate(path, op.offset)
             case Kind.SET_FACTS:
-                os.setxattr(path, FACTS_ATTRIBUTE, op.data)
+                os.setxattr(path, op.name, op.data)
+            case Kind.SET_TIME:
+                os.utime(path, ns=(op.offset, op.offset))
             case Kind.MAKE_DIR:
                 path.mkdir(exist_ok=True)
             case Kind.UNLINK:

@@ -38,7 +38,6 @@ from entrepot.metadata import connect
 class Extra(Enum):
     """What `atomic.Kind` has no word for."""
 
-    TRUNCATE = "truncate"
     SYNC_NAME = "sync_name"  # one name in a folder
     MARK = "mark"
 
@@ -171,7 +170,7 @@ class RecordingFile(apsw.VFSFile):
         super().xWrite(data, offset)
 
     def xTruncate(self, newsize: int) -> None:
-        self._recorder.add(Event(Extra.TRUNCATE, self._path, offset=newsize))
+        self._recorder.add(Event(Kind.TRUNCATE, self._path, offset=newsize))
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:
@@ -248,7 +247,7 @@ class Disk:
         node = folder.now.get(name)
         if event.kind is Extra.SYNC_NAME:
             return folder.sync_name(name)
-        if event.kind in (Kind.WRITE, Kind.SET_FACTS, Extra.TRUNCATE):
+        if event.kind in (Kind.WRITE, Kind.SET_FACTS, Kind.TRUNCATE):
             assert isinstance(node, File), event.path
             return node.change(event)
         if changed := _changed_names(event, name, node, folder.now):
@@ -285,7 +284,7 @@ def _changed_names(
 
 def _alter(data: bytearray, event: Event, size: int | None = None) -> None:
     """Do a write or truncation; with `size` only that many bytes of a write."""
-    if event.kind is Extra.TRUNCATE:
+    if event.kind is Kind.TRUNCATE:
         del data[event.offset :]
         data.extend(bytes(event.offset - len(data)))
         return

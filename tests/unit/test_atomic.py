@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,57 @@ def test_a_failed_write_leaves_size_at_what_was_taken(tmp_path):
             file.write([b"def"])
         assert file.size == 3
         file.close()
+
+
+def test_a_range_of_another_file_is_appended_whether_somebody_watches_or_not(tmp_path):
+    (tmp_path / "source").write_bytes(bytes(range(256)) * 8192)
+    source = read_fd(tmp_path / "source")
+    for name, observer in (("in the kernel", None), ("watched", Recorder()), ("short", short_writes)):
+        with Folder.open(tmp_path) as folder, observe(observer) if observer else nullcontext():
+            file = folder.create(name)
+            file.write([b"head"])
+            file.copy(source, 3, 1_500_000)
+            file.write([b"tail"])
+            assert file.size == 1_500_008
+            file.close()
+        assert (tmp_path / name).read_bytes() == b"head" + (tmp_path / "source").read_bytes()[3:1_500_003] + b"tail"
+    os.close(source)
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.ENOSYS, errno.EINVAL])
+def test_what_the_kernel_does_not_copy_is_copied_by_hand(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    (tmp_path / "source").write_bytes(b"0123456789")
+    source = read_fd(tmp_path / "source")
+    with Folder.open(tmp_path) as folder:
+        file = folder.create("f")
+        file.copy(source, 2, 5)
+        with pytest.raises(OSError, match="shorter"):
+            file.copy(source, 5, 50)
+        file.close()
+    os.close(source)
+    assert (tmp_path / "f").read_bytes() == b"2345656789"
+
+
+def test_a_file_is_cut_and_written_on(tmp_path):
+    recorder = Recorder()
+    with Folder.open(tmp_path) as folder, observe(recorder):
+        new_file(folder, "f", b"0123456789")
+        with pytest.raises(ValueError, match="not 11"):
+            folder.resume("f", 11)
+        file = folder.resume("f", 4)
+        file.write([b"abc"])
+        file.close()
+        folder.resume("f", 7).close()
+        folder.replace("g", b"new")
+    assert (tmp_path / "f").read_bytes() == b"0123abc"
+    assert recorder.kinds().count(Kind.TRUNCATE) == 1
+    (tmp_path / "again").mkdir()
+    replay(recorder.ops, tmp_path, tmp_path / "again")
+    assert (tmp_path / "again" / "f").read_bytes() == b"0123abc"
 
 
 @pytest.mark.parametrize("taken", ["file", "link", "dangling link", "folder"])
@@ -228,7 +280,9 @@ def test_a_recorded_run_can_be_done_again_in_another_place(tmp_path):
             file: File = inner.create("f")
             file.write([b"ab", b"cd"])
             file.write([b"ef"])
+            file.cut(5)
             file.set_facts({"id": "1"})
+            file.set_time(1_700_000_000_123_456_789)
             file.sync()
             file.close()
             inner.link("f", "g")
@@ -244,7 +298,7 @@ def test_a_recorded_run_can_be_done_again_in_another_place(tmp_path):
     assert sorted(p.relative_to(second) for p in second.rglob("*")) == sorted(
         p.relative_to(first) for p in first.rglob("*")
     )
-    assert (second / "d/h").read_bytes() == b"abcdef"
+    assert (second / "d/h").read_bytes() == b"abcde"
     assert os.getxattr(second / "d/h", "user.entrepot") == b'{"id":"1"}'
 
 

@@ -11,6 +11,10 @@ from entrepot.service.health import Health
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
+from entrepot.volume.apps import Apps
+from entrepot.volume.multipart import Parts
+from entrepot.volume.unpack import Unpacking
+from entrepot.volume.volume import Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,10 @@ class Doors:
     multipart: Multipart
     objects: Objects
     health: Health
+    volume: Volume
+    parts: Parts
+    apps: Apps
+    unpack: Unpacking
     api_origin: str
     cdn_origin: str
     clock: Callable[[], float]

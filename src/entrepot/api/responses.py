@@ -22,6 +22,7 @@ STATUS: Mapping[Code, int] = {
     Code.TIMED_OUT: 408,
     # 412, not 409: the stock Python client repeats a 409 ten times.
     Code.ALREADY_PUBLISHED: 412,
+    Code.CONFLICT: 409,
     Code.PRECONDITION_FAILED: 412,
     Code.RANGE_NOT_SATISFIABLE: 416,
     Code.TOO_LARGE: 413,

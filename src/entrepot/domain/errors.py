@@ -22,6 +22,7 @@ class Code(Enum):
     METHOD_NOT_ALLOWED = ("method_not_allowed", "Use one of the methods named in the Allow header.")
     TIMED_OUT = ("timed_out", "Send the body without long pauses; nothing was stored.")
     ALREADY_PUBLISHED = ("already_published", "A URL has one content for life: begin a new upload.")
+    CONFLICT = ("conflict", "Read what is there and decide again.")
     PRECONDITION_FAILED = ("precondition_failed", "Read the file's current ETag and decide again.")
     RANGE_NOT_SATISFIABLE = ("range_not_satisfiable", "Ask for bytes within the size that Content-Range names.")
     TOO_LARGE = ("too_large", "Send a smaller body, or raise the limit in the server's settings.")

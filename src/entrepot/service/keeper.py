@@ -63,6 +63,10 @@ class Keeper:
         self._tombstone_ttl = patience.tombstone_ttl
         self._stuck: set[str] = set()  # ids of blobs whose bytes could not be deleted: each is told once
 
+    async def now(self) -> float | None:
+        """The time by which things may be destroyed; None while the clock is in doubt."""
+        return await self._guard.now()
+
     async def sweep(self) -> Swept:
         """Remove what is over now: expired objects, stale uploads, blobs that nothing refers to, old tombstones.
 

@@ -5,27 +5,21 @@ The event loop gathers and hands out bytes; whatever may wait for the disk runs 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from entrepot.domain.objects import Segment
-from entrepot.storage.attempt import Attempt, SegmentFile
+from entrepot.reading import read_now, read_waiting
+from entrepot.storage.attempt import Attempt
 from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Hash, Stored, StoredKey, cuts
-from entrepot.storage.reading import read_now, read_waiting
-from entrepot.storage.threads import Threads, ended, finished, translated
+from entrepot.storage.refusals import translated
 from entrepot.storage.tree import Tree
+from entrepot.threads import Intake, Threads
 
-# A batch goes to a thread at this size, or at as many pieces as one writev takes, for a body that dribbles
-# in.
-BATCH_SIZE = 1024 * 1024
-BATCH_PIECES = 1024
-# Full segments that may wait for their sync while the next ones stream in.
-SETTLING_LIMIT = 3
 _LISTED_AT_ONCE = 256
 
 
@@ -48,17 +42,17 @@ class LocalStorage:
     ) -> None:
         with translated():
             self._tree = Tree(root, incarnation, reserve)
-        self._threads = Threads(threads)
+        self._threads = Threads(threads, translated)
         self._segment_size = segment_size
 
     async def put(self, stream: AsyncIterator[bytes], facts: Mapping[str, str], hashes: Sequence[Hash] = ()) -> Stored:
         """Store a stream; see `Storage.put`. A body of one batch costs one thread hop."""
-        writing = _Writing(self._threads, Attempt(self._tree, facts, hashes, self._segment_size, self._threads.beside))
-        try:
-            return await writing.take(stream)
-        except BaseException:
-            await writing.undo()
-            raise
+        attempt = Attempt(self._tree, facts, hashes, self._segment_size, self._threads.beside)
+
+        def write(pieces: list[bytes]) -> list[Callable[[], None]]:
+            return [partial(attempt.settle, segment) for segment in attempt.write(pieces)]
+
+        return await Intake(self._threads, write, attempt.finish, attempt.undo).take(stream)
 
     async def begin(self) -> str:
         """Parts need no common ground here: the handle is only a name."""
@@ -126,57 +120,8 @@ class LocalStorage:
 
     async def close(self) -> None:
         """End the threads, after the work they have, and let go of the root."""
-        await asyncio.to_thread(self._threads.end)
+        await self._threads.close()
         self._tree.close()
-
-
-class _Writing:
-    """Carries one body to its attempt: one batch is written while the next one is gathered."""
-
-    def __init__(self, threads: Threads, attempt: Attempt) -> None:
-        self._threads = threads
-        self._attempt = attempt
-        self._batch: asyncio.Future[list[SegmentFile]] | None = None
-        self._settling: deque[asyncio.Future[None]] = deque()
-
-    async def take(self, stream: AsyncIterator[bytes]) -> Stored:
-        """Read the stream to its end and make it durable."""
-        pieces: list[bytes] = []
-        size = 0
-        async for piece in stream:
-            pieces.append(piece)
-            size += len(piece)
-            if size >= BATCH_SIZE or len(pieces) >= BATCH_PIECES:
-                await self._write(pieces)
-                pieces, size = [], 0
-        return await self._finish(pieces)
-
-    async def undo(self) -> None:
-        """Remove what was made, after the last job on it has ended. A cancellation does not stop this."""
-        jobs = [*self._settling, self._batch] if self._batch else self._settling
-        await ended(asyncio.gather(*jobs, return_exceptions=True))
-        await ended(self._threads.start(self._attempt.undo))
-
-    async def _write(self, pieces: list[bytes]) -> None:
-        await self._written()
-        self._batch = self._threads.start(self._attempt.write, pieces)
-
-    async def _written(self) -> None:
-        """Wait for the batch under way, and start to settle the segments that it filled."""
-        if self._batch is not None:
-            for segment in await finished(self._batch):
-                self._settling.append(self._threads.start(self._attempt.settle, segment))
-            self._batch = None
-        while len(self._settling) > SETTLING_LIMIT:
-            await finished(self._settling[0])
-            self._settling.popleft()
-
-    async def _finish(self, pieces: list[bytes]) -> Stored:
-        await self._written()
-        stored = await self._threads.run(self._attempt.finish, pieces)
-        for settling in self._settling:
-            await finished(settling)
-        return stored
 
 
 def _remove(tree: Tree, keys: Sequence[str]) -> None:

@@ -96,7 +96,7 @@ def _local(url: str, folder: Path) -> Path:
         raise DownloadError("A file: URL of another place is not read.", fix)
     path = folder / "file"
     with open(handle, "rb") as source, closing(atomic.Folder.open(folder)) as held:
-        file = held.create(path.name, _FILE_MODE)
+        file = held.create(path.name, _FILE_MODE, masked=True)
         try:
             while chunk := source.read(MIB):
                 file.write([chunk])

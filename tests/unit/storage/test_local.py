@@ -11,7 +11,7 @@ import shutil
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from entrepot.domain.objects import Segment
 from entrepot.storage import local, tree
 from entrepot.storage.base import CHUNK_SIZE, BlobMissing, StorageFailed, StorageFull, StoredKey
 from entrepot.storage.local import LocalStorage
-from entrepot.storage.threads import Threads
+from entrepot.threads import Threads
 from support.disk import FailAt, Recorder, short_writes
 
 SEGMENT = 300_000
@@ -558,7 +558,7 @@ def test_memory_stays_flat_however_long_the_stream(root):
 
 def test_a_cancelled_task_waits_for_its_thread_and_its_effects():
     async def test() -> None:
-        threads = Threads(2)
+        threads = Threads(2, nullcontext)
         go, started, effects = threading.Event(), threading.Event(), []
 
         def work() -> None:

@@ -1,0 +1,105 @@
+"""What the volume tells of its files, and what a write may ask of the place it goes to: pure values."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or a folder. `path` is relative to the volume (`models/a.bin`), empty for the volume itself.
+
+    Times are epoch seconds. `etag`, with quotes, changes whenever the bytes do; a folder has none. The digests
+    are those that are known to be right, as raw bytes.
+    """
+
+    path: str
+    is_file: bool
+    size: int
+    created_at: float
+    updated_at: float
+    etag: str = ""
+    sha256: bytes | None = None
+    md5: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+class Page(NamedTuple):
+    """Entries by name, bytewise. With the cursor the next page is asked for; None: that was the last."""
+
+    entries: list[Entry]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What must hold at the place of a write. `if_match`: one of these ETags, with quotes, or with `*` any file.
+    `if_none_match`: nothing is there."""
+
+    if_match: frozenset[str] | None = None
+    if_none_match: bool = False
+
+
+ALWAYS = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
+class Trashed:
+    """What was deleted and can come back until `purge_at`. `path` is where it was."""
+
+    id: str
+    path: str
+    is_file: bool
+    size: int
+    deleted_at: float
+    purge_at: float
+
+
+class TrashPage(NamedTuple):
+    """The newest first."""
+
+    entries: list[Trashed]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a folder holds, itself not counted: `size` in bytes, as the files say. `quota` is that of the whole volume,
+    None for no bound; `free` is what can still be stored, by the quota and by the disk."""
+
+    path: str
+    files: int
+    folders: int
+    size: int
+    quota: int | None
+    free: int
+
+
+class Extent(NamedTuple):
+    """A run of bytes in an open file."""
+
+    fd: int
+    start: int
+    size: int
+
+
+def etag_of(status: os.stat_result) -> str:
+    """The ETag of a file: what changes with every write and every replacement."""
+    facts = f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+    return f'"{urlsafe_b64encode(hashlib.sha256(facts.encode()).digest()[:16]).decode().rstrip("=")}"'
+
+
+def entry_of(path: str, status: os.stat_result, sha256: bytes | None = None, md5: bytes | None = None) -> Entry:
+    """The entry of what has this status."""
+    created = float(getattr(status, "st_birthtime", status.st_ctime))
+    if stat.S_ISDIR(status.st_mode):
+        return Entry(path, False, 0, created, status.st_mtime)
+    return Entry(path, True, status.st_size, created, status.st_mtime, etag_of(status), sha256, md5)

@@ -1,0 +1,88 @@
+"""What lies in a folder, page by page."""
+
+from __future__ import annotations
+
+import binascii
+import os
+import stat
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from heapq import heapify, heappop
+
+from entrepot.atomic import Folder
+from entrepot.domain.errors import Code, Problem
+from entrepot.volume.entries import Entry, Page
+from entrepot.volume.files import Files
+from entrepot.volume.ground import Ground
+from entrepot.volume.paths import Path, is_addressable
+from entrepot.volume.refusals import conflict, reading
+
+
+class Listing:
+    """Lists folders. The methods block and raise Problem and OSError."""
+
+    def __init__(self, ground: Ground, files: Files) -> None:
+        self._ground = ground
+        self._files = files
+
+    def page(self, path: Path, limit: int | None, cursor: str | None, *, recursive: bool = False) -> Page:
+        """Entries after the cursor, by name; with `recursive` a folder's own come right after it."""
+        after = _parse_cursor(cursor) if cursor else ()
+        try:
+            with reading(path):
+                folder = self._ground.root.open_folder(path)
+        except Problem as problem:
+            raise self._why(path, problem) from None
+        entries: list[Entry] = []
+        for entry in self._walk(folder, path, after, recursive):
+            if limit is not None and len(entries) == limit:
+                return Page(entries, _cursor(path, entries[-1]))
+            entries.append(entry)
+        return Page(entries, None)
+
+    def _why(self, path: Path, problem: Problem) -> Problem:
+        """A file is no folder, but not missing."""
+        try:
+            if not stat.S_ISDIR(self._ground.root.status(path).st_mode):
+                return conflict(f"{path} is a file.")
+        except OSError:
+            pass
+        return problem
+
+    def _walk(self, folder: Folder, path: Path, after: tuple[str, ...], recursive: bool) -> Iterator[Entry]:
+        """Closes the folder."""
+        with folder:
+            first = after[0] if after else ""
+            names = [name for name in os.listdir(folder.fd) if name >= first]
+            heapify(names)
+            while names:
+                here = path.child(heappop(names))
+                resumed = here.name == first
+                if (resumed and not recursive) or not is_addressable(here):
+                    continue
+                entry = self._files.look(folder, here)
+                if entry is not None and not resumed:
+                    yield entry
+                if entry is not None and recursive and not entry.is_file:
+                    yield from self._inside(folder, here, after[1:] if resumed else ())
+
+    def _inside(self, folder: Folder, path: Path, after: tuple[str, ...]) -> Iterator[Entry]:
+        try:
+            inner = folder.descend(path.name)
+        except OSError:
+            return
+        yield from self._walk(inner, path, after, True)
+
+
+def _cursor(path: Path, last: Entry) -> str:
+    below = last.path.split("/")[len(path.parts) :]
+    return urlsafe_b64encode("/".join(below).encode()).decode().rstrip("=")
+
+
+def _parse_cursor(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().split("/"))
+    except (binascii.Error, ValueError):
+        raise Problem(
+            Code.VALIDATION_FAILED, "This is no cursor that a listing gave.", where=("query", "cursor")
+        ) from None

@@ -1,0 +1,187 @@
+"""New places for what is there: rename, copy, adopt."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+
+from entrepot.atomic import Folder
+from entrepot.domain.errors import Code, Problem
+from entrepot.volume.entries import ALWAYS, Conditions, Entry, entry_of
+from entrepot.volume.files import Files
+from entrepot.volume.ground import FOLDER_MODE, Ground
+from entrepot.volume.listing import Listing
+from entrepot.volume.paths import Path, check_length
+from entrepot.volume.places import Places, is_the_root, there
+from entrepot.volume.quota import Quota
+from entrepot.volume.refusals import LOOK, changing, conflict, missing, renaming, special, taken
+from entrepot.volume.staging import Staged, Staging
+from entrepot.volume.walking import Steps
+
+# Bytes that are copied between two moments at which the copy may be stopped.
+COPIED_AT_ONCE = 64 * 1024 * 1024
+
+Making = Generator[None, None, Entry]
+Placing = Generator[None, None, tuple[Entry, bool]]
+
+
+class Moving:
+    """The methods block and raise Problem and OSError; those that are generators work in steps."""
+
+    def __init__(
+        self, ground: Ground, places: Places, quota: Quota, staging: Staging, files: Files, listing: Listing
+    ) -> None:
+        self._ground = ground
+        self._places = places
+        self._quota = quota
+        self._staging = staging
+        self._files = files
+        self._listing = listing
+
+    def make_folder(self, path: Path) -> Entry:
+        """Make a folder where there is none."""
+        with self._ground.locked(), self._places.folder(path) as folder:
+            return entry_of(str(path), os.fstat(folder.fd))
+
+    def rename(self, path: Path, destination: Path, *, overwrite: bool) -> Entry:
+        """Give it another place. Of a folder the new one is durable before others may count on it."""
+        _check_apart(path, destination)
+        with ExitStack() as held, ExitStack() as lock:
+            lock.enter_context(self._ground.locked())
+            with changing(path):
+                source = held.enter_context(self._ground.root.open_folder(path.parent))
+            status = _movable(source, path)
+            if path == destination:
+                return self._files.moved(source, path)
+            with self._places.parent(destination) as folder:
+                self._move(source, path.name, status, folder, destination, overwrite)
+                target = held.enter_context(folder.descend("."))
+                entry = self._files.moved(folder, destination)
+            if not stat.S_ISDIR(status.st_mode):
+                lock.close()
+            target.sync()
+            source.sync()
+        return entry
+
+    def _move(
+        self, source: Folder, name: str, status: os.stat_result, folder: Folder, path: Path, overwrite: bool
+    ) -> None:
+        before = self._places.target(folder, path)
+        if before.status is not None and (not overwrite or stat.S_ISDIR(status.st_mode)):
+            raise taken(path)
+        with self._quota.changed(-before.freed), renaming(path):
+            if before.status is not None and os.path.samestat(before.status, status) and status.st_nlink > 1:
+                source.unlink(name)  # two names of one file: a rename would leave both
+            else:
+                source.move(name, folder, path.name, replace=before.status is not None)
+
+    def copy(self, path: Path, destination: Path, *, overwrite: bool) -> Making:
+        """Copy a file, or all that a folder lists. It appears whole."""
+        _check_apart(path, destination)
+        if self._files.stat(path).is_file:
+            return (yield from self._copy_file(path, destination, overwrite))
+        if destination == path:
+            raise taken(destination)
+        return (yield from self._copy_folder(path, destination))
+
+    def _copy_file(self, path: Path, destination: Path, overwrite: bool) -> Making:
+        self._places.foresee(destination, ALWAYS)
+        staged = self._staging.create()
+        try:
+            yield from self._fill(staged, path)
+        except BaseException:
+            staged.drop()
+            raise
+        try:
+            return self._staging.place(staged, destination, Conditions(if_none_match=not overwrite))[0]
+        except Problem as problem:
+            raise taken(destination) if problem.code is Code.PRECONDITION_FAILED else problem from None
+
+    def _copy_folder(self, path: Path, destination: Path) -> Making:
+        staged = self._staging.create_folder()
+        try:
+            size = yield from self._copy_tree(path, staged.folder, destination)
+        except BaseException:
+            staged.drop()
+            raise
+        return self._staging.place_folder(staged, destination, size)
+
+    def _copy_tree(self, path: Path, folder: Folder, destination: Path) -> Generator[None, None, int]:
+        """Copy what a folder lists into an open one; returns the bytes."""
+        size = 0
+        for entry in self._listing.page(path, None, None).entries:
+            source, target = path.child(entry.name), destination.child(entry.name)
+            check_length(target)
+            if entry.is_file:
+                self._staging.admit(size + entry.size, of_one=entry.size)
+                size += yield from self._copy_into(folder, entry.name, source)
+            else:
+                folder.make_dir(entry.name, FOLDER_MODE)
+                with folder.descend(entry.name) as inner:
+                    size += yield from self._copy_tree(source, inner, target)
+        folder.sync()
+        return size
+
+    def _copy_into(self, folder: Folder, name: str, path: Path) -> Generator[None, None, int]:
+        copied = self._staging.create(folder.descend("."), name)
+        try:
+            yield from self._fill(copied, path)
+            return copied.size
+        finally:
+            copied.close()
+
+    def _fill(self, staged: Staged, path: Path) -> Steps:
+        """Copy a file, with the digests that are known. CONFLICT when another program writes to it meanwhile."""
+        fd, entry = self._files.open(path)
+        try:
+            self._staging.admit(entry.size)
+            yield from _copy_range(staged, fd, 0, entry.size)
+            status = os.fstat(fd)
+            if (status.st_size, status.st_mtime) != (entry.size, entry.updated_at):
+                raise conflict(f"{path} was changed while it was copied.")
+            staged.seal(entry.sha256, entry.md5)
+        finally:
+            os.close(fd)
+
+    def adopt(
+        self, path: Path, extents: Sequence[tuple[int, int, int]], sha256: bytes | None, size: int, when: Conditions
+    ) -> Placing:
+        """Make a file of runs of open files."""
+        self._places.foresee(path, when)
+        self._staging.admit(size)
+        staged = self._staging.create()
+        try:
+            for fd, start, length in extents:
+                yield from _copy_range(staged, fd, start, length)
+            if staged.size != size:
+                raise Problem(Code.SIZE_MISMATCH, f"The extents have {staged.size} bytes, {size} were named.")
+            staged.seal(sha256)
+        except BaseException:
+            staged.drop()
+            raise
+        return self._staging.place(staged, path, when)
+
+
+def _copy_range(staged: Staged, fd: int, start: int, size: int) -> Steps:
+    for offset in range(start, start + size, COPIED_AT_ONCE):
+        staged.file.copy(fd, offset, min(COPIED_AT_ONCE, start + size - offset))
+        yield
+
+
+def _check_apart(path: Path, destination: Path) -> None:
+    """Raise Problem when one of them is the root, or what is moved would be inside of itself."""
+    if not path.parts or not destination.parts:
+        raise is_the_root()
+    if destination != path and destination.is_within(path):
+        raise Problem(Code.VALIDATION_FAILED, f"{destination} is inside {path}.", fix=LOOK)
+
+
+def _movable(folder: Folder, path: Path) -> os.stat_result:
+    status = there(folder, path.name)
+    if status is None:
+        raise missing(path)
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        raise special(path)
+    return status

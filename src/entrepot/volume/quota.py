@@ -1,0 +1,111 @@
+"""How much the volume holds, and whether more may come. What is staged and what is in the trash counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from entrepot.domain.errors import Code, Problem
+from entrepot.volume.ground import APPS, BRIEF, GONE, INFO, STAGING, TRASH, USAGE, Ground
+from entrepot.volume.paths import PRIVATE
+from entrepot.volume.walking import Steps, Sums, measure
+
+_NEW = f"{USAGE}.new"
+
+
+class Quota:
+    """The count is a file of the volume, changed under its lock, for all processes. It is not synced, and it does not
+    see what other programs do: the keeper counts anew. All methods block; without a limit nothing is counted."""
+
+    def __init__(self, ground: Ground, limit: int | None) -> None:
+        self._ground = ground
+        self.limit = limit
+
+    def room(self) -> int | None:
+        """Bytes that may still come; None for no bound. Raises OSError."""
+        if self.limit is None:
+            return None
+        used = self._used()
+        if used is None:
+            used = self.recount()
+        return max(0, self.limit - used)
+
+    @contextmanager
+    def changed(self, by: int) -> Iterator[None]:
+        """Under the lock, around what adds or frees so many bytes. Raises Problem(QUOTA_EXCEEDED) before it."""
+        used = self._used() if self.limit is not None and by else None
+        if self.limit is None or used is None:
+            yield
+            return
+        if by > 0 and used + by > self.limit:
+            raise self.exceeded(max(0, self.limit - used))
+        self._set(max(0, used + by))
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                self._set(used)
+            raise
+
+    def charge(self, by: int) -> None:
+        """Count bytes that were staged, or with a negative number freed; takes the lock. Raises as `changed` does."""
+        if self.limit is not None and by:
+            with self._ground.locked(), self.changed(by):
+                pass
+
+    def recount(self) -> int:
+        """Count what is there now, to within what is written meanwhile."""
+        if self.limit is None:
+            with suppress(FileNotFoundError):  # it would be wrong when a limit comes back
+                self._ground.private.unlink(USAGE)
+            return 0
+        size = self._measured()
+        with self._ground.locked():
+            self._set(size)
+        return size
+
+    def exceeded(self, room: int) -> Problem:
+        message = f"The volume has room for {room} bytes more."
+        return Problem(Code.QUOTA_EXCEEDED, message, fix="Delete files for good, or empty the trash.")
+
+    def _measured(self) -> int:
+        """All but what is being staged by one request: that is counted when it comes to its place."""
+        sums = Sums()
+        _exhaust(measure(self._ground.root.folder, sums, skip=PRIVATE))
+        for name in (GONE, APPS):
+            with self._ground.own(name) as folder:
+                _exhaust(measure(folder, sums))
+        for name in (TRASH, STAGING):
+            with self._ground.own(name) as folder:
+                for each in os.listdir(folder.fd):
+                    if not each.startswith(BRIEF):
+                        with suppress(NotADirectoryError, FileNotFoundError), folder.descend(each) as inner:
+                            _exhaust(measure(inner, sums, skip=INFO))
+        return sums.size
+
+    def _used(self) -> int | None:
+        """None when it was never counted, or when a crash left it torn."""
+        with suppress(FileNotFoundError, ValueError):
+            fd = os.open(USAGE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._ground.private.fd)
+            try:
+                return int(os.read(fd, 32))
+            finally:
+                os.close(fd)
+        return None
+
+    def _set(self, used: int) -> None:
+        private = self._ground.private
+        with suppress(FileNotFoundError):
+            private.unlink(_NEW)
+        file = private.create(_NEW)
+        try:
+            file.write([b"%d\n" % used])
+        finally:
+            file.close()
+        private.rename(_NEW, USAGE)
+
+
+def _exhaust(steps: Steps) -> None:
+    for _ in steps:
+        pass

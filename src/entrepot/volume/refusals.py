@@ -1,0 +1,114 @@
+"""What an error of the system means to who asked: nothing of the volume raises anything but Problem."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from entrepot.domain.errors import Code, Problem
+from entrepot.volume.paths import NotPlain, Path
+
+LOOK = "List the folder to see what is there."
+_LINK = frozenset({errno.ELOOP, errno.EXDEV})
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR, errno.EBUSY})
+_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Say an OSError of the disk as a Problem."""
+    try:
+        yield
+    except OSError as error:
+        raise _failure(error) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say what the way to something that is read led to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, *_LINK, *_NAME):
+            raise missing(path) from None
+        raise _wrong_kind(path, error) or error from None
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Say what the way to something that is moved or deleted led to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _LINK:
+            raise beyond(path) from None
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, *_NAME):
+            raise missing(path) from None
+        raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say what the way to something that is written led to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise conflict(f"There is a file where a folder of {path} should be.") from None
+        if error.errno in _LINK:
+            raise beyond(path) from None
+        if error.errno in _NAME:
+            raise Problem(Code.VALIDATION_FAILED, f"The disk takes no such name: {path}.") from None
+        raise _wrong_kind(path, error) or error from None
+
+
+@contextmanager
+def renaming(path: Path) -> Iterator[None]:
+    """Say why something did not get to its place by a rename."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise conflict(f"{path} is on another file system than the volume.") from None
+        if error.errno == errno.EINVAL:
+            raise Problem(Code.VALIDATION_FAILED, f"{path} is inside what is moved there.", fix=LOOK) from None
+        if error.errno in _TAKEN:
+            raise taken(path) from None
+        raise
+
+
+def taken(path: Path) -> Problem:
+    return conflict(f"There is something at {path} already.")
+
+
+def missing(path: Path) -> Problem:
+    return Problem(Code.NOT_FOUND, f"There is nothing at {path or '/'} in the volume.", fix=LOOK)
+
+
+def conflict(message: str) -> Problem:
+    return Problem(Code.CONFLICT, message, fix=LOOK)
+
+
+def beyond(path: Path) -> Problem:
+    """A link on the way leads out of the volume, or nowhere."""
+    return Problem(Code.VALIDATION_FAILED, f"A link on the way to {path} is not followed.", fix=LOOK)
+
+
+def special(path: Path) -> Problem:
+    return Problem(Code.VALIDATION_FAILED, f"{path} is neither a file nor a folder.", fix=LOOK)
+
+
+def _wrong_kind(path: Path, error: OSError) -> Problem | None:
+    if isinstance(error, NotPlain):
+        return special(path)
+    if isinstance(error, IsADirectoryError):
+        return conflict(f"{path or '/'} is a folder.")
+    return None
+
+
+def _failure(error: OSError) -> Problem:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Problem(Code.INSUFFICIENT_STORAGE, "The volume's disk has no room for this; nothing was stored.")
+    cause = "too many open files" if error.errno in (errno.EMFILE, errno.ENFILE) else error.strerror or str(error)
+    return Problem(Code.UNAVAILABLE, f"The volume cannot be read or written: {cause}. Nothing was acknowledged.")

@@ -1,0 +1,95 @@
+"""Removing for good: out of sight by one rename first, then name by name, however much and however deep it is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import stat
+from contextlib import suppress
+
+from entrepot.atomic import Folder
+from entrepot.volume.ground import GONE, Ground
+from entrepot.volume.places import there
+from entrepot.volume.quota import Quota
+from entrepot.volume.walking import STEP, Steps
+
+log = logging.getLogger("entrepot.volume")
+
+
+class Gone:
+    """The folder of what is being removed. What a crash leaves in it the next sweep finds. The methods block."""
+
+    def __init__(self, ground: Ground, quota: Quota) -> None:
+        self._ground = ground
+        self._quota = quota
+
+    def folder(self) -> Folder:
+        """Open it; the caller closes it."""
+        return self._ground.own(GONE)
+
+    def take(self, folder: Folder, name: str) -> str:
+        """Take a file or folder out of sight; returns its name here. Durable when `folder` is synced."""
+        new = secrets.token_hex(16)
+        with self.folder() as gone:
+            folder.move(name, gone, new)
+        return new
+
+    def clear(self, name: str) -> None:
+        """Remove at once what the quota never counted."""
+        for _ in self.clearing(name, counted=False):
+            pass
+
+    def clearing(self, name: str, *, counted: bool = True) -> Steps:
+        """Remove it in steps; what cannot be removed stays for the sweep."""
+        with self.folder() as gone:
+            freed = [0]
+            try:
+                yield from _remove(gone, name, freed)
+            except OSError as error:
+                log.error("a deleted file or folder could not be removed from the disk yet: %s", error)
+            finally:
+                with suppress(OSError):
+                    self._quota.charge(-freed[0] if counted else 0)
+
+    def sweep(self) -> Steps:
+        """Remove all that is here."""
+        with self.folder() as gone:
+            names = os.listdir(gone.fd)
+        for name in names:
+            yield from self.clearing(name)
+
+
+def _remove(gone: Folder, name: str, freed: list[int]) -> Steps:
+    """Folders are moved up here before they are emptied, so that depth costs neither handles nor recursion. The same
+    may be done by another process at the same time."""
+    waiting, count = [name], 0
+    while waiting:
+        name = waiting.pop()
+        status = there(gone, name)
+        if status is None:
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            _unlink(gone, name, status, freed)
+            continue
+        with gone.descend(name) as folder:
+            for inner in os.listdir(folder.fd):
+                status = there(folder, inner)
+                if status is not None and stat.S_ISDIR(status.st_mode):
+                    waiting.append(secrets.token_hex(16))
+                    with suppress(FileNotFoundError):
+                        folder.move(inner, gone, waiting[-1])
+                elif status is not None:
+                    _unlink(folder, inner, status, freed)
+                count += 1
+                if count % STEP == 0:
+                    yield
+        with suppress(FileNotFoundError):
+            gone.rmdir(name)
+
+
+def _unlink(folder: Folder, name: str, status: os.stat_result, freed: list[int]) -> None:
+    with suppress(FileNotFoundError):
+        folder.unlink(name)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            freed[0] += status.st_size

@@ -1,0 +1,153 @@
+"""Listings: by name, page by page, whatever comes and goes meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from entrepot.domain.errors import Code
+from entrepot.volume.entries import Entry
+from entrepot.volume.volume import Volume
+from support.volumes import OWNER, names, p, put, refused, with_volume
+
+
+def fill(root, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(path.encode())
+
+
+async def pages(volume: Volume, path: str, limit: int, between=lambda: None, **more) -> list[list[Entry]]:
+    """All pages of a listing, with something done between any two."""
+    found, cursor = [], None
+    while True:
+        page = await volume.list(OWNER, p(path), limit=limit, cursor=cursor, **more)
+        assert len(page.entries) <= limit
+        found.append(page.entries)
+        cursor = page.cursor
+        if cursor is None:
+            return found
+        between()
+
+
+NAMES = ["a", "a-b", "a/b", "a/b/c", "a/é", "b", "B/x", "é", "e\u0301", "\U0001f600", "\uffff", "z/y/x/w"]
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+@with_volume
+async def test_names_come_in_the_order_of_their_bytes_and_folders_before_what_is_in_them(volume, root, recursive):
+    fill(root, "a/b/c", "a/é", "a-b", "B/x", "é", "e\u0301", "\U0001f600", "\uffff", "z/y/x/w")
+    everything = await names(volume, recursive=recursive)
+    assert everything == sorted(everything, key=lambda path: [part.encode() for part in path.split("/")])
+    assert len(everything) == (15 if recursive else 8)
+    for limit in (1, 2, 3, 100):
+        split = await pages(volume, "", limit, recursive=recursive)
+        assert [entry.path for page in split for entry in page] == everything
+        assert all(len(page) == limit for page in split[:-1]) and split[-1]
+
+
+@with_volume
+async def test_the_pages_of_a_folder_are_those_of_what_is_below_it(volume, root):
+    fill(root, "a/b/c", "a/b/d/e", "a/f", "b")
+    assert [[e.path for e in page] for page in await pages(volume, "a", 2, recursive=True)] == [
+        ["a/b", "a/b/c"],
+        ["a/b/d", "a/b/d/e"],
+        ["a/f"],
+    ]
+    assert await names(volume, "a/b/d") == ["a/b/d/e"]
+    os.mkdir(root / "empty")
+    assert await names(volume, "empty") == []
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+@with_volume
+async def test_what_stays_comes_exactly_once_while_others_come_and_go(volume, root, recursive):
+    chance = random.Random(7)
+    stays = [f"s{n:03}" if n % 3 or not recursive else f"folder{n % 4}/s{n:03}" for n in range(150)]
+    fill(root, *stays)
+    loose: set[str] = set()
+
+    def storm() -> None:
+        for _ in range(40):
+            name = (
+                chance.choice(["", "folder1/", "gone/"] if recursive else [""])
+                + f"{chance.choice('arsz')}{chance.random()}"
+            )
+            fill(root, name)
+            loose.add(name)
+        for name in chance.sample(sorted(loose), len(loose) // 2):
+            os.unlink(root / name)
+            loose.remove(name)
+
+    storm()
+    found = [e.path for page in await pages(volume, "", 7, storm, recursive=recursive) for e in page]
+    assert len(found) == len(set(found))
+    assert [path for path in found if path in stays] == sorted(stays, key=lambda path: path.split("/"))
+
+
+@with_volume
+async def test_a_cursor_holds_when_the_entry_that_it_names_is_gone(volume, root):
+    fill(root, "a/x", "a/y", "b", "c")
+    page = await volume.list(OWNER, p(""), limit=2, recursive=True)
+    assert [e.path for e in page.entries] == ["a", "a/x"]
+    os.unlink(root / "a/x")
+    assert (await names(volume, cursor=page.cursor, recursive=True)) == ["a/y", "b", "c"]
+    os.unlink(root / "a/y")
+    os.rmdir(root / "a")
+    assert (await names(volume, cursor=page.cursor, recursive=True)) == ["b", "c"]
+    fill(root, "a")
+    assert (await names(volume, cursor=page.cursor, recursive=True)) == ["b", "c"]
+
+
+@with_volume
+async def test_what_cannot_be_named_by_a_client_is_not_listed(volume, root):
+    fill(root, "good")
+    os.close(os.open(os.fsencode(root) + b"/bad\xff", os.O_CREAT | os.O_WRONLY))
+    deep = root / "/".join("d" * 63)
+    (deep / "e" / "f").mkdir(parents=True)
+    assert await names(volume) == ["d", "good"]
+    assert len(await names(volume, recursive=True)) == 65  # 64 deep, and the file
+
+
+@with_volume
+async def test_a_file_or_nothing_is_no_folder(volume, root):
+    await put(volume, "f", b"x")
+    with refused(Code.CONFLICT, "file"):
+        await volume.list(OWNER, p("f"))
+    for path in ("g", "f/x", "g/x"):
+        with refused(Code.NOT_FOUND):
+            await volume.list(OWNER, p(path))
+
+
+@pytest.mark.parametrize("cursor", ["*", "YQ=", "_-8", "a", "\xff", "Li4vLi4"])
+@with_volume
+async def test_a_wrong_cursor_is_refused_or_leads_nowhere_else(volume, root, cursor):
+    fill(root, "a/b")
+    try:
+        page = await volume.list(OWNER, p(""), cursor=cursor, recursive=True)
+    except Exception as error:
+        assert getattr(error, "code", None) is Code.VALIDATION_FAILED
+    else:
+        assert {entry.path for entry in page.entries} <= {"a", "a/b"}
+
+
+@with_volume
+async def test_a_limit_is_within_bounds(volume, root):
+    for limit in (0, -1, 10_001):
+        with refused(Code.VALIDATION_FAILED, "10000"):
+            await volume.list(OWNER, p(""), limit=limit)
+        with refused(Code.VALIDATION_FAILED):
+            await volume.list_trash(OWNER, limit=limit)
+    assert (await volume.list(OWNER, p(""), limit=10_000)).cursor is None
+
+
+@with_volume
+async def test_a_folder_that_is_replaced_by_a_link_while_it_is_listed_is_left_out(volume, root):
+    fill(root, "a/b/c", "z")
+    (root / "a/b/c").unlink()
+    page = await volume.list(OWNER, p(""), limit=1, recursive=True)
+    (root / "a/b").rmdir()
+    (root / "a/b").symlink_to("/etc")
+    assert await names(volume, cursor=page.cursor, recursive=True) == ["z"]
