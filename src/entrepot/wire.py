@@ -43,6 +43,7 @@ CDN_TOKEN = "cdn"
 UPLOAD_SIGNATURE = "upload"
 SIGNATURE_PARAMETER = "signature"
 
+FORM_FILE = "file_upload"  # the field of a form that holds a file of the volume (protocol 6.6)
 STORAGE_TYPES = ("fal-cdn-v3", "gcs", "fal-cdn")
 MAX_LIFECYCLE_BYTES = 16 * 1024
 _LIFECYCLE_FIELDS = {"expiration_duration_seconds", "initial_acl", "allow_io_storage"}
