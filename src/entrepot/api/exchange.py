@@ -14,8 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from entrepot import wire
-from entrepot.api.responses import CORS, NO_STORE, Headers, error_body, error_headers
-from entrepot.api.responses import STATUS as ERROR_STATUS
+from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
 from entrepot.domain.errors import Code, Problem
 
 Scope = MutableMapping[str, Any]
@@ -137,8 +136,11 @@ class Exchange:
         await self.start(status, headers)
         await self.send(b"" if self.method == "HEAD" else body)
 
-    async def json(self, status: int, value: dict[str, Any], extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        body = wire.compact(value)
+    async def json(self, status: int, value: wire.Json, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        await self.json_text(status, wire.compact(value), extra)
+
+    async def json_text(self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Reply with JSON that is spelled out already."""
         await self.reply(
             status,
             [
@@ -156,11 +158,11 @@ class Exchange:
         """Send an error, then read what the client still sends, within bounds. Nothing is sent once a reply began."""
         if self.status:
             return
-        body = error_body(problem, self.request_id)
+        status, body = refusal(problem, self.request_id, self.raw_path)
         headers = error_headers(problem, body) + (extra or [])
         if self._may_have_body():
             headers.append((b"connection", b"close"))
-        await self.reply(ERROR_STATUS[problem.code], headers, body)
+        await self.reply(status, headers, body)
         if self._may_have_body():
             await self._drain()
 

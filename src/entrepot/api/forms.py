@@ -23,6 +23,7 @@ MAX_PARTS = 16
 MAX_OTHER = 64 * 1024  # bytes of all fields beside the file
 MAX_EPILOGUE = 1024
 
+_FORM = "multipart/form-data"
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _PARAMETER = re.compile(r';[ \t]*([^\s;="]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))[ \t]*')
 _ENCODED_WORD = re.compile(r"=\?utf-8\?b\?([A-Za-z0-9+/=]*)\?=", re.IGNORECASE)
@@ -39,6 +40,11 @@ class FilePart:
     file_name: str
     content_type: str | None
     stream: AsyncGenerator[bytes, None]
+
+
+def is_form(content_type: str | None) -> bool:
+    """Whether a body is a form, in order or not."""
+    return (content_type or "").partition(";")[0].strip().lower() == _FORM
 
 
 async def file_part(body: AsyncIterator[bytes], content_type: str | None) -> FilePart:
@@ -236,7 +242,7 @@ def _from_word(text: str) -> str:
 def _boundary(content_type: str | None) -> str:
     """The boundary of a form's Content-Type. Raises Problem(INVALID_REQUEST)."""
     kind, parameters = _parameters(content_type or "")
-    if kind != "multipart/form-data":
+    if kind != _FORM:
         raise _bad("The Content-Type is not multipart/form-data.")
     boundary = parameters.get("boundary", "")
     if not _BOUNDARY.fullmatch(boundary):
