@@ -68,7 +68,7 @@ def timestamp(seconds: float) -> str:
 
 
 def timestamp_ms(seconds: float) -> str:
-    """ISO 8601 with milliseconds and `Z` (protocol 6.4); a time that no calendar has becomes the nearest that one has."""
+    """ISO 8601 with milliseconds and `Z` (protocol 6.4). A file may have a time that no calendar has."""
     within = min(max(seconds, _FIRST_SECOND), _LAST_SECOND)
     return datetime.fromtimestamp(within, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -22,6 +22,7 @@ MAX_HEADERS = 8
 MAX_PARTS = 16
 MAX_OTHER = 64 * 1024  # bytes of all fields beside the file
 MAX_EPILOGUE = 1024
+MAX_AROUND = MAX_PARTS * (MAX_HEAD + 128) + MAX_OTHER + MAX_EPILOGUE  # bytes of a whole form beside its file
 
 _FORM = "multipart/form-data"
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from entrepot import wire
 from entrepot.api.components import Json, json_of, ref
+from entrepot.api.volume.schemas import BOOLEAN, PARTS, TEXT, TEXTS
 
 _OLD, _V1 = wire.VOLUME_FILES, wire.PLATFORM_FILES
 _BINARY: Json = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -19,8 +20,7 @@ _FORM: Json = {
         }
     }
 }
-_BOOLEAN: Json = {"type": "boolean"}
-_YES: Json = {"application/json": {"schema": _BOOLEAN}}
+_YES: Json = {"application/json": {"schema": BOOLEAN}}
 
 
 def _query(name: str, description: str, schema: Json) -> Json:
@@ -49,20 +49,17 @@ def _closed(required: Sequence[str], **properties: Json) -> Json:
     return found
 
 
-_TEXT: Json = {"type": "string"}
-_TEXTS: Json = {"type": "array", "items": _TEXT}
 _UNZIP = _flag("unzip", "Unpack the ZIP archive that is sent into the folder of this path.")
 _IF_MATCH = _header("If-Match", "ETags of the file that is to be changed, or * for any; 412 when it is another.")
 _IF_NONE = _header("If-None-Match", "*: only when nothing is there; else 412.")
 _DIGEST = _header("Repr-Digest", "sha-256=:<base64>:, of the file; checked before it is there.")
 _PAGE = [
     _query("limit", "Entries of a page, up to 10,000; without it all come.", {"type": "integer", "minimum": 1}),
-    _query("cursor", "What X-Entrepot-Next-Cursor of the last page said.", _TEXT),
+    _query("cursor", "What X-Entrepot-Next-Cursor of the last page said.", TEXT),
 ]
 _RANGE = [_header("Range", "Bytes to send."), _header("If-Range", "ETag or date of the file that the range is of.")]
-_MOVE = _closed(["destination"], destination=_TEXT, overwrite=_BOOLEAN)
+_MOVE = _closed(["destination"], destination=TEXT, overwrite=BOOLEAN)
 _URL = _closed(["url"], url={"type": "string", "format": "uri"})
-_PARTS: Json = {"type": "array", "items": ref("schemas", "VolumePart")}
 
 
 class _Family:
@@ -143,7 +140,7 @@ OPERATIONS: dict[str, Json] = {
             "Rename a file or folder",
             _YES,
             "404 409",
-            body=_object(["destination"], destination=_TEXT),
+            body=_object(["destination"], destination=TEXT),
         )
     },
     f"{_OLD}/file/url/{{file}}": {
@@ -179,15 +176,15 @@ OPERATIONS: dict[str, Json] = {
             "checkFolderHash",
             "Whether a folder holds what was left under this hash",
             _YES,
-            body=_object(["hash"], hash=_TEXT),
+            body=_object(["hash"], hash=TEXT),
         )
     },
     f"{_OLD}/missing_hashes": {
         "post": _old(
             "missingHashes",
             "The hashes under which no app file is kept",
-            {"application/json": {"schema": _TEXTS}},
-            body=_object(["hashes"], hashes=_TEXTS),
+            {"application/json": {"schema": TEXTS}},
+            body=_object(["hashes"], hashes=TEXTS),
         )
     },
     f"{_OLD}/file/multipart/{{target_path}}/initiate": {
@@ -202,7 +199,7 @@ OPERATIONS: dict[str, Json] = {
             "Publish the listed parts as one file",
             json_of("VolumeCompleted"),
             "404 507",
-            body=_object(["parts"], parts=_PARTS),
+            body=_object(["parts"], parts=PARTS),
         )
     },
     f"{_OLD}/file/multipart/{{target_path}}/{{upload_id}}/cancel": {
@@ -223,7 +220,7 @@ OPERATIONS: dict[str, Json] = {
             "Keep the listed parts under the hash",
             json_of("VolumeCompleted"),
             "404 507",
-            body=_object(["parts"], parts=_PARTS, metadata={"type": "object"}),
+            body=_object(["parts"], parts=PARTS, metadata={"type": "object"}),
         )
     },
     f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/cancel": {
@@ -277,9 +274,7 @@ OPERATIONS: dict[str, Json] = {
         ),
     },
     f"{_V1}/file/url/{{file}}": {
-        "post": _v1(
-            "serverlessUploadFromUrl", "Fetch a URL into a file", _YES, "404 409 413 502 507", body=_URL
-        )
+        "post": _v1("serverlessUploadFromUrl", "Fetch a URL into a file", _YES, "404 409 413 502 507", body=_URL)
     },
     f"{_V1}/file/local/{{target_path}}": {
         "post": _v1(
@@ -318,7 +313,7 @@ OPERATIONS: dict[str, Json] = {
             json_of("UploadedFile"),
             "404 409 413 507",
             parameters=[ref("parameters", "Lifecycle"), ref("parameters", "LifecyclePreference")],
-            body=_closed([], file_name=_TEXT, content_type=_TEXT),
+            body=_closed([], file_name=TEXT, content_type=TEXT),
             required=False,
         )
     },
@@ -327,8 +322,8 @@ OPERATIONS: dict[str, Json] = {
             "keepObject",
             "Make a file of a CDN object of this server",
             json_of("VolumeEntry"),
-            "404 409 410 413 507".replace("410 ", ""),
-            body=_closed(["url"], url={"type": "string", "format": "uri"}, overwrite=_BOOLEAN),
+            "404 409 413 507",
+            body=_closed(["url"], url={"type": "string", "format": "uri"}, overwrite=BOOLEAN),
         )
     },
     f"{_V1}/trash": {
@@ -340,7 +335,7 @@ OPERATIONS: dict[str, Json] = {
             "Bring it back, to where it was or to a destination",
             json_of("VolumeEntry"),
             "404 409",
-            body=_closed([], destination=_TEXT),
+            body=_closed([], destination=TEXT),
             required=False,
         )
     },
@@ -374,7 +369,7 @@ OPERATIONS: dict[str, Json] = {
             "Publish the listed parts as one file",
             json_of("VolumeCompleted"),
             "404 409 412 507",
-            body=_closed(["parts"], parts=_PARTS, digest=_TEXT, size={"type": "integer"}),
+            body=_closed(["parts"], parts=PARTS, digest=TEXT, size={"type": "integer"}),
         )
     },
     f"{_V1}/file/multipart/{{path}}/{{upload_id}}/cancel": {
@@ -393,81 +388,3 @@ def paths() -> Json:
 
 def _named(name: str) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-
-
-_TIME: Json = {"type": "string", "format": "date-time"}
-_INTEGER: Json = {"type": "integer"}
-_CHECKSUMS: Json = {"checksum_sha256": _TEXT, "checksum_md5": _TEXT}
-_ENTRY = ["path", "name", "created_time", "updated_time", "is_file", "size"]
-
-
-def _schema(required: Sequence[str], **properties: Json) -> Json:
-    return {"type": "object", "required": list(required), "properties": properties}
-
-
-SCHEMAS: Json = {
-    "FileSpec": _schema(
-        _ENTRY,
-        path={"type": "string", "description": "Absolute: /data/..."},
-        name=_TEXT,
-        created_time={"type": "number", "description": "Unix seconds."},
-        updated_time={"type": "number", "description": "Unix seconds."},
-        is_file=_BOOLEAN,
-        size=_INTEGER,
-        **_CHECKSUMS,
-    ),
-    "VolumeEntry": _schema(
-        _ENTRY,
-        path={"type": "string", "description": "Relative to the volume."},
-        name=_TEXT,
-        created_time=_TIME,
-        updated_time=_TIME,
-        is_file=_BOOLEAN,
-        size=_INTEGER,
-        etag={"type": "string", "description": "Of a file; with its quotes, as conditions take it."},
-        **_CHECKSUMS,
-    ),
-    "VolumeDeleted": _schema(["path", "trash_id"], path=_TEXT, trash_id={"type": ["string", "null"]}),
-    "VolumeTrashed": _schema(
-        ["id", "path", "is_file", "size", "deleted_time", "purge_time"],
-        id=_TEXT,
-        path=_TEXT,
-        is_file=_BOOLEAN,
-        size=_INTEGER,
-        deleted_time=_TIME,
-        purge_time=_TIME,
-    ),
-    "VolumeUsage": _schema(
-        ["path", "files", "folders", "size", "quota", "free"],
-        path=_TEXT,
-        files=_INTEGER,
-        folders=_INTEGER,
-        size=_INTEGER,
-        quota={"type": ["integer", "null"]},
-        free=_INTEGER,
-    ),
-    "VolumeUpload": _schema(["upload_id"], upload_id=_TEXT, expires_time=_TIME),
-    "VolumePart": _schema(["part_number", "etag"], part_number=_INTEGER, etag=_TEXT, size=_INTEGER),
-    "VolumeParts": _schema(
-        ["upload_id", "path", "expires_time", "parts"], upload_id=_TEXT, path=_TEXT, expires_time=_TIME, parts=_PARTS
-    ),
-    "VolumeCompleted": _schema(
-        ["etag"],
-        etag={"type": "string", "description": "MD5 of the file in hex; empty when it is not known."},
-        entry=ref("schemas", "VolumeEntry"),
-    ),
-    "PlatformError": _schema(
-        ["error"],
-        error=_schema(
-            ["type", "message", "request_id", "code", "fix"],
-            type={
-                "type": "string",
-                "enum": ["authorization_error", "validation_error", "not_found", "rate_limited", "server_error"],
-            },
-            message=_TEXT,
-            request_id=_TEXT,
-            code=_TEXT,
-            fix=_TEXT,
-        ),
-    ),
-}

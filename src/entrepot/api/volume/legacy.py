@@ -35,7 +35,7 @@ async def rename(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: a file at the destination is replaced, as `mv` does."""
     who = await asking.principal(x, doors)
     given = await asking.fields(x, doors, place, "destination")
-    destination = place.parse(asking.text(given, "destination"), ("body", "destination"))
+    destination = place.field(asking.text(given, "destination"), "destination")
     await doors.volume.rename(who, place.path, destination, overwrite=True)
     await x.json(200, True)
 

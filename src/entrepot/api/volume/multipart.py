@@ -90,6 +90,26 @@ async def _bytes_of(
     return body.stream, body.length, body.expected
 
 
+async def app_initiate(x: Exchange, doors: Doors, place: Place) -> None:
+    """POST: begin to keep an app file under the SHA-256 of its content and mode."""
+    raise NotImplementedError
+
+
+async def app_part(x: Exchange, doors: Doors, place: Place) -> None:
+    """PUT one part of an app file."""
+    raise NotImplementedError
+
+
+async def app_complete(x: Exchange, doors: Doors, place: Place) -> None:
+    """POST the list of parts: the app file is kept under its hash."""
+    raise NotImplementedError
+
+
+async def app_cancel(x: Exchange, doors: Doors, place: Place) -> None:
+    """POST: the parts are freed."""
+    raise NotImplementedError
+
+
 @contextmanager
 def _no_conflict(place: Place) -> Iterator[None]:
     """The stock client takes 409 in a multipart upload for success: the file exists already (protocol 6.7). So it is

@@ -13,7 +13,8 @@ from entrepot.volume.paths import Path, parse
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`raw` is the path of a file as the URL spells it, escaped; `ids` are the single segments that a route names."""
+    """`raw` is the path of a file as the URL spells it, escaped; `ids` are the single segments that a route names. On
+    the legacy routes all spellings of a path mean one below /data."""
 
     legacy: bool
     raw: bytes = b""
@@ -22,15 +23,14 @@ class Place:
     @property
     def path(self) -> Path:
         """The place in the volume. Raises Problem."""
-        return self.parse(Exchange.decoded(self.raw), ("path",))
+        return parse(Exchange.decoded(self.raw), legacy=self.legacy)
 
-    def parse(self, text: str, where: tuple[str, ...]) -> Path:
-        """Read a path that came in a field; on the legacy routes it is one below /data in any spelling. Raises Problem
-        that names the field."""
+    def field(self, text: str, name: str) -> Path:
+        """Another place, which a field of the body names. Raises Problem that tells which."""
         try:
             return parse(text, legacy=self.legacy)
         except Problem as problem:
-            raise Problem(problem.code, problem.message, where=where, fix=problem.fix) from None
+            raise Problem(problem.code, problem.message, where=("body", name), fix=problem.fix) from None
 
     def text(self, name: str) -> str:
         """A single segment of the URL. Raises Problem."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from entrepot.api import auth
-from entrepot.api.cdn import uploaded
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.volume import asking, replies
@@ -49,7 +48,7 @@ async def rename(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the new path of a file or folder."""
     who = await asking.principal(x, doors)
     given = await asking.fields(x, doors, place, "destination", "overwrite")
-    destination = place.parse(asking.text(given, "destination"), ("body", "destination"))
+    destination = place.field(asking.text(given, "destination"), "destination")
     entry = await doors.volume.rename(who, place.path, destination, overwrite=asking.flag(given, "overwrite"))
     await x.json(200, platform_entry(entry))
 
@@ -58,7 +57,7 @@ async def copy(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the path of a copy of a file or folder."""
     who = await asking.principal(x, doors)
     given = await asking.fields(x, doors, place, "destination", "overwrite")
-    destination = place.parse(asking.text(given, "destination"), ("body", "destination"))
+    destination = place.field(asking.text(given, "destination"), "destination")
     entry = await doors.volume.copy(who, place.path, destination, overwrite=asking.flag(given, "overwrite"))
     await x.json(200, platform_entry(entry))
 
@@ -90,7 +89,7 @@ async def restore(x: Exchange, doors: Doors, place: Place) -> None:
     who = await asking.principal(x, doors)
     given = await asking.fields(x, doors, place, "destination")
     destination = asking.optional_text(given, "destination")
-    there = None if destination is None else place.parse(destination, ("body", "destination"))
+    there = None if destination is None else place.field(destination, "destination")
     await x.json(200, platform_entry(await doors.volume.restore(who, place.text("trash_id"), there)))
 
 

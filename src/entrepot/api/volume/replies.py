@@ -90,5 +90,5 @@ def next_page(x: Exchange, doors: Doors, cursor: str | None, **query: str | int)
     if cursor is None:
         return []
     path = quote(x.raw_path, safe="/%:@!$&'()*+,=~")
-    link = f"<{doors.api_origin}{path}?{urlencode({**query, 'cursor': cursor})}>; rel=\"next\""
+    link = f'<{doors.api_origin}{path}?{urlencode({**query, "cursor": cursor})}>; rel="next"'
     return [(wire.NEXT_CURSOR.encode(), cursor.encode()), (b"link", link.encode())]

@@ -1,17 +1,18 @@
 """The routes of the volume on one screen, and how a URL finds its own.
 
-`{dir}`, `{file}`, `{target_path}` and `{path}` take as many segments as there are, empty ones too; other names take one.
-So a URL is matched from both ends. Slashes of a path may come raw or as `%2F`; only raw ones are ends of segments, so
-that whoever spells a path with `%2F` is never taken for one of the longer routes.
+`{dir}`, `{file}`, `{target_path}` and `{path}` take as many segments as there are, empty ones too; other names take
+one. So a URL is matched from both ends. Slashes of a path may come raw or as `%2F`; only raw ones are ends of segments,
+so that a path that is spelled with `%2F` is never taken for one of the longer routes.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 
 from entrepot import wire
+from entrepot.api.doors import Doors
+from entrepot.api.exchange import Exchange
 from entrepot.api.front import Handler, Methods
 from entrepot.api.volume import download, legacy, multipart, platform, writing
 from entrepot.api.volume.place import Deed, Place
@@ -87,6 +88,13 @@ def _compiled(start: str) -> _Compiled:
 _LEGACY, _PLATFORM = _compiled(_OLD + "/"), _compiled(_V1 + "/")
 
 
+def _at(place: Place, deed: Deed) -> Handler:
+    async def handler(x: Exchange, doors: Doors) -> None:
+        await deed(x, doors, place)
+
+    return handler
+
+
 def find(raw_path: bytes) -> Methods:
     """The handlers of a URL; none when it is no route of the volume."""
     legacy = not raw_path.startswith(b"/v1/")
@@ -97,7 +105,7 @@ def find(raw_path: bytes) -> Methods:
             ids = match.groupdict()
             place = Place(legacy, ids.pop("path", b""), ids)
             for method, deed in methods.items():
-                found.setdefault(method, partial(deed, place=place))
+                found.setdefault(method, _at(place, deed))
     if "GET" in found:
         found["HEAD"] = found["GET"]
     return found

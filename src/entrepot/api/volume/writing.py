@@ -37,6 +37,9 @@ async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes],
     if x.text("content-digest") or x.text("content-md5"):
         message = "A digest of the whole form is not checked; Repr-Digest is that of the file in it."
         raise Problem(Code.INVALID_REQUEST, message)
+    limit, declared = doors.volume.limits.max_file, x.content_length()
+    if declared is not None and declared > limit + forms.MAX_AROUND:
+        raise Problem(Code.TOO_LARGE, f"The file is larger than the limit of {limit} bytes.")
     expected = declared_digests(x)
     part = await forms.file_part(x.body(doors.stall_timeout), x.text("content-type"))
     return part.stream, expected
