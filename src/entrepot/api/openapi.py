@@ -12,6 +12,15 @@ from entrepot.api.volume.schemas import SCHEMAS as VOLUME_SCHEMAS
 from entrepot.domain.version import __version__
 
 
+_TAGS: list[Json] = [
+    {"name": "Storage", "description": "Upload files."},
+    {"name": "Files", "description": "Read files."},
+    {"name": "Volume", "description": "The files of /data."},
+    {"name": "Volume, legacy", "description": "The same for fal's command line."},
+    {"name": "Users", "description": "Who asks."},
+]
+
+
 def document(origin: str) -> Json:
     """The document for a server that answers at `origin`."""
     return {
@@ -24,13 +33,7 @@ def document(origin: str) -> Json:
         },
         "servers": [{"url": origin}],
         "security": [{"FalKeyAuth": []}],
-        "tags": [
-            {"name": "Storage", "description": "Upload files."},
-            {"name": "Files", "description": "Read files."},
-            {"name": "Volume", "description": "The files of /data."},
-            {"name": "Volume, legacy", "description": "The same for fal's command line."},
-            {"name": "Users", "description": "Who asks."},
-        ],
+        "tags": _TAGS,
         "paths": {
             "/storage/auth/token": {"post": _TOKEN},
             "/storage/upload/initiate": {"post": _INITIATE},
