@@ -11,7 +11,6 @@ from entrepot.api.volume import document as volume
 from entrepot.api.volume.schemas import SCHEMAS as VOLUME_SCHEMAS
 from entrepot.domain.version import __version__
 
-
 _TAGS: list[Json] = [
     {"name": "Storage", "description": "Upload files."},
     {"name": "Files", "description": "Read files."},

@@ -63,8 +63,12 @@ def text(given: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def optional_text(given: Mapping[str, Any], name: str) -> str | None:
-    return None if given.get(name) is None else text(given, name)
+def optional_text(given: Mapping[str, Any], name: str, most: int = 4096) -> str | None:
+    """A field that may be left out or null. Raises Problem(VALIDATION_FAILED)."""
+    value = None if given.get(name) is None else text(given, name)
+    if value is not None and len(value) > most:
+        raise _invalid((name,), f"It is longer than {most} characters.")
+    return value
 
 
 def texts(given: Mapping[str, Any], name: str) -> list[str]:

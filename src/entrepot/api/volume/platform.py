@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
+from entrepot import wire
 from entrepot.api import auth
+from entrepot.api.cdn import uploaded
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.volume import asking, replies
 from entrepot.api.volume.place import Place
 from entrepot.api.volume.replies import platform_entry
+from entrepot.domain.errors import Code, Problem
+from entrepot.domain.uploads import Intent
+from entrepot.volume.entries import Conditions
 
 
 async def list_folder(x: Exchange, doors: Doors, place: Place) -> None:
@@ -104,11 +111,32 @@ async def publish(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: a CDN object of the file's bytes as they are now."""
     who = await asking.principal(x, doors)
     given = await asking.fields(x, doors, place, "file_name", "content_type")
-    raise NotImplementedError
+    intent = Intent(
+        lifecycle=wire.parse_lifecycle(x.headers),
+        file_name=asking.optional_text(given, "file_name"),
+        content_type=asking.optional_text(given, "content_type", 255),
+        request_id=x.short(wire.SOURCE_REQUEST),
+        idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
+    )
+    await x.json(200, uploaded(doors, await doors.crossing.publish(who, place.path, intent)))
 
 
 async def keep(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the URL of an object of this server: its bytes become a file."""
     who = await asking.principal(x, doors)
     given = await asking.fields(x, doors, place, "url", "overwrite")
-    raise NotImplementedError
+    url_path, when = (
+        _own_path(doors, asking.text(given, "url")),
+        Conditions(if_none_match=not asking.flag(given, "overwrite")),
+    )
+    await x.json(200, platform_entry(await doors.crossing.keep(who, place.path, url_path, when)))
+
+
+def _own_path(doors: Doors, url: str) -> str:
+    """The decoded path of an object's URL. Raises Problem(VALIDATION_FAILED)."""
+    origins = (doors.cdn_origin, doors.api_origin, "")
+    begun = next((origin for origin in origins if url.startswith(origin + wire.OBJECTS)), None)
+    if begun is None:
+        message = f"It is no URL of a file of this server; they begin with {doors.cdn_origin}{wire.OBJECTS}"
+        raise Problem(Code.VALIDATION_FAILED, message, where=("body", "url"))
+    return Exchange.decoded(re.split(r"[?#]", url[len(begun) :])[0].encode("utf-8", "surrogatepass"))
