@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol
 from urllib.parse import unquote
 
 from entrepot.domain.acl import Principal
@@ -15,37 +15,12 @@ from entrepot.domain.errors import Code, Problem, not_found
 from entrepot.fetch import Fetcher, FetchError, Response, urls
 from entrepot.service.access import require_account
 from entrepot.service.fetching import Fetching, problem_of
+from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, When, When_contra
 from entrepot.service.turns import Turns
 
 FETCHES = 32  # that a process makes at once, a thread each
 PATIENCE = 60.0  # seconds that an import waits for its turn
 RETRY_SECONDS = 30
-
-Place_contra = TypeVar("Place_contra", contravariant=True)
-When_contra = TypeVar("When_contra", contravariant=True)
-Entry_co = TypeVar("Entry_co", covariant=True)
-Place = TypeVar("Place")
-When = TypeVar("When")
-Entry = TypeVar("Entry")
-
-
-class Sink(Protocol[Place_contra, When_contra, Entry_co]):
-    """Where files go: a stream is published at a place when it has ended well, and leaves nothing when it has not."""
-
-    def check(self, who: Principal) -> None:
-        """Raises Problem unless `who` may write here."""
-
-    async def put(
-        self,
-        who: Principal,
-        path: Place_contra,
-        stream: AsyncIterator[bytes],
-        *,
-        length: int | None,
-        expected: tuple[Expected, ...],
-        when: When_contra,
-    ) -> tuple[Entry_co, bool]:
-        """The file, and whether it is new there. Raises Problem, and whatever the stream raises."""
 
 
 class Keeping(Protocol[Place_contra, When_contra, Entry_co]):
