@@ -28,7 +28,7 @@ from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, Wh
 from entrepot.service.uploads import Uploads
 from entrepot.storage.base import CHUNK_SIZE, BlobMissing, Cloning, Storage, StorageFailed, Stored
 from entrepot.storage.blocks import verify
-from entrepot.storage.threads import ended, finished
+from entrepot.threads import ended, finished
 
 COPIES = 4  # that a process makes at once: each keeps a thread and the disk busy
 # File systems tell times in ticks of the kernel, which are 10 ms or less.
