@@ -247,7 +247,7 @@ class File:
             size = min(size, _COPIED_AT_ONCE)
             self.write([data := _read_at(source, start, size)])
             return len(data)
-        taken = _copy_range(source, start, self.fd, self.size, size)
+        taken = _copy_range(source, start, self.fd, size)
         if taken is None:
             self.write([data := _read_at(source, start, min(size, _COPIED_AT_ONCE))])
             return len(data)
@@ -340,12 +340,12 @@ def _rename_new(folder: int, name: str, target: int, new: str) -> None:
         os.unlink(name, dir_fd=folder)
 
 
-def _copy_range(source: int, start: int, target: int, offset: int, size: int) -> int | None:
-    """How many bytes the kernel copied; None where it cannot."""
+def _copy_range(source: int, start: int, target: int, size: int) -> int | None:
+    """How many bytes the kernel copied, to where the target's next write would go; None where it cannot."""
     if sys.platform != "linux":
         return None
     try:
-        return os.copy_file_range(source, target, size, start, offset) or None
+        return os.copy_file_range(source, target, size, start) or None
     except OSError as error:
         if error.errno not in _NOT_DONE_HERE:
             raise
