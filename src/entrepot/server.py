@@ -25,15 +25,19 @@ from entrepot import logs, wire
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.keys import ApiKey
 from entrepot.domain.signing import Signer
+from entrepot.fetch import Fetcher, Policy, origins
+from entrepot.fetch.addresses import read_networks
 from entrepot.home import Home, HomeError, Incarnation, ServeLock, ended_incarnations, forget_incarnations
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Access
 from entrepot.service.accounts import DEFAULT_ACCOUNT, Accounts
 from entrepot.service.bodies import Slots
+from entrepot.service.crossing import Crossing
 from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
+from entrepot.service.imports import ImportBounds, Imports
 from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
@@ -142,13 +146,19 @@ def doors_of(node: Node, settings: Settings) -> Doors:
         quota=settings.account_quota,
     )
     slots = Slots(rules.max_bodies)
+    uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots)
+    objects = Objects(node.metadata, node.storage, time.time, settings.cache_size)
+    bounds = ImportBounds(settings.import_max_size, settings.import_timeout, settings.imports_per_account)
+    crossing = Crossing(node.volume, node.storage, objects, uploads)
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
-        uploads=Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
+        uploads=uploads,
         multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
-        objects=Objects(node.metadata, node.storage, time.time, settings.cache_size),
+        objects=objects,
         health=Health(node.metadata, node.storage),
         volume=node.volume,
+        imports=Imports(node.volume, crossing, Fetcher(_policy(settings)), bounds),
+        crossing=crossing,
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
         clock=time.time,
@@ -159,6 +169,16 @@ def doors_of(node: Node, settings: Settings) -> Doors:
     )
 
 
+def _policy(settings: Settings) -> Policy:
+    """What may be fetched for whoever names a URL."""
+    return Policy(
+        allow=read_networks(",".join(settings.fetch_allow)),
+        own_origins=origins([settings.api_origin, settings.cdn_origin]),
+        stall_seconds=settings.stall_timeout,
+        total_seconds=settings.import_timeout,
+    )
+
+
 def app() -> Front:
     """The ASGI app of a worker; settings come from the environment."""
     from entrepot.api import app as api
@@ -166,10 +186,11 @@ def app() -> Front:
     logs.configure()
     settings = Settings.load({})
     node = Node.open(settings)
-    return api.build(doors_of(node, settings), _lifespan(node, settings))
+    doors = doors_of(node, settings)
+    return api.build(doors, _lifespan(node, doors, settings))
 
 
-def _lifespan(node: Node, settings: Settings) -> App:
+def _lifespan(node: Node, doors: Doors, settings: Settings) -> App:
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         background = [
@@ -180,6 +201,7 @@ def _lifespan(node: Node, settings: Settings) -> App:
         await receive()
         for task in background:
             task.cancel()
+        doors.imports.close()
         await node.close()
         await send({"type": "lifespan.shutdown.complete"})
 

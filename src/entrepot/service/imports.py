@@ -30,7 +30,7 @@ class Keeping(Protocol[Place_contra, When_contra, Entry_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class ImportRules:
+class ImportBounds:
     """`max_size` in bytes, `timeout` of a whole fetch in seconds, `per_account` are those at once."""
 
     max_size: int
@@ -46,13 +46,13 @@ class Imports(Generic[Place, When, Entry]):
         sink: Sink[Place, When, Entry],
         own: Keeping[Place, When, Entry],
         fetcher: Fetcher,
-        rules: ImportRules,
+        bounds: ImportBounds,
     ) -> None:
         self._sink = sink
         self._own = own
         self._fetcher = fetcher
-        self._rules = rules
-        self._turns = Turns(rules.per_account, FETCHES)
+        self._bounds = bounds
+        self._turns = Turns(bounds.per_account, FETCHES)
         self._pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="import")
         self._running: set[Fetching] = set()
 
@@ -69,7 +69,7 @@ class Imports(Generic[Place, When, Entry]):
         if own_path is not None:
             return await self._own.keep(who, path, own_path, when)
         async with self._turn(account_id, url) as fetching:
-            response = await fetching.open(self._rules.max_size)
+            response = await fetching.open(self._bounds.max_size)
             async with contextlib.aclosing(fetching.pieces(response)) as pieces:
                 entry, _ = await self._sink.put(
                     who, path, pieces, length=response.length, expected=_declared(response), when=when
@@ -86,9 +86,9 @@ class Imports(Generic[Place, When, Entry]):
     async def _turn(self, account_id: str, url: str) -> AsyncIterator[Fetching]:
         """A fetch in the account's turn, which is over when nothing of the fetch is left."""
         if not await self._turns.take(account_id, PATIENCE):
-            message = f"This account has {self._rules.per_account} uploads from URLs under way, and others wait."
+            message = f"This account has {self._bounds.per_account} uploads from URLs under way, and others wait."
             raise Problem(Code.RATE_LIMITED, message, retry_after=RETRY_SECONDS)
-        fetching = Fetching(self._fetcher, self._pool, url, self._rules.timeout)
+        fetching = Fetching(self._fetcher, self._pool, url, self._bounds.timeout)
         self._running.add(fetching)
         try:
             yield fetching

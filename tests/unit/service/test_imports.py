@@ -16,7 +16,7 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.fetch import Fetcher, Policy, origins
 from entrepot.service import imports
 from entrepot.service.access import require_account
-from entrepot.service.imports import ImportRules, Imports
+from entrepot.service.imports import ImportBounds, Imports
 from support.internet import Handler, Internet, Reply, Request
 
 WHO = Principal("account", "key", by_key=True)
@@ -65,7 +65,7 @@ class Scene:
         self.shelf = Shelf()
         rules = {"max_size": 4 * MIB, "timeout": 20.0, "per_account": 2, **changes}
         policy = Policy(own_origins=origins([OWN]), stall_seconds=10.0, total_seconds=rules["timeout"])
-        self.imports = Imports(self.shelf, self.shelf, Fetcher(policy, net), ImportRules(**rules))
+        self.imports = Imports(self.shelf, self.shelf, Fetcher(policy, net), ImportBounds(**rules))
 
     async def run(self, url: str = URL, path: str = "a.bin", who: Principal = WHO) -> str:
         return await self.imports.run(who, path, url, None)
