@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from entrepot import wire
 from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
 from entrepot.domain.errors import Code, Problem
 
+T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -170,6 +171,20 @@ class Exchange:
         """Return when the client has gone. Used beside a long reply."""
         while (await self._receive())["type"] == "http.request":
             pass
+
+    async def unless_gone(self, deed: Coroutine[Any, Any, T]) -> T:
+        """The result of a long deed that nobody else waits for: it is cancelled when the client goes. Raises
+        ClientGone."""
+        doing, gone = asyncio.ensure_future(deed), asyncio.ensure_future(self.disconnected())
+        try:
+            await asyncio.wait([doing, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise ClientGone
+            return doing.result()
+        finally:
+            gone.cancel()
+            doing.cancel()
+            await asyncio.wait([doing])  # until it has freed what it held
 
     def announces_body(self) -> bool:
         return self.content_length() not in (None, 0) or "transfer-encoding" in self.headers

@@ -105,14 +105,15 @@ _REFUSALS = {
     "401": "Missing or invalid API key, or a token.",
     "403": "The volume is another account's.",
     "404": "Nothing is there.",
-    "409": "A folder is where a file is to be or a file where a folder is, or the place is taken.",
+    "409": "A folder is where a file is to be or a file where a folder is, the place is taken, or the file changes.",
+    "410": "The lifetime of the object is over.",
     "412": "A condition does not hold.",
     "413": "Larger than the limit or the quota.",
     "416": "No byte of the file is in the range.",
     "422": "A path, a field or a parameter is not right.",
+    "424": "The other server could not be asked, or answered badly.",
     "429": "Too many at once; Retry-After says when.",
     "500": "The server failed.",
-    "502": "The other server could not be asked, or answered badly.",
     "503": "The volume cannot be used at the moment; the message says why.",
     "507": "No room on the disk.",
 }
@@ -148,7 +149,7 @@ OPERATIONS: dict[str, Json] = {
             "uploadFromUrl",
             "Fetch a URL into a file",
             _YES,
-            "404 409 413 429 502 507",
+            "404 409 413 424 429 507",
             body=_object(["url"], url={"type": "string", "format": "uri"}),
         )
     },
@@ -274,7 +275,7 @@ OPERATIONS: dict[str, Json] = {
         ),
     },
     f"{_V1}/file/url/{{file}}": {
-        "post": _v1("serverlessUploadFromUrl", "Fetch a URL into a file", _YES, "404 409 413 502 507", body=_URL)
+        "post": _v1("serverlessUploadFromUrl", "Fetch a URL into a file", _YES, "404 409 413 424 507", body=_URL)
     },
     f"{_V1}/file/local/{{target_path}}": {
         "post": _v1(
@@ -311,8 +312,8 @@ OPERATIONS: dict[str, Json] = {
             "publishVolumeFile",
             "Make a CDN object of a file",
             json_of("UploadedFile"),
-            "404 409 413 507",
-            parameters=[ref("parameters", "Lifecycle"), ref("parameters", "LifecyclePreference")],
+            "404 409 412 413 507",
+            parameters=[ref("parameters", n) for n in ("Lifecycle", "LifecyclePreference", "IdempotencyKey")],
             body=_closed([], file_name=TEXT, content_type=TEXT),
             required=False,
         )
@@ -322,7 +323,7 @@ OPERATIONS: dict[str, Json] = {
             "keepObject",
             "Make a file of a CDN object of this server",
             json_of("VolumeEntry"),
-            "404 409 413 507",
+            "404 409 410 412 413 507",
             body=_closed(["url"], url={"type": "string", "format": "uri"}, overwrite=BOOLEAN),
         )
     },

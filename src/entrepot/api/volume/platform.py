@@ -118,7 +118,8 @@ async def publish(x: Exchange, doors: Doors, place: Place) -> None:
         request_id=x.short(wire.SOURCE_REQUEST),
         idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
     )
-    await x.json(200, uploaded(doors, await doors.crossing.publish(who, place.path, intent)))
+    obj = await x.unless_gone(doors.crossing.publish(who, place.path, intent))
+    await x.json(200, uploaded(doors, obj))
 
 
 async def keep(x: Exchange, doors: Doors, place: Place) -> None:
@@ -129,7 +130,8 @@ async def keep(x: Exchange, doors: Doors, place: Place) -> None:
         _own_path(doors, asking.text(given, "url")),
         Conditions(if_none_match=not asking.flag(given, "overwrite")),
     )
-    await x.json(200, platform_entry(await doors.crossing.keep(who, place.path, url_path, when)))
+    entry = await x.unless_gone(doors.crossing.keep(who, place.path, url_path, when))
+    await x.json(200, platform_entry(entry))
 
 
 def _own_path(doors: Doors, url: str) -> str:

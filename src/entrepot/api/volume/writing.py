@@ -46,10 +46,11 @@ async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes],
 
 
 async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
-    """POST a URL: the reply comes when its file is whole at the path, as the stock client expects."""
+    """POST a URL: the reply comes when its file is whole at the path, as the stock client expects. A client that goes
+    ends the fetch."""
     who = await asking.principal(x, doors)
     given = await asking.fields(x, doors, place, "url")
-    await doors.imports.run(who, place.path, asking.text(given, "url"), Conditions())
+    await x.unless_gone(doors.imports.run(who, place.path, asking.text(given, "url"), Conditions()))
     await x.json(200, True)
 
 
