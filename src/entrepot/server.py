@@ -25,8 +25,6 @@ from entrepot import logs, wire
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.keys import ApiKey
 from entrepot.domain.signing import Signer
-from entrepot.fetch import Fetcher, Policy, origins
-from entrepot.fetch.addresses import read_networks
 from entrepot.home import Home, HomeError, Incarnation, ServeLock, ended_incarnations, forget_incarnations
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
@@ -63,6 +61,7 @@ if TYPE_CHECKING:
     from entrepot.api.doors import Doors
     from entrepot.api.exchange import Receive, Scope, Send
     from entrepot.api.front import App, Front
+    from entrepot.fetch.network import Network
 
 # The web framework and the ASGI server are imported by the processes that use them, where they do: loading them takes
 # longer than all that `entrepot keys` has to do.
@@ -129,8 +128,8 @@ def _volume(home: Home, settings: Settings) -> Volume:
     return Volume(settings.volume_root, home.store, limits, time.time)
 
 
-def doors_of(node: Node, settings: Settings) -> Doors:
-    """All services of a worker, wired."""
+def doors_of(node: Node, settings: Settings, network: Network | None = None) -> Doors:
+    """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
     from entrepot.api.doors import Doors
 
     signer = Signer(node.home.signing_secret())
@@ -148,7 +147,14 @@ def doors_of(node: Node, settings: Settings) -> Doors:
     slots = Slots(rules.max_bodies)
     uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots)
     objects = Objects(node.metadata, node.storage, time.time, settings.cache_size)
-    bounds = ImportBounds(settings.import_max_size, settings.import_timeout, settings.imports_per_account)
+    bounds = ImportBounds(
+        max_size=settings.import_max_size,
+        timeout=settings.import_timeout,
+        stall=settings.stall_timeout,
+        per_account=settings.imports_per_account,
+        allow=settings.fetch_allow,
+        own=(settings.api_origin, settings.cdn_origin),
+    )
     crossing = Crossing(node.volume, node.storage, objects, uploads)
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
@@ -157,7 +163,7 @@ def doors_of(node: Node, settings: Settings) -> Doors:
         objects=objects,
         health=Health(node.metadata, node.storage),
         volume=node.volume,
-        imports=Imports(node.volume, crossing, Fetcher(_policy(settings)), bounds),
+        imports=Imports(node.volume, crossing, bounds, network),
         crossing=crossing,
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
@@ -166,16 +172,6 @@ def doors_of(node: Node, settings: Settings) -> Doors:
         stall_timeout=settings.stall_timeout,
         accepted_hosts=settings.host_names,
         failures=FAILURES,
-    )
-
-
-def _policy(settings: Settings) -> Policy:
-    """What may be fetched for whoever names a URL."""
-    return Policy(
-        allow=read_networks(",".join(settings.fetch_allow)),
-        own_origins=origins([settings.api_origin, settings.cdn_origin]),
-        stall_seconds=settings.stall_timeout,
-        total_seconds=settings.import_timeout,
     )
 
 

@@ -12,7 +12,9 @@ from urllib.parse import unquote
 from entrepot.domain.acl import Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem, not_found
-from entrepot.fetch import Fetcher, FetchError, Response, urls
+from entrepot.fetch import Fetcher, FetchError, Policy, Response, origins, urls
+from entrepot.fetch.addresses import read_networks
+from entrepot.fetch.network import Network
 from entrepot.service.access import require_account
 from entrepot.service.fetching import Fetching, problem_of
 from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, When, When_contra
@@ -31,11 +33,24 @@ class Keeping(Protocol[Place_contra, When_contra, Entry_co]):
 
 @dataclass(frozen=True, slots=True)
 class ImportBounds:
-    """`max_size` in bytes, `timeout` of a whole fetch in seconds, `per_account` are those at once."""
+    """`max_size` in bytes; `timeout` of a whole fetch and `stall`, in which a byte must come, in seconds; `per_account`
+    are those at once. `allow` are networks that may be read although they are not public, `own` the origins of this
+    server."""
 
     max_size: int
     timeout: float
+    stall: float
     per_account: int
+    allow: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+
+    def policy(self) -> Policy:
+        return Policy(
+            allow=read_networks(",".join(self.allow)),
+            own_origins=origins(self.own),
+            stall_seconds=self.stall,
+            total_seconds=self.timeout,
+        )
 
 
 class Imports(Generic[Place, When, Entry]):
@@ -45,12 +60,13 @@ class Imports(Generic[Place, When, Entry]):
         self,
         sink: Sink[Place, When, Entry],
         own: Keeping[Place, When, Entry],
-        fetcher: Fetcher,
         bounds: ImportBounds,
+        network: Network | None = None,
     ) -> None:
+        """`network` takes the place of the system's."""
         self._sink = sink
         self._own = own
-        self._fetcher = fetcher
+        self._fetcher = Fetcher(bounds.policy(), network)
         self._bounds = bounds
         self._turns = Turns(bounds.per_account, FETCHES)
         self._pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="import")

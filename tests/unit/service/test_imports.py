@@ -13,7 +13,6 @@ import pytest
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
-from entrepot.fetch import Fetcher, Policy, origins
 from entrepot.service import imports
 from entrepot.service.access import require_account
 from entrepot.service.imports import ImportBounds, Imports
@@ -63,9 +62,8 @@ class Scene:
     def __init__(self, net: Internet, **changes: Any) -> None:
         self.net = net
         self.shelf = Shelf()
-        rules = {"max_size": 4 * MIB, "timeout": 20.0, "per_account": 2, **changes}
-        policy = Policy(own_origins=origins([OWN]), stall_seconds=10.0, total_seconds=rules["timeout"])
-        self.imports = Imports(self.shelf, self.shelf, Fetcher(policy, net), ImportBounds(**rules))
+        bounds = {"max_size": 4 * MIB, "timeout": 20.0, "stall": 10.0, "per_account": 2, "own": (OWN,), **changes}
+        self.imports = Imports(self.shelf, self.shelf, ImportBounds(**bounds), net)
 
     async def run(self, url: str = URL, path: str = "a.bin", who: Principal = WHO) -> str:
         return await self.imports.run(who, path, url, None)
