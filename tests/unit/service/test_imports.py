@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -176,6 +177,26 @@ def test_f06_f08_a_url_that_leads_to_no_file_is_refused(url: str, code: Code) ->
         assert scene.net.lookups == []
 
     play(test)
+
+
+def test_no_url_however_odd_is_our_fault() -> None:
+    draw = random.Random(6)
+    marks = [*"/@:[]?#% \\\0\n\ud800é", "http://", "https:", "//", "..", "xn--", "0x7f", "65536", "a" * 300]
+    marks += ["files.example.com", "media.example.com", "/files/b/0123abcd/"]
+
+    async def test(scene: Scene) -> None:
+        codes = {Code.VALIDATION_FAILED, Code.BLOCKED_ADDRESS, Code.FETCH_FAILED, Code.NOT_FOUND}
+        for _ in range(500):
+            url = draw.choice(["http://", "http://media.example.com/files/b/0123abcd/", ""])
+            url += "".join(draw.choices(marks, k=draw.randrange(6)))
+            try:
+                await scene.run(url)
+            except Problem as problem:
+                assert problem.code in codes, url
+                problem.message.encode()
+        assert set(scene.shelf.files) <= {"a.bin"}
+
+    play(test, sends(Reply(b"x")))
 
 
 @pytest.mark.parametrize(
