@@ -375,7 +375,7 @@ def _rename_new(folder: int, name: str, target: int, new: str) -> None:
 
 
 def _copy_range(source: int, start: int, target: int, size: int) -> int | None:
-    """How many bytes the kernel appended; None where it cannot."""
+    """How many bytes the kernel copied, to where the target's next write would go; None where it cannot."""
     if sys.platform != "linux":
         return None
     try:

@@ -31,9 +31,11 @@ from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Access
 from entrepot.service.accounts import DEFAULT_ACCOUNT, Accounts
 from entrepot.service.bodies import Slots
+from entrepot.service.crossing import Crossing
 from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
+from entrepot.service.imports import ImportBounds, Imports
 from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from entrepot.api.doors import Doors
     from entrepot.api.exchange import Receive, Scope, Send
     from entrepot.api.front import App, Front
+    from entrepot.fetch.network import Network
 
 # The web framework and the ASGI server are imported by the processes that use them, where they do: loading them takes
 # longer than all that `entrepot keys` has to do.
@@ -130,8 +133,8 @@ def _volume(home: Home, settings: Settings) -> Volume:
     return Volume(settings.volume_root, home.store, limits, time.time)
 
 
-def doors_of(node: Node, settings: Settings) -> Doors:
-    """All services of a worker, wired."""
+def doors_of(node: Node, settings: Settings, network: Network | None = None) -> Doors:
+    """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
     from entrepot.api.doors import Doors
 
     signer = Signer(node.home.signing_secret())
@@ -147,16 +150,29 @@ def doors_of(node: Node, settings: Settings) -> Doors:
         quota=settings.account_quota,
     )
     slots = Slots(rules.max_bodies)
+    uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots)
+    objects = Objects(node.metadata, node.storage, time.time, settings.cache_size)
+    bounds = ImportBounds(
+        max_size=settings.import_max_size,
+        timeout=settings.import_timeout,
+        stall=settings.stall_timeout,
+        per_account=settings.imports_per_account,
+        allow=settings.fetch_allow,
+        own=(settings.api_origin, settings.cdn_origin),
+    )
+    crossing = Crossing(node.volume, node.storage, objects, uploads)
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
-        uploads=Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
+        uploads=uploads,
         multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
-        objects=Objects(node.metadata, node.storage, time.time, settings.cache_size),
+        objects=objects,
         health=Health(node.metadata, node.storage),
         volume=node.volume,
         parts=node.parts,
         apps=Apps(node.volume, node.parts.uploads),
         unpack=Unpacking(node.volume),
+        imports=Imports(node.volume, crossing, bounds, network),
+        crossing=crossing,
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
         clock=time.time,
@@ -174,10 +190,11 @@ def app() -> Front:
     logs.configure()
     settings = Settings.load({})
     node = Node.open(settings)
-    return api.build(doors_of(node, settings), _lifespan(node, settings))
+    doors = doors_of(node, settings)
+    return api.build(doors, _lifespan(node, doors, settings))
 
 
-def _lifespan(node: Node, settings: Settings) -> App:
+def _lifespan(node: Node, doors: Doors, settings: Settings) -> App:
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         background = [
@@ -188,6 +205,7 @@ def _lifespan(node: Node, settings: Settings) -> App:
         await receive()
         for task in background:
             task.cancel()
+        doors.imports.close()
         await node.close()
         await send({"type": "lifespan.shutdown.complete"})
 
