@@ -99,7 +99,7 @@ def test_every_route_of_the_volume_is_documented_and_no_other(document: Any) -> 
 def example(template: str) -> str:
     """A path that the template stands for."""
     return re.sub(
-        r"\{(\w+)\}", lambda name: {"upload_id": "x" * 22, "part_number": "1", "part": "1"}.get(name[1], "x"), template
+        r"\{(\w+)\}", lambda name: {"upload_id": "0" * 32, "part_number": "1", "part": "1"}.get(name[1], "x"), template
     )
 
 

@@ -18,7 +18,7 @@ from entrepot.volume.entries import Conditions
 
 # 10,000 parts of about 120 bytes each, or 60,000 hashes.
 MAX_JSON = 4 * 1024 * 1024
-_FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False, "null": False}
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 async def principal(x: Exchange, doors: Doors) -> Principal:
@@ -79,6 +79,14 @@ def texts(given: Mapping[str, Any], name: str) -> list[str]:
     return value
 
 
+def mapping(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A field that must be an object. Raises Problem(VALIDATION_FAILED)."""
+    value = given.get(name)
+    if not isinstance(value, dict):
+        raise _invalid((name,), "It must be an object.")
+    return value
+
+
 def flag(given: Mapping[str, Any], name: str) -> bool:
     """A field that may be left out, which means no. Raises Problem(VALIDATION_FAILED)."""
     value = given.get(name, False)
@@ -88,11 +96,12 @@ def flag(given: Mapping[str, Any], name: str) -> bool:
 
 
 def query_flag(x: Exchange, name: str, default: bool = False) -> bool:
-    """A yes or no of the query, in the spellings that clients have for it. Raises Problem(VALIDATION_FAILED)."""
-    value = query(x, name)
-    if value is None:
+    """A yes or no of the query, in the spellings that clients have for it; some send one that is empty. Raises
+    Problem(VALIDATION_FAILED)."""
+    value = (query(x, name) or "").lower()
+    if value in ("", "null"):
         return default
-    found = _FLAGS.get(value.lower())
+    found = _FLAGS.get(value)
     if found is None:
         raise Problem(Code.VALIDATION_FAILED, "It must be true or false.", where=("query", name))
     return found

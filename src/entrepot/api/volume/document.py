@@ -210,7 +210,7 @@ OPERATIONS: dict[str, Json] = {
         "post": _old("cancelLocalFile", "Free the parts", _YES, "404")
     },
     f"{_OLD}/app/multipart/{{hash}}/initiate": {
-        "post": _old("initiateAppFile", "Begin an app file", json_of("VolumeUpload"), "429 507", body=_object([]))
+        "post": _old("initiateAppFile", "Begin an app file", json_of("VolumeUpload"), "409 429 507", body=_object([]))
     },
     f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/{{part_number}}": {
         "put": _old("putAppFilePart", "Store a part", json_of("VolumePart"), "400 404 413 507", body=_FORM)

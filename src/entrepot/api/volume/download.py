@@ -5,11 +5,11 @@ from __future__ import annotations
 from email.utils import formatdate
 
 from entrepot import wire
-from entrepot.api import auth
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import NO_STORE, Headers
 from entrepot.api.sending import GUARDS, Version, decide, send_file
+from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
 from entrepot.domain.names import disposition
 from entrepot.volume.entries import Entry
@@ -20,7 +20,7 @@ _LAST_DATE = 253_402_300_799.0  # of the year 9999
 
 async def download(x: Exchange, doors: Doors, place: Place) -> None:
     """The bytes as they are now: a file that is replaced meanwhile is sent to its end from where it was opened."""
-    who = await auth.principal(x, doors.access)
+    who = await asking.principal(x, doors)
     opened = await doors.volume.open(who, place.path)
     try:
         entry = opened.entry

@@ -1,4 +1,4 @@
-"""Files in parts on both APIs, app files on the legacy one (protocol 6.5, 6.7), and our list of what is held."""
+"""Files in parts on both APIs (protocol 6.5, 6.7), and our list of what is held."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from entrepot import wire
-from entrepot.api import auth, forms
+from entrepot.api import forms
 from entrepot.api.cdn import body_of
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
@@ -26,20 +26,18 @@ async def initiate(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: a name for the upload; nothing is at the path until it is complete."""
     who = await asking.principal(x, doors)
     with _no_conflict(place):
-        begun = await doors.parts.begin(who, place.path, asking.conditions(x))
-    told: dict[str, Any] = {"upload_id": begun.id}
-    if not place.legacy:
-        told["expires_time"] = wire.timestamp_ms(begun.expires_at)
-    await x.json(200, told)
+        upload_id = await doors.parts.begin(who, place.path, asking.conditions(x))
+    ends = wire.timestamp_ms(doors.clock() + doors.volume.limits.upload_ttl)
+    await x.json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_time": ends})
 
 
 async def part(x: Exchange, doors: Doors, place: Place) -> None:
     """PUT one part: durable when it is acknowledged."""
     who = await asking.principal(x, doors)
     path, upload_id, number = place.path, place.text("upload_id"), place.number("part_number")
-    stream, length, expected = await _bytes_of(x, doors, place)
+    stream, length, expected = await bytes_of(x, doors, place)
     with _no_conflict(place):
-        held = await doors.parts.write(who, path, upload_id, number, stream, length, expected)
+        held = await doors.parts.write(who, path, upload_id, number, stream, length=length, expected=expected)
     told: dict[str, Any] = {"part_number": held.number, "etag": held.etag}
     await x.json(200, told if place.legacy else {**told, "size": held.size})
 
@@ -47,25 +45,25 @@ async def part(x: Exchange, doors: Doors, place: Place) -> None:
 async def complete(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the list of parts: the file is there. `etag` is its MD5 in hex, or empty when it is not known: anything else
     fails in the stock client."""
-    who = await asking.principal(x, doors)
+    who, path = await asking.principal(x, doors), place.path
     given = await asking.fields(x, doors, place, "parts", "size", "digest")
     _check_closed(place, given)
     cited, size, sha256 = read_complete(given)
     with _no_conflict(place):
-        done = await doors.parts.finish(who, place.path, place.text("upload_id"), cited, size=size, sha256=sha256)
-    told: dict[str, Any] = {"etag": done.md5.hex() if done.md5 else ""}
+        done = await doors.parts.finish(who, path, place.text("upload_id"), cited, size=size, sha256=sha256)
+    told: dict[str, Any] = {"etag": done.md5 or ""}
     await x.json(200, told if place.legacy else {**told, "entry": platform_entry(done.entry)})
 
 
 async def listing(x: Exchange, doors: Doors, place: Place) -> None:
     """GET which parts are held, for a client that goes on after a break."""
-    who = await auth.principal(x, doors.access)
-    found = await doors.parts.list(who, place.path, place.text("upload_id"))
+    who, path = await asking.principal(x, doors), place.path
+    found = await doors.parts.list(who, path, place.text("upload_id"))
     await x.json(
         200,
         {
-            "upload_id": found.id,
-            "path": str(found.path),
+            "upload_id": found.upload_id,
+            "path": str(path),
             "expires_time": wire.timestamp_ms(found.expires_at),
             "parts": [{"part_number": each.number, "etag": each.etag, "size": each.size} for each in found.parts],
         },
@@ -74,40 +72,9 @@ async def listing(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def cancel(x: Exchange, doors: Doors, place: Place) -> None:
     """POST or DELETE: the parts are freed."""
-    who = await auth.principal(x, doors.access)
+    who = await asking.principal(x, doors)
     await doors.parts.abort(who, place.path, place.text("upload_id"))
     await x.json(200, True)
-
-
-async def _bytes_of(
-    x: Exchange, doors: Doors, place: Place
-) -> tuple[AsyncIterator[bytes], int | None, tuple[Expected, ...]]:
-    """The bytes of a part, as a form, or raw on the Platform API; with their length and digests where declared."""
-    if place.legacy or forms.is_form(x.text("content-type")):
-        stream, expected = await file_of_form(x, doors)
-        return stream, None, expected
-    body = body_of(x, doors)
-    return body.stream, body.length, body.expected
-
-
-async def app_initiate(x: Exchange, doors: Doors, place: Place) -> None:
-    """POST: begin to keep an app file under the SHA-256 of its content and mode."""
-    raise NotImplementedError
-
-
-async def app_part(x: Exchange, doors: Doors, place: Place) -> None:
-    """PUT one part of an app file."""
-    raise NotImplementedError
-
-
-async def app_complete(x: Exchange, doors: Doors, place: Place) -> None:
-    """POST the list of parts: the app file is kept under its hash."""
-    raise NotImplementedError
-
-
-async def app_cancel(x: Exchange, doors: Doors, place: Place) -> None:
-    """POST: the parts are freed."""
-    raise NotImplementedError
 
 
 @contextmanager
@@ -130,3 +97,14 @@ def _check_closed(place: Place, given: dict[str, Any]) -> None:
     for each in parts:
         if isinstance(each, dict) and not each.keys() <= _PART_FIELDS:
             raise Problem(Code.VALIDATION_FAILED, "A part has part_number and etag only.", where=("body", "parts"))
+
+
+async def bytes_of(
+    x: Exchange, doors: Doors, place: Place
+) -> tuple[AsyncIterator[bytes], int | None, tuple[Expected, ...]]:
+    """The bytes of a part, as a form, or raw on the Platform API; with their length and digests where declared."""
+    if place.legacy or forms.is_form(x.text("content-type")):
+        stream, expected = await file_of_form(x, doors)
+        return stream, None, expected
+    body = body_of(x, doors)
+    return body.stream, body.length, body.expected

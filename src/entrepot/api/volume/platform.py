@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from entrepot import wire
-from entrepot.api import auth
 from entrepot.api.cdn import uploaded
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
@@ -19,7 +18,7 @@ from entrepot.volume.entries import Conditions
 
 async def list_folder(x: Exchange, doors: Doors, place: Place) -> None:
     """GET a folder's entries by name: all, or with `limit` a page, whose headers lead to the next."""
-    who = await auth.principal(x, doors.access)
+    who = await asking.principal(x, doors)
     limit, recursive = asking.query_limit(x), asking.query_flag(x, "recursive")
     page = await doors.volume.list(
         who, place.path, limit=limit, cursor=asking.query(x, "cursor") or None, recursive=recursive
@@ -32,7 +31,7 @@ async def list_folder(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def delete(x: Exchange, doors: Doors, place: Place) -> None:
     """DELETE a file or a folder: into the trash, from where it comes back by its id, or for good."""
-    who = await auth.principal(x, doors.access)
+    who = await asking.principal(x, doors)
     path = place.path
     gone = await doors.volume.delete(
         who,
@@ -46,45 +45,45 @@ async def delete(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def stat(x: Exchange, doors: Doors, place: Place) -> None:
     """GET one entry; with `checksum` its digests are computed when they are not known."""
-    who = await auth.principal(x, doors.access)
+    who = await asking.principal(x, doors)
     entry = await doors.volume.stat(who, place.path, checksum=asking.query_flag(x, "checksum"))
     await x.json(200, platform_entry(entry))
 
 
 async def rename(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the new path of a file or folder."""
-    who = await asking.principal(x, doors)
+    who, path = await asking.principal(x, doors), place.path
     given = await asking.fields(x, doors, place, "destination", "overwrite")
     destination = place.field(asking.text(given, "destination"), "destination")
-    entry = await doors.volume.rename(who, place.path, destination, overwrite=asking.flag(given, "overwrite"))
+    entry = await doors.volume.rename(who, path, destination, overwrite=asking.flag(given, "overwrite"))
     await x.json(200, platform_entry(entry))
 
 
 async def copy(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the path of a copy of a file or folder."""
-    who = await asking.principal(x, doors)
+    who, path = await asking.principal(x, doors), place.path
     given = await asking.fields(x, doors, place, "destination", "overwrite")
     destination = place.field(asking.text(given, "destination"), "destination")
-    entry = await doors.volume.copy(who, place.path, destination, overwrite=asking.flag(given, "overwrite"))
+    entry = await doors.volume.copy(who, path, destination, overwrite=asking.flag(given, "overwrite"))
     await x.json(200, platform_entry(entry))
 
 
 async def make_folder(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: make a folder and those above it; one that is there is fine."""
-    who = await asking.principal(x, doors)
+    who, path = await asking.principal(x, doors), place.path
     await asking.fields(x, doors, place)
-    await x.json(200, platform_entry(await doors.volume.make_folder(who, place.path)))
+    await x.json(200, platform_entry(await doors.volume.make_folder(who, path)))
 
 
 async def usage(x: Exchange, doors: Doors, place: Place) -> None:
     """GET how much a folder holds, and how much room is left."""
-    who = await auth.principal(x, doors.access)
+    who = await asking.principal(x, doors)
     await x.json(200, replies.usage(await doors.volume.usage(who, place.path)))
 
 
 async def list_trash(x: Exchange, doors: Doors, place: Place) -> None:
     """GET what was deleted and can come back, the newest first."""
-    who = await auth.principal(x, doors.access)
+    who = await asking.principal(x, doors)
     limit = asking.query_limit(x)
     page = await doors.volume.list_trash(who, limit=limit, cursor=asking.query(x, "cursor") or None)
     asked: dict[str, str | int] = {} if limit is None else {"limit": limit}
@@ -102,14 +101,14 @@ async def restore(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def drop(x: Exchange, doors: Doors, place: Place) -> None:
     """DELETE it from the trash, for good."""
-    who = await auth.principal(x, doors.access)
+    who = await asking.principal(x, doors)
     await doors.volume.drop_trash(who, place.text("trash_id"))
     await x.json(200, True)
 
 
 async def publish(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: a CDN object of the file's bytes as they are now."""
-    who = await asking.principal(x, doors)
+    who, path = await asking.principal(x, doors), place.path
     given = await asking.fields(x, doors, place, "file_name", "content_type")
     intent = Intent(
         lifecycle=wire.parse_lifecycle(x.headers),
@@ -118,19 +117,17 @@ async def publish(x: Exchange, doors: Doors, place: Place) -> None:
         request_id=x.short(wire.SOURCE_REQUEST),
         idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
     )
-    obj = await x.unless_gone(doors.crossing.publish(who, place.path, intent))
+    obj = await x.unless_gone(doors.crossing.publish(who, path, intent))
     await x.json(200, uploaded(doors, obj))
 
 
 async def keep(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the URL of an object of this server: its bytes become a file."""
-    who = await asking.principal(x, doors)
+    who, path = await asking.principal(x, doors), place.path
     given = await asking.fields(x, doors, place, "url", "overwrite")
-    url_path, when = (
-        _own_path(doors, asking.text(given, "url")),
-        Conditions(if_none_match=not asking.flag(given, "overwrite")),
-    )
-    entry = await x.unless_gone(doors.crossing.keep(who, place.path, url_path, when))
+    url_path = _own_path(doors, asking.text(given, "url"))
+    when = Conditions(if_none_match=not asking.flag(given, "overwrite"))
+    entry = await x.unless_gone(doors.crossing.keep(who, path, url_path, when))
     await x.json(200, platform_entry(entry))
 
 

@@ -8,13 +8,13 @@ so that a path that is spelled with `%2F` is never taken for one of the longer r
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from entrepot import wire
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.front import Handler, Methods
-from entrepot.api.volume import download, legacy, multipart, platform, writing
+from entrepot.api.volume import apps, download, legacy, multipart, platform, writing
 from entrepot.api.volume.place import Deed, Place
 
 _OLD, _V1 = wire.VOLUME_FILES, wire.PLATFORM_FILES
@@ -25,7 +25,7 @@ ROUTES: Mapping[str, Mapping[str, Deed]] = {
     f"{_OLD}/list/{{dir}}": {"GET": legacy.list_folder},
     f"{_OLD}/rename/{{file}}": {"POST": legacy.rename},
     f"{_OLD}/dir/check_hash/{{target_path}}": {"POST": legacy.check_hash},
-    f"{_OLD}/missing_hashes": {"POST": legacy.missing_hashes},
+    f"{_OLD}/missing_hashes": {"POST": apps.missing},
     f"{_OLD}/file/exists/{{file}}": {"POST": legacy.exists},
     f"{_OLD}/file/url/{{file}}": {"POST": writing.upload_url},
     f"{_OLD}/file/local/{{target_path}}/multipart/{{upload_id}}/cancel": {"POST": multipart.cancel},
@@ -35,10 +35,10 @@ ROUTES: Mapping[str, Mapping[str, Deed]] = {
     f"{_OLD}/file/multipart/{{target_path}}/{{upload_id}}/cancel": {"POST": multipart.cancel},
     f"{_OLD}/file/multipart/{{target_path}}/{{upload_id}}/{{part_number}}": {"PUT": multipart.part},
     f"{_OLD}/file/{{file}}": {"GET": download.download, "DELETE": legacy.delete},
-    f"{_OLD}/app/multipart/{{hash}}/initiate": {"POST": multipart.app_initiate},
-    f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/complete": {"POST": multipart.app_complete},
-    f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/cancel": {"POST": multipart.app_cancel},
-    f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/{{part_number}}": {"PUT": multipart.app_part},
+    f"{_OLD}/app/multipart/{{hash}}/initiate": {"POST": apps.initiate},
+    f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/complete": {"POST": apps.complete},
+    f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/cancel": {"POST": apps.cancel},
+    f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/{{part_number}}": {"PUT": apps.part},
     f"{_V1}/list": {"GET": platform.list_folder},
     f"{_V1}/list/{{dir}}": {"GET": platform.list_folder},
     f"{_V1}/stat/{{path}}": {"GET": platform.stat},
@@ -63,7 +63,7 @@ ROUTES: Mapping[str, Mapping[str, Deed]] = {
 }
 _WHOLE_PATHS = {"dir", "file", "target_path", "path"}
 # By their form the names of uploads and parts are told from those of files; other single segments are anything.
-_FORMS = {"upload_id": rb"[0-9A-Za-z_-]{20,64}", "part_number": rb"[0-9]{1,9}"}
+_FORMS = {"upload_id": rb"[0-9a-f]{32}", "part_number": rb"[0-9]{1,9}"}
 
 
 def _pattern(template: str) -> re.Pattern[bytes]:
@@ -88,24 +88,29 @@ def _compiled(start: str) -> _Compiled:
 _LEGACY, _PLATFORM = _compiled(_OLD + "/"), _compiled(_V1 + "/")
 
 
+def find(raw_path: bytes) -> Methods:
+    """The handlers of a URL; none when it is no route of the volume."""
+    found: dict[str, Handler] = {}
+    for methods, place in fitting(raw_path):
+        for method, deed in methods.items():
+            found.setdefault(method, _at(place, deed))
+    if "GET" in found:
+        found["HEAD"] = found["GET"]
+    return found
+
+
+def fitting(raw_path: bytes) -> Iterator[tuple[Mapping[str, Deed], Place]]:
+    """All routes that a URL fits, and what it names on each."""
+    legacy = not raw_path.startswith(wire.PLATFORM.encode())
+    for pattern, methods in _LEGACY if legacy else _PLATFORM:
+        match = pattern.fullmatch(raw_path)
+        if match:
+            ids = match.groupdict()
+            yield methods, Place(legacy, ids.pop("path", b""), ids)
+
+
 def _at(place: Place, deed: Deed) -> Handler:
     async def handler(x: Exchange, doors: Doors) -> None:
         await deed(x, doors, place)
 
     return handler
-
-
-def find(raw_path: bytes) -> Methods:
-    """The handlers of a URL; none when it is no route of the volume."""
-    legacy = not raw_path.startswith(b"/v1/")
-    found: dict[str, Handler] = {}
-    for pattern, methods in _LEGACY if legacy else _PLATFORM:
-        match = pattern.fullmatch(raw_path)
-        if match:
-            ids = match.groupdict()
-            place = Place(legacy, ids.pop("path", b""), ids)
-            for method, deed in methods.items():
-                found.setdefault(method, _at(place, deed))
-    if "GET" in found:
-        found["HEAD"] = found["GET"]
-    return found

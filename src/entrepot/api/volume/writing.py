@@ -28,7 +28,7 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
     elif expected:
         raise Problem(Code.INVALID_REQUEST, "The digest of an archive that is unpacked is not checked.")
     else:
-        await doors.unpack.unpack(who, path, stream, None)
+        await doors.unpack.unpack(who, path, stream)
     await x.json(200, True)
 
 
@@ -48,18 +48,18 @@ async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes],
 async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a URL: the reply comes when its file is whole at the path, as the stock client expects. A client that goes
     ends the fetch."""
-    who = await asking.principal(x, doors)
+    who, path = await asking.principal(x, doors), place.path
     given = await asking.fields(x, doors, place, "url")
-    await x.unless_gone(doors.imports.run(who, place.path, asking.text(given, "url"), Conditions()))
+    await x.unless_gone(doors.imports.run(who, path, asking.text(given, "url"), Conditions()))
     await x.json(200, True)
 
 
 async def put(x: Exchange, doors: Doors, place: Place) -> None:
     """PUT the bytes themselves: 201 when nothing was there."""
-    who = await asking.principal(x, doors)
+    who, path = await asking.principal(x, doors), place.path
     body = body_of(x, doors)
     entry, created = await doors.volume.put(
-        who, place.path, body.stream, length=body.length, expected=body.expected, when=asking.conditions(x)
+        who, path, body.stream, length=body.length, expected=body.expected, when=asking.conditions(x)
     )
     headers: Headers = [(b"etag", entry.etag.encode())]
     await x.json(201 if created else 200, platform_entry(entry), headers)
