@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 # No `#` and `?`: the stock client cuts paths at them before it sends anything.
 ODD_NAMES = [
     "two words.txt",
-    "percent%41.txt",
+    "50% off.txt",  # the stock client sends `%41` as it is, which is an A to every server
     "plus+and;semi.txt",
     "quote\"and'.txt",
     "=cmd().csv",
@@ -105,7 +105,8 @@ def test_a_file_of_300_mb_goes_up_in_parts_with_its_md5_compared(stock: Stock) -
     assert kept.stat().st_size == path.stat().st_size
     with kept.open("rb") as a, path.open("rb") as b:
         assert hashlib.file_digest(a, "sha256").digest() == hashlib.file_digest(b, "sha256").digest()
-    assert not any((stock.volume / ".entrepot" / "staging").iterdir())
+    left = [path for path in (stock.volume / ".entrepot" / "staging").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in left) < 16 * 1024  # what was finished is on record, without its bytes
 
 
 def test_odd_names_go_both_ways(stock: Stock) -> None:
