@@ -34,7 +34,7 @@ def files(little: Server) -> Iterator[Files]:
     yield held
     for entry in held.v1("GET", "list").json():
         held.v1("DELETE", f"file/{entry['name']}?permanent=true")
-    assert held.leftovers() == []
+    eventually(lambda: held.leftovers() == [])
 
 
 Write = Callable[[Files, str, bytes], Reply]
@@ -178,6 +178,15 @@ def test_a07_an_empty_file_is_a_file(files: Files) -> None:
     assert [e["size"] for e in files.v1("GET", "list/empty").json()] == [0, 0, 0]
     entry = files.v1("GET", "stat/empty/0?checksum=true").json()
     assert entry["checksum_sha256"] == hashlib.sha256().hexdigest()
+
+
+@pytest.mark.parametrize("name", ["repr_digest", "content_digest"])
+def test_a10_bytes_with_another_digest_are_dropped(files: Files, name: str) -> None:
+    wrong = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:"
+    refused = files.store("digest", b"x" * 100_000, **{name: wrong})
+    assert (refused.status, refused.json()["error"]["code"]) == (400, "digest_mismatch")
+    assert files.leftovers() == []
+    assert files.read("digest") is None
 
 
 # What is in the way
