@@ -11,12 +11,14 @@ from benchmarks.servers import Nginx, Ours
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a case may use. `seconds` is how long one measurement under load lasts."""
+    """What a case may use. `seconds` is how long one measurement under load lasts. `secure` is there for cases that
+    need `tls`."""
 
     ours: Ours
     nginx: Nginx
     folder: Path
     seconds: float
+    secure: Ours | None = None
 
 
 @dataclass(frozen=True, slots=True)

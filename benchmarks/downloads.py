@@ -53,6 +53,19 @@ def beside(peer: Callable[[str, Path], list[str]]) -> Callable[[Bench], Pair]:
     return prepare
 
 
+def beside_over_tls(peer: Callable[[str, Path], list[str]]) -> Callable[[Bench], Pair]:
+    """The same of half a GiB from the server that speaks TLS."""
+
+    def prepare(bench: Bench) -> Pair:
+        assert bench.secure
+        data = os.urandom(BLOCK) * (GIB // 2 // BLOCK)
+        url = bench.secure.origin + bench.secure.store(data, "file.bin")
+        ours = partial(_measured, bench, url, _ours)
+        return Pair(ours, partial(_measured, bench, url, peer))
+
+    return prepare
+
+
 def again(bench: Bench) -> Pair:
     """Hits a second, of a file of 64 MiB; the import is not counted."""
     url = _stored(bench, HIT_SIZE)
@@ -85,7 +98,7 @@ def _stored(bench: Bench, size: int) -> str:
     target = bench.ours.begin("file.bin")
     put(bench.ours.port, target, fd, size)
     os.close(fd)
-    return f"http://127.0.0.1:{bench.ours.port}{target.partition('?')[0]}"
+    return bench.ours.origin + target.partition("?")[0]
 
 
 def _measured(bench: Bench, url: str, command: Callable[[str, Path], list[str]]) -> float:
@@ -99,9 +112,10 @@ def _measured(bench: Bench, url: str, command: Callable[[str, Path], list[str]])
     _sync(path)
     _sync(folder)
     seconds = watch.seconds
-    if path.stat().st_size != GIB:
-        raise RuntimeError(f"{path.stat().st_size} bytes were downloaded")
-    return GIB / 1e6 / seconds
+    size = path.stat().st_size
+    if size not in (GIB, GIB // 2):
+        raise RuntimeError(f"{size} bytes were downloaded")
+    return size / 1e6 / seconds
 
 
 def _hits(bench: Bench, url: str, command: list[str]) -> float:
@@ -119,9 +133,13 @@ def _sync(path: Path) -> None:
 
 
 def _environ(bench: Bench) -> dict[str, str]:
-    """With our server as the configured one: its files may be read though its address is private."""
+    """With our servers as the configured ones: their files may be read though their addresses are private."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
-    return environ | {"HOME": str(bench.folder), "ENTREPOT_URL": f"http://127.0.0.1:{bench.ours.port}"}
+    servers = [bench.ours, bench.secure] if bench.secure else [bench.ours]
+    for server in servers:
+        if server.ca:
+            environ |= {"SSL_CERT_FILE": str(server.ca), "CURL_CA_BUNDLE": str(server.ca)}
+    return environ | {"HOME": str(bench.folder), "ENTREPOT_URL": ",".join(server.origin for server in servers)}
 
 
 def _case(name: str, what: str, peer: str, mark: float, command: Callable[[str, Path], list[str]], need: str) -> Case:
@@ -132,6 +150,16 @@ _WHAT = "download_file of 1 GiB into an empty folder, import, SHA-256 and sync i
 CASES = [
     _case("download", f"{_WHAT} curl and a sync", "curl", 0.8, _curl, "curl"),
     _case("download-aria2", f"{_WHAT} aria2 with 4 connections and a sync", "aria2 -x4", 0.8, _aria2, "aria2c"),
+    Case(
+        "download-tls",
+        "the same of half a GiB over TLS against curl and a sync",
+        "curl",
+        "MB/s",
+        0.8,
+        1.0,
+        beside_over_tls(_curl),
+        ("curl", "tls"),
+    ),
     _case("download-fal", f"{_WHAT} the stock toolkit and a sync", "fal.toolkit", 1.0, _fals, "fal"),
     Case(
         "download-hit",

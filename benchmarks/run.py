@@ -69,8 +69,10 @@ def measure(cases: Sequence[Case], pairs: int, seconds: float) -> list[Result]:
             folder = Path(name)
             beside = any("nginx" in need for case in able for need in case.needs)
             peers = nginx(folder / "nginx") if beside else contextlib.nullcontext(Nginx(0, folder))
-            with ours(folder / "ours") as our_server, peers as peer:
-                bench = Bench(our_server, peer, folder, seconds)
+            tls = any("tls" in case.needs for case in able)
+            other = ours(folder / "secure", tls=True) if tls else contextlib.nullcontext()
+            with ours(folder / "ours") as our_server, peers as peer, other as secure:
+                bench = Bench(our_server, peer, folder, seconds, secure)
                 results |= {case.name: run(case, bench, pairs) for case in able}
     return [results[case.name] for case in cases]
 
@@ -103,6 +105,7 @@ def missing(case: Case) -> str:
         "fal": downloads.FAL_PYTHON.exists(),
         "curl": bool(shutil.which("curl")),
         "aria2c": bool(shutil.which("aria2c")),
+        "tls": True,
     }
     lacking = [f"no {need} ({INSTALL[need]})" for need in case.needs if not there[need]]
     return ", ".join(lacking)

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import trustme
 
 from entrepot.client import profile
 
@@ -55,10 +58,15 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """A running server of ours, every feature on, its log in a file."""
+    """A running server of ours, every feature on, its log in a file. `ca` is whom to believe, when it speaks TLS."""
 
     port: int
     key: str
+    ca: Path | None = None
+
+    @property
+    def origin(self) -> str:
+        return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}"
 
     def store(self, data: bytes, name: str) -> str:
         """Upload a public file; returns the path of its URL."""
@@ -85,8 +93,9 @@ class Ours:
 
     def _post(self, path: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
         headers = {**headers, "Authorization": f"Key {self.key}"}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, headers, method="POST")
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as reply:
+        request = urllib.request.Request(self.origin + path, body, headers, method="POST")
+        trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self.ca))
+        with urllib.request.build_opener(urllib.request.ProxyHandler({}), trust).open(request, timeout=120) as reply:
             value: dict[str, str] = json.load(reply)
             return value
 
@@ -105,18 +114,29 @@ class Nginx:
 
 
 @contextlib.contextmanager
-def ours(folder: Path) -> Iterator[Ours]:
+def ours(folder: Path, *, tls: bool = False) -> Iterator[Ours]:
     folder.mkdir()
     port = free_port()
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
     environ |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
     arguments = ["serve", "--home", str(folder / "home"), "--port", str(port), "--workers", str(WORKERS)]
+    if tls:
+        arguments += _certified(folder)
     with (folder / "server.log").open("wb") as log:
         command = [sys.executable, "-m", "entrepot.cli.main", *arguments]
         process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     with _ended(process):
         _wait(process, port, folder / "server.log")
-        yield Ours(port, profile.targets(environ=environ)[0].key.reveal())
+        key = profile.targets(environ=environ)[0].key.reveal()
+        yield Ours(port, key, folder / "ca.pem" if tls else None)
+
+
+def _certified(folder: Path) -> list[str]:
+    """The flags of a certificate for the loopback, by an authority of its own."""
+    authority, both = trustme.CA(), str(folder / "both.pem")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(both)
+    return ["--tls-cert", both, "--tls-key", both]
 
 
 @contextlib.contextmanager

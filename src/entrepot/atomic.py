@@ -128,16 +128,16 @@ class Folder:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         return Folder(os.open(name, flags, dir_fd=self.fd), self._inside(name))
 
-    def create(self, name: str, mode: int = 0o600) -> File:
+    def create(self, name: str, mode: int = 0o600, *, masked: bool = False) -> File:
         """Make a new empty file, open for reading and writing. Raises FileExistsError when the name is taken.
 
-        A mode for others than us is given as it is, whatever the umask of the process.
+        A mode for others than us is given as it is, whatever the umask of the process, unless it is to be `masked`.
         """
         path = self._inside(name)
         _announce(Kind.CREATE, path)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = File(os.open(name, flags, mode, dir_fd=self.fd), path)
-        if mode & _OTHERS:
+        if mode & _OTHERS and not masked:
             os.fchmod(file.fd, mode)
         return file
 
@@ -160,11 +160,11 @@ class Folder:
             self.rename(made, name)
             self.sync()
 
-    def make_dir(self, name: str, mode: int = 0o700) -> None:
+    def make_dir(self, name: str, mode: int = 0o700, *, masked: bool = False) -> None:
         """Make a folder, its mode as that of `create`. Its own name is durable only after a `sync` of this one."""
         _announce(Kind.MAKE_DIR, self._inside(name))
         os.mkdir(name, mode, dir_fd=self.fd)
-        if mode & _OTHERS:
+        if mode & _OTHERS and not masked:
             with self.descend(name) as made:
                 os.fchmod(made.fd, mode)
 
@@ -310,7 +310,10 @@ def read_facts(file: int | str, attribute: str = FACTS_ATTRIBUTE) -> dict[str, s
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Put `data` at `path`, replacing what is there. Durable on return; a crash leaves the old or the new."""
+    """Put `data` at `path`, replacing what is there. Durable on return; a crash leaves the old or the new.
+
+    The mode is less the umask, here and below: these are files in folders that users name.
+    """
     with Folder.open(path.parent) as folder:
         folder.replace(path.name, data, mode)
 
@@ -335,7 +338,7 @@ def create_file(path: Path, data: bytes, mode: int = 0o600) -> None:
 def _beside(folder: Folder, data: bytes, mode: int) -> Iterator[str]:
     """A finished and synced file under a name of its own, which goes away when the block fails."""
     name = f".{secrets.token_hex(8)}.tmp"
-    file = folder.create(name, mode)
+    file = folder.create(name, mode, masked=True)
     try:
         try:
             file.write([data])
@@ -372,7 +375,7 @@ def _rename_new(folder: int, name: str, target: int, new: str) -> None:
 
 
 def _copy_range(source: int, start: int, target: int, size: int) -> int | None:
-    """How many bytes the kernel appended; None where it cannot."""
+    """How many bytes the kernel copied, to where the target's next write would go; None where it cannot."""
     if sys.platform != "linux":
         return None
     try:

@@ -31,9 +31,11 @@ from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Access
 from entrepot.service.accounts import DEFAULT_ACCOUNT, Accounts
 from entrepot.service.bodies import Slots
+from entrepot.service.crossing import Crossing
 from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
+from entrepot.service.imports import ImportBounds, Imports
 from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
@@ -50,7 +52,10 @@ from entrepot.sockets import (
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 from entrepot.storage.local import LocalStorage
 from entrepot.volume import ground
+from entrepot.volume.apps import Apps
 from entrepot.volume.ground import VolumeUnusable
+from entrepot.volume.multipart import Parts
+from entrepot.volume.unpack import Unpacking
 from entrepot.volume.volume import Limits, Volume
 
 if TYPE_CHECKING:
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
     from entrepot.api.doors import Doors
     from entrepot.api.exchange import Receive, Scope, Send
     from entrepot.api.front import App, Front
+    from entrepot.fetch.network import Network
 
 # The web framework and the ASGI server are imported by the processes that use them, where they do: loading them takes
 # longer than all that `entrepot keys` has to do.
@@ -93,6 +99,7 @@ class Node:
     metadata: SqliteMetadata
     storage: LocalStorage
     volume: Volume
+    parts: Parts
     incarnation: Incarnation
 
     @classmethod
@@ -104,7 +111,8 @@ class Node:
         metadata = _open_catalogue(home, checkpoints=checkpoints)
         incarnation = Incarnation(home)
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
-        return cls(home, metadata, storage, _volume(home, settings), incarnation)
+        volume = _volume(home, settings)
+        return cls(home, metadata, storage, volume, Parts(volume, settings.max_open_uploads), incarnation)
 
     async def close(self) -> None:
         await self.volume.close()
@@ -125,8 +133,8 @@ def _volume(home: Home, settings: Settings) -> Volume:
     return Volume(settings.volume_root, home.store, limits, time.time)
 
 
-def doors_of(node: Node, settings: Settings) -> Doors:
-    """All services of a worker, wired."""
+def doors_of(node: Node, settings: Settings, network: Network | None = None) -> Doors:
+    """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
     from entrepot.api.doors import Doors
 
     signer = Signer(node.home.signing_secret())
@@ -142,13 +150,29 @@ def doors_of(node: Node, settings: Settings) -> Doors:
         quota=settings.account_quota,
     )
     slots = Slots(rules.max_bodies)
+    uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots)
+    objects = Objects(node.metadata, node.storage, time.time, settings.cache_size)
+    bounds = ImportBounds(
+        max_size=settings.import_max_size,
+        timeout=settings.import_timeout,
+        stall=settings.stall_timeout,
+        per_account=settings.imports_per_account,
+        allow=settings.fetch_allow,
+        own=(settings.api_origin, settings.cdn_origin),
+    )
+    crossing = Crossing(node.volume, node.storage, objects, uploads)
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
-        uploads=Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
+        uploads=uploads,
         multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
-        objects=Objects(node.metadata, node.storage, time.time, settings.cache_size),
+        objects=objects,
         health=Health(node.metadata, node.storage),
         volume=node.volume,
+        parts=node.parts,
+        apps=Apps(node.volume, node.parts.uploads),
+        unpack=Unpacking(node.volume),
+        imports=Imports(node.volume, crossing, bounds, network),
+        crossing=crossing,
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
         clock=time.time,
@@ -166,10 +190,11 @@ def app() -> Front:
     logs.configure()
     settings = Settings.load({})
     node = Node.open(settings)
-    return api.build(doors_of(node, settings), _lifespan(node, settings))
+    doors = doors_of(node, settings)
+    return api.build(doors, _lifespan(node, doors, settings))
 
 
-def _lifespan(node: Node, settings: Settings) -> App:
+def _lifespan(node: Node, doors: Doors, settings: Settings) -> App:
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         background = [
@@ -180,6 +205,7 @@ def _lifespan(node: Node, settings: Settings) -> App:
         await receive()
         for task in background:
             task.cancel()
+        doors.imports.close()
         await node.close()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -254,8 +280,10 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         return False
 
     async def sweep_volume() -> bool:
-        now = await keeper.now()
-        return now is not None and await node.volume.sweep_some(now)
+        if (now := await keeper.now()) is None:
+            return False
+        await node.parts.sweep()  # before it would be removed without a word to who comes too late
+        return await node.volume.sweep_some(now)
 
     async def checkpoint() -> bool:
         await node.metadata.checkpoint()
@@ -263,6 +291,7 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
 
     return [
         Deed("digests", DIGEST_INTERVAL, digester.step, KEEPER_SURVIVES),
+        Deed("parts", DIGEST_INTERVAL, node.parts.step, KEEPER_SURVIVES),
         Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
         Deed("volume", VOLUME_INTERVAL, sweep_volume, KEEPER_SURVIVES),
         Deed("orphans", ORPHAN_INTERVAL, look_for_orphans, KEEPER_SURVIVES),

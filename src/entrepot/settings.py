@@ -61,6 +61,10 @@ def _hosts(text: str) -> tuple[str, ...]:
     return tuple(h.strip().lower() for h in text.split(",") if h.strip())
 
 
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(each, strict=False)) for each in text.replace(",", " ").split())
+
+
 def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
@@ -105,6 +109,14 @@ class Settings:
     volume_quota: int | None = _setting(parse_size, "bytes that the volume may hold (default: no bound)", low=0)
     volume_max_file: int = _setting(parse_size, "largest file of the volume", 1024**4, low=1)
     volume_page: int = _setting(int, "entries that a listing of the volume gives at once, at most", 10_000, low=1)
+    import_max_size: int = _setting(parse_size, "largest file that is uploaded from a URL", 50 * 1024**3, low=1)
+    import_timeout: float = _setting(parse_seconds, "longest time that an upload from a URL may take", 600, low=0.1)
+    imports_per_account: int = _setting(
+        int, "uploads from URLs that a worker does at once for one account; more wait, or get 429", 4, low=1, high=32
+    )
+    fetch_allow: tuple[str, ...] = _setting(
+        _networks, "networks, by commas, that URLs may lead to although they are not public, such as 10.0.0.0/8", ()
+    )
     upload_ttl: float = _setting(parse_seconds, "life of an unfinished upload and of its signed URL", 86_400, low=1)
     multipart_ttl: float = _setting(
         parse_seconds, "life of an unfinished multipart upload and of its signature", 604_800, low=1

@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -134,6 +134,17 @@ class Intake(Generic[T]):
             await self._undo()
             raise
 
+    async def follow(self, works: Iterable[Callable[[], Sequence[Callable[[], None]]]]) -> T:
+        """As `take`, with other works in the place of writes, one after another."""
+        try:
+            for work in works:
+                await self._written()
+                self._batch = self._threads.start(work)
+            return await self._settled([])
+        except BaseException:
+            await self._undo()
+            raise
+
     async def _take(self, stream: AsyncIterator[bytes]) -> T:
         pieces: list[bytes] = []
         size = 0
@@ -144,6 +155,10 @@ class Intake(Generic[T]):
                 await self._written()
                 self._batch = self._threads.start(self._write, pieces)
                 pieces, size = [], 0
+        return await self._settled(pieces)
+
+    async def _settled(self, pieces: list[bytes]) -> T:
+        """Finish, and wait until all is settled."""
         await self._written()
         result = await self._threads.run(self._finish, pieces)
         for settling in self._settling:

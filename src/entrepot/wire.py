@@ -27,6 +27,9 @@ INITIATE = "/storage/upload/initiate"
 INITIATE_MULTIPART = "/storage/upload/initiate-multipart"
 CURRENT_USER = "/users/current"
 TEAMS = "/users/teams"
+PLATFORM = "/v1/"
+VOLUME_FILES = "/files"  # protocol 6.5
+PLATFORM_FILES = "/v1/serverless/files"  # protocol 6.4
 GCS_MULTIPART = "/storage/files/{key:path}/multipart/{upload_id}"
 
 # Headers, lower case as ASGI gives them
@@ -36,6 +39,7 @@ LIFECYCLE_PREFERENCE = "x-fal-object-lifecycle-preference"
 SOURCE_REQUEST = "x-fal-request-id"
 REQUEST_ID = "x-request-id"
 EXPIRES_AT = "x-entrepot-expires-at"
+NEXT_CURSOR = "x-entrepot-next-cursor"
 IDEMPOTENCY_KEY = "idempotency-key"
 
 # Purposes of signed claims
@@ -43,12 +47,17 @@ CDN_TOKEN = "cdn"
 UPLOAD_SIGNATURE = "upload"
 SIGNATURE_PARAMETER = "signature"
 
+FORM_FILE = "file_upload"  # the field of a form that holds a file of the volume (protocol 6.6)
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800.0, 253_402_300_799.0  # of the years 1 to 9999
 STORAGE_TYPES = ("fal-cdn-v3", "gcs", "fal-cdn")
 MAX_LIFECYCLE_BYTES = 16 * 1024
 _LIFECYCLE_FIELDS = {"expiration_duration_seconds", "initial_acl", "allow_io_storage"}
 
 
-def compact(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
+Json = Mapping[str, Any] | Sequence[Any] | bool
+
+
+def compact(value: Json) -> bytes:
     """JSON with no blanks and no escaped slashes, which shell programs cut with sed (protocol C5)."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
 
@@ -56,6 +65,12 @@ def compact(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
 def timestamp(seconds: float) -> str:
     """ISO 8601 with microseconds and `+00:00`, which every `datetime.fromisoformat` reads (protocol 2.2)."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+
+
+def timestamp_ms(seconds: float) -> str:
+    """ISO 8601 with milliseconds and `Z` (protocol 6.4). A file may have a time that no calendar has."""
+    within = min(max(seconds, _FIRST_SECOND), _LAST_SECOND)
+    return datetime.fromtimestamp(within, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def decode_file_name(raw: bytes | None) -> str | None:
@@ -112,10 +127,17 @@ def _parse_lifecycle_header(name: str, raw: bytes) -> Lifecycle:
 
 def _load_json(name: str, raw: bytes) -> Any:
     try:
+        return strict_json(raw)
+    except ValueError as error:
+        raise _invalid((name,), f"It is not valid JSON: {error}") from None
+
+
+def strict_json(raw: bytes) -> Any:
+    """JSON in which no key occurs twice and no NaN. Raises ValueError."""
+    try:
         return json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise _invalid((name,), f"It is not valid JSON: {reason}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.domain.objects import BLOCK_SIZE, Segment
-from entrepot.storage.base import CHUNK_SIZE, SEGMENT_SIZE, BlobMissing, Storage, StoredKey
+from entrepot.storage.base import (
+    CHUNK_SIZE,
+    SEGMENT_SIZE,
+    BlobMissing,
+    Storage,
+    StorageFailed,
+    Stored,
+    StoredKey,
+)
 from entrepot.storage.blocks import checksums, verify
 from entrepot.storage.local import LocalStorage
 from entrepot.storage.memory import MemoryStorage
@@ -382,6 +390,108 @@ async def test_a_handle_is_free_until_a_part_is_written_and_may_be_aborted_twice
     await storage.abort(first)
     await storage.abort(first)
     assert await storage.seal(second, []) == ()
+
+
+# Files of the system, where a storage has to do with such
+
+
+Lent = tuple[Storage, Path]
+
+
+@pytest.fixture(params=["local", "wrapped"])
+def clone(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Callable[[Lent], Awaitable[None]]], None]:
+    """Runs a test in an event loop, with an empty storage that clones files and a path for one."""
+    (tmp_path / "root").mkdir()
+
+    async def tell(test: Callable[[Lent], Awaitable[None]]) -> None:
+        storage: Storage = LocalStorage(tmp_path / "root", "process-1", threads=4, segment_size=SEGMENT)
+        if request.param == "wrapped":
+            storage = CountingStorage(storage)
+        try:
+            await test((storage, tmp_path / "file"))
+        finally:
+            await storage.close()
+
+    return lambda test: asyncio.run(tell(test))
+
+
+async def adopted(storage: Storage, path: Path, size: int) -> Stored:
+    cloning = storage.cloning()
+    assert cloning
+    with path.open("rb") as source:
+        return await cloning.adopt(source.fileno(), size, FACTS)
+
+
+def test_a_storage_without_files_says_that_it_cannot_clone():
+    assert MemoryStorage().cloning() is None
+    assert CountingStorage(MemoryStorage()).cloning() is None
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK_SIZE, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT + BLOCK_SIZE])
+def test_an_adopted_file_is_stored_as_a_body_with_its_bytes(clone, size):
+    data = noise(size)
+
+    async def test(lent: Lent) -> None:
+        storage, path = lent
+        path.write_bytes(data + b"what comes after")
+        stored = await adopted(storage, path, size)
+        body = await storage.put(stream(data), FACTS)
+        path.write_bytes(bytes(size))  # which is nothing to what was stored
+        assert (stored.size, stored.sha256) == (size, hashlib.sha256(data).digest())
+        assert [(s.size, s.blocks) for s in stored.segments] == [(s.size, s.blocks) for s in body.segments]
+        assert await read_all(storage, stored.segments) == data
+        keys = {segment.key for segment in stored.segments}
+        assert all(e.facts.items() >= FACTS.items() for e in await listed(storage) if e.key in keys)
+
+    clone(test)
+
+
+@pytest.mark.parametrize("there", [0, BLOCK_SIZE, SEGMENT, SEGMENT + 1])
+def test_a_file_that_is_shorter_than_was_said_leaves_nothing(clone, there):
+    async def test(lent: Lent) -> None:
+        storage, path = lent
+        path.write_bytes(noise(there))
+        with pytest.raises(StorageFailed):
+            await adopted(storage, path, 2 * SEGMENT)
+        assert await listed(storage) == []
+
+    clone(test)
+
+
+def test_an_adoption_that_is_cancelled_at_any_moment_leaves_nothing_or_everything(clone):
+    async def test(lent: Lent) -> None:
+        storage, path = lent
+        path.write_bytes(noise(3 * SEGMENT))
+        for turns in range(0, 24, 3):
+            adoption = asyncio.create_task(adopted(storage, path, 3 * SEGMENT))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            adoption.cancel()
+            try:
+                stored = await adoption
+            except asyncio.CancelledError:
+                assert await listed(storage) == []
+            else:
+                await storage.delete([segment.key for segment in stored.segments])
+
+    clone(test)
+
+
+def test_a_segment_can_be_opened_and_read_by_its_handle(clone):
+    async def test(lent: Lent) -> None:
+        storage, _ = lent
+        cloning = storage.cloning()
+        assert cloning
+        (segment,) = (await storage.put(stream(b"abc"), FACTS)).segments
+        fd = await cloning.open_segment(segment.key)
+        with open(fd, "rb") as handle:
+            assert handle.read() == b"abc"
+        await storage.delete([segment.key])
+        for key in (segment.key, "../../etc/passwd"):
+            with pytest.raises(BlobMissing):
+                await cloning.open_segment(key)
+
+    clone(test)
 
 
 @with_storage

@@ -144,6 +144,19 @@ def test_the_loopback_is_refused_unless_it_is_allowed(tmp_path, monkeypatch):
     assert site.requests == []
 
 
+def test_the_proxy_of_the_variable_is_asked_and_no_name_is_looked_up(tmp_path, monkeypatch):
+    with Site(lambda request: Reply(b"x")) as site:
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("ENTREPOT_FETCH_PROXY", f"http://me:secret@127.0.0.1:{site.port}")
+        assert download_file("http://files.invalid.example/a.bin", tmp_path).read_bytes() == b"x"
+        assert site.requests[0].path == "http://files.invalid.example/a.bin"
+        assert "proxy-authorization" in site.requests[0].headers
+        monkeypatch.setenv("ENTREPOT_FETCH_PROXY", f"http://me:secret@127.0.0.1:{site.port}/x")
+        with pytest.raises(DownloadError, match="ENTREPOT_FETCH_PROXY") as caught:
+            download_file("http://files.invalid.example/b.bin", tmp_path)
+    assert "secret" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
 def test_two_positional_arguments_and_the_stock_keywords_are_taken(tmp_path, loopback):
     with Site(lambda request: Reply(b"x")) as site:
         path = download_file(f"{site.url}/a", tmp_path, force=True, request_headers={"A": "b"}, filesize_limit=500)

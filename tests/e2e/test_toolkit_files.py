@@ -29,6 +29,7 @@ from entrepot.toolkit import (
     Image,
     ImageInput,
     Video,
+    download_file,
     use_lifecycle,
 )
 from support.inside import rows
@@ -255,13 +256,35 @@ def test_the_lifetime_of_the_request_holds_for_every_kind_of_upload(server, tmp_
         assert lifetime(server, make(request=REQUEST).url) == pytest.approx(3600, abs=2), name
 
 
-def test_a_private_file_is_private_and_its_bytes_are_still_here():
-    private = {"initial_acl": {"default": "forbid", "rules": []}}
-    file = File.from_bytes(b"secret", save_kwargs={"object_lifecycle_preference": private})
-    assert status(file.url) == 403
-    assert file.as_bytes() == b"secret"
-    with pytest.raises(DownloadError):
-        File(url=file.url).as_bytes()
+@pytest.mark.parametrize("default", ["forbid", "hide"])
+def test_a_private_file_is_read_with_our_own_key_and_by_nobody_else(default, pil_image, tmp_path, monkeypatch):
+    private = {"object_lifecycle_preference": {"initial_acl": {"default": default, "rules": []}}}
+    (tmp_path / "large.bin").write_bytes(os.urandom(11 * MIB))  # too large to be kept in memory
+    file = File.from_path(tmp_path / "large.bin", save_kwargs=private)
+    image = Image.from_pil(pil_image, save_kwargs=private)
+    data = (tmp_path / "large.bin").read_bytes()
+    assert status(file.url) == status(image.url) == {"forbid": 403, "hide": 404}[default]
+    assert file.as_bytes() == File(url=file.url).as_bytes() == data
+    assert Image(url=image.url).to_pil().tobytes() == pil_image.tobytes()
+    assert File(url=file.url).save(tmp_path / "saved").read_bytes() == data
+    path = download_file(file.url, tmp_path / "in", verify="digest")
+    assert download_file(file.url, tmp_path / "in") == path and path.read_bytes() == data
+    for name, value in (("ENTREPOT_FETCH_PRIVATE", "0"), ("ENTREPOT_KEY", "wrong:key")):
+        with monkeypatch.context() as other:
+            other.setenv(name, value)
+            with pytest.raises(DownloadError):
+                File(url=file.url).as_bytes()
+
+
+def test_an_input_whose_url_a_caller_chose_is_not_read_with_our_key(monkeypatch):
+    class Inputs(BaseModel):
+        file: FileInput
+
+    monkeypatch.setenv("ENTREPOT_INPUT_HTTP", "1")
+    private = {"object_lifecycle_preference": {"initial_acl": {"default": "forbid", "rules": []}}}
+    inputs = Inputs.model_validate({"file": File.from_bytes(b"secret", save_kwargs=private).url})
+    with pytest.raises(DownloadError, match="403"), inputs.file.as_temp_file():
+        pass
 
 
 def test_inputs_are_downloaded_to_a_temporary_file(monkeypatch, pil_image):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.files import Files
 from support.inside import add_account
 from support.server import Server, running
 from support.talk import Talk
@@ -28,3 +29,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def stranger(server: Server) -> str:
     """The key of another account, nickname `bob`, on the shared server."""
     return add_account(server, "bob")
+
+
+@pytest.fixture
+def files(server: Server) -> Files:
+    """The volume of the shared server: each test has a folder of its own there."""
+    return Files(server)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from entrepot import wire
+from entrepot.api.volume import routes
 from support.server import Server
 from support.talk import Reply, Talk
 
@@ -72,14 +74,44 @@ def test_the_security_scheme_is_the_one_that_fal_publishes(document: Any) -> Non
 
 def test_every_documented_route_and_method_exists_and_no_other_method_does(talk: Talk, document: Any) -> None:
     methods = {"get", "head", "post", "put", "patch", "delete"}
-    for template, operations in document["paths"].items():
-        path = re.sub(r"\{\w+\}", "x", template)
+    for template in document["paths"]:
+        path = example(template)
+        operations = operations_of(document, path)
+        assert document["paths"][template].keys() - {"parameters"} <= operations
         for method in sorted(methods):
             reply = talk.ask(method.upper(), path, {"content-length": "0"})
             if method in operations:
                 assert reply.status not in (405, 501), (method, path)
             elif method != "head" or "get" not in operations:
                 assert reply.status == 405, (method, path)
+
+
+def test_every_route_of_the_volume_is_documented_and_no_other(document: Any) -> None:
+    ours = {(template, method.lower()) for template, deeds in routes.ROUTES.items() for method in deeds}
+    published = {(template, method) for template, item in document["paths"].items() for method in item}
+    assert ours <= published
+    below = (f"{wire.PLATFORM_FILES}/", "/files/list", "/files/file/", "/files/app/", "/files/dir/")
+    assert {pair for pair in published - ours if pair[0].startswith(below)} == {
+        (template, "parameters") for template in routes.ROUTES if template.startswith(below)
+    }
+
+
+def example(template: str) -> str:
+    """A path that the template stands for."""
+    return re.sub(
+        r"\{(\w+)\}", lambda name: {"upload_id": "0" * 32, "part_number": "1", "part": "1"}.get(name[1], "x"), template
+    )
+
+
+def operations_of(document: Any, path: str) -> set[str]:
+    """The methods of all templates that a path fits: that of a volume's file may look like a longer route."""
+    found: set[str] = set()
+    for template, item in document["paths"].items():
+        pattern = re.sub(r"\\\{(dir|file|target_path|path)\\\}", ".+", re.escape(template))
+        pattern = re.sub(r"\\\{part\w*\\\}", "[0-9]+", pattern)
+        if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", pattern), path):
+            found |= item.keys() - {"parameters"}
+    return found
 
 
 def described(document: Any, path: str, method: str, reply: Reply) -> bool:

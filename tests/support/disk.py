@@ -44,6 +44,23 @@ class FailAt:
         raise OSError(self._number, os.strerror(self._number))
 
 
+class Killed:
+    """The process dies before its k-th operation (from 1): that and all that follow do not happen."""
+
+    class Now(BaseException):
+        pass
+
+    def __init__(self, k: int) -> None:
+        self._left = k
+        self._lock = threading.Lock()
+
+    def __call__(self, op: Op) -> None:
+        with self._lock:
+            self._left -= 1
+            if self._left <= 0:
+                raise Killed.Now(op.kind, op.path)
+
+
 def short_writes(op: Op) -> int | None:
     """Lets every write take 1,000 bytes at most."""
     return 1000 if op.kind is Kind.WRITE else None

@@ -14,6 +14,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -35,7 +36,8 @@ class Request:
 
 @dataclass
 class Reply:
-    """What a server sends: `head` lines and a body, cut after `cut` bytes of it. `raw` instead of all that."""
+    """What a server sends: `head` lines and a body, cut after `cut` bytes of it. `raw` instead of all that. Behind
+    its first KiB a body that drips comes byte by byte, each after so many seconds."""
 
     body: bytes = b""
     status: int = 200
@@ -43,10 +45,12 @@ class Reply:
     cut: int | None = None
     raw: bytes | None = None
     length: bool = True
+    drip: float = 0.0
     pause: threading.Event | None = None  # after the cut the connection stays open until it is set
 
     def head(self) -> bytes:
         lines = [f"HTTP/1.1 {self.status} x", *(f"{name}: {value}" for name, value in self.headers.items())]
+        lines.append("Connection: close")  # else a client may send its next request as the connection goes
         if self.length and "content-length" not in {name.lower() for name in self.headers}:
             lines.append(f"Content-Length: {len(self.body)}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -116,10 +120,14 @@ class Site:
             connection.sendall(reply.head())
             if request.method != "HEAD":
                 body = memoryview(reply.body)[: reply.cut]
-                for start in range(0, len(body), 65536):
-                    connection.sendall(body[start : start + 65536])
+                start = 0
+                while start < len(body):
+                    piece = body[start : start + (65536 if not reply.drip else 1 if start else 1024)]
+                    time.sleep(reply.drip)
+                    connection.sendall(piece)
+                    start += len(piece)
                     with self._guard:
-                        self.sent += len(body[start : start + 65536])
+                        self.sent += len(piece)
         if reply.pause:
             reply.pause.wait(SECONDS)
 

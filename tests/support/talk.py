@@ -65,13 +65,13 @@ class Talk:
         return http.client.HTTPSConnection("127.0.0.1", self.server.port, timeout=SECONDS, context=self.tls)
 
     def get(self, target: str, **headers: Value) -> Reply:
-        return self.ask("GET", target, _named(headers))
+        return self.ask("GET", target, named(headers))
 
     def head(self, target: str, **headers: Value) -> Reply:
-        return self.ask("HEAD", target, _named(headers))
+        return self.ask("HEAD", target, named(headers))
 
     def put(self, target: str, body: bytes, **headers: Value) -> Reply:
-        return self.ask("PUT", target, _named(headers), body)
+        return self.ask("PUT", target, named(headers), body)
 
     @property
     def key(self) -> dict[str, str]:
@@ -80,7 +80,7 @@ class Talk:
 
     def post(self, target: str, body: bytes = b"", **headers: Value) -> Reply:
         """POST with the server's key, unless `authorization` says otherwise."""
-        return self.ask("POST", target, {**self.key, **_named(headers)}, body)
+        return self.ask("POST", target, {**self.key, **named(headers)}, body)
 
     def post_json(self, target: str, value: Any, **headers: Value) -> Reply:
         return self.post(target, json.dumps(value).encode(), content_type="application/json", **headers)
@@ -108,7 +108,7 @@ class Line(rawhttp.Connection):
     """One TCP connection to a server, byte by byte, with short words for what most tests say and hear."""
 
     def send_head(self, method: str, target: str, **headers: Value) -> None:
-        self.send(rawhttp.request(method, target, _named(headers)))
+        self.send(rawhttp.request(method, target, named(headers)))
 
     def send_chunk(self, data: bytes) -> None:
         self.send(rawhttp.chunk(data))
@@ -142,7 +142,7 @@ def line(server: Server, receive_buffer: int = 0) -> Line:
     return Line.open(server.port, seconds=SECONDS, receive_buffer=receive_buffer)
 
 
-def _named(headers: Mapping[str, Value]) -> dict[str, Value]:
+def named(headers: Mapping[str, Value]) -> dict[str, Value]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 

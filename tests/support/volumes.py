@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,21 @@ def open_volume(root: Path, *, by_hand: bool = False, clock: Callable[[], float]
 async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
+
+
+@dataclass(frozen=True)
+class Run:
+    """Bytes of an open file that are to be adopted. `check` is called with the copy's handle and place."""
+
+    fd: int
+    start: int
+    size: int
+    check: Callable[[int, int], None] = lambda fd, at: None
+
+
+async def runs(*given: tuple[int, int, int] | Run) -> AsyncIterator[Run]:
+    for each in given:
+        yield each if isinstance(each, Run) else Run(*each)
 
 
 async def put(volume: Volume, path: str, *pieces: bytes, **more: Any) -> Entry:

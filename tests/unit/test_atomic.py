@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -37,6 +38,33 @@ def test_a_new_file_holds_all_buffers_in_order_and_is_private(tmp_path):
         new_file(folder, "f", b"ab", b"", bytearray(b"cd"), memoryview(b"ef"))
     assert (tmp_path / "f").read_bytes() == b"abcdef"
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kernel", ["copies", "copies some", "copies nothing", "is watched"])
+def test_a_copy_is_appended_and_written_after_however_much_of_it_the_kernel_does(tmp_path, monkeypatch, kernel):
+    calls, by_kernel = 0, os.copy_file_range
+
+    def copies(source: int, target: int, size: int, start: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > (1 if kernel == "copies some" else 0):
+            raise OSError(errno.EXDEV, "not here")
+        return by_kernel(source, target, 3, start)
+
+    if kernel.startswith("copies "):
+        monkeypatch.setattr(os, "copy_file_range", copies)
+    (tmp_path / "source").write_bytes(b"0123456789")
+    with Folder.open(tmp_path) as folder, (tmp_path / "source").open("rb") as source:
+        file = folder.create("f")
+        with observe(Recorder()) if kernel == "is watched" else contextlib.nullcontext():
+            file.write([b"ab"])
+            file.copy(source.fileno(), 1, 8)
+            file.write([b"yz"])
+            assert file.size == 12
+            with pytest.raises(OSError, match="shorter"):
+                file.copy(source.fileno(), 5, 6)
+        file.close()
+    assert (tmp_path / "f").read_bytes() == b"ab12345678yz56789"
 
 
 def test_more_buffers_than_one_call_takes_are_all_written(tmp_path):

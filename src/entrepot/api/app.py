@@ -10,6 +10,7 @@
 | /files/upload              | POST        | cdn.upload             |
 | /files/upload/existing     | POST        | cdn.existing           |
 | /files/upload/multipart    | POST        | multipart.create       |
+| /v1/..., /files/list, ...  |             | volume/routes.py       |
 | everything else            |             | control plane, rest.py |
 
 The byte path is plain ASGI in front of the FastAPI control plane: a framework's request costs more than a small file.
@@ -21,6 +22,7 @@ from entrepot import wire
 from entrepot.api import cdn, multipart, rest, serve
 from entrepot.api.doors import Doors
 from entrepot.api.front import App, Front, Methods
+from entrepot.api.volume import routes as volume
 
 _OBJECT: Methods = {"GET": serve.get_object, "HEAD": serve.get_object, "PUT": cdn.signed_put}
 _MULTIPART: Methods = {"GET": multipart.listing, "HEAD": multipart.listing, "DELETE": multipart.abort}
@@ -32,12 +34,15 @@ _FIXED: dict[bytes, Methods] = {
     wire.MULTIPART_UPLOAD.encode(): {"POST": multipart.create},
 }
 _OBJECTS_PREFIX = wire.OBJECTS.encode()
+_PLATFORM_PREFIX = wire.PLATFORM.encode()
 
 
 def byte_path(raw_path: bytes) -> Methods | None:
-    """The methods of a byte-path URL; None sends the request to the control plane."""
+    """The methods of a byte-path URL, none where nothing is; None sends the request to the control plane."""
     if not raw_path.startswith(_OBJECTS_PREFIX):
-        return _FIXED.get(raw_path)
+        if raw_path.startswith(_PLATFORM_PREFIX):
+            return volume.find(raw_path)
+        return _FIXED.get(raw_path) or volume.find(raw_path) or None
     below = raw_path.split(b"/", 5)[5:]  # what follows /files/b/<store>/<name>/
     if not below or not below[0].startswith(b"multipart/"):
         return _OBJECT

@@ -13,6 +13,7 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.names import quote_segment
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
+from entrepot.service.access import require_account
 from entrepot.service.bodies import Body
 
 # Sizes fit into 64 bits; this many digits do.
@@ -29,6 +30,7 @@ async def upload(x: Exchange, doors: Doors) -> None:
 async def existing(x: Exchange, doors: Doors) -> None:
     """POST /files/upload/existing: a file of bytes that the account holds already; 404 says to send them."""
     who = await auth.principal(x, doors.access)
+    require_account(who)
     if x.announces_body():
         raise Problem(Code.INVALID_REQUEST, "Bytes are not taken here.", fix=f"Send them to {wire.UPLOAD}.")
     obj = await doors.uploads.reuse(who, intent_of(x), declared_sha256(x), declared_size(x))

@@ -7,10 +7,17 @@ from dataclasses import dataclass, field
 
 from entrepot.domain.errors import Code
 from entrepot.service.access import Access
+from entrepot.service.crossing import Crossing
 from entrepot.service.health import Health
+from entrepot.service.imports import Imports
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
+from entrepot.volume.apps import Apps
+from entrepot.volume.entries import Conditions, Entry
+from entrepot.volume.multipart import Parts
+from entrepot.volume.paths import Path
+from entrepot.volume.unpack import Unpacking
 from entrepot.volume.volume import Volume
 
 
@@ -25,6 +32,11 @@ class Doors:
     objects: Objects
     health: Health
     volume: Volume
+    parts: Parts
+    apps: Apps
+    unpack: Unpacking
+    imports: Imports[Path, Conditions, Entry]
+    crossing: Crossing[Path, Conditions, Entry]
     api_origin: str
     cdn_origin: str
     clock: Callable[[], float]

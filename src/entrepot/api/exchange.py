@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from entrepot import wire
-from entrepot.api.responses import CORS, NO_STORE, Headers, error_body, error_headers
-from entrepot.api.responses import STATUS as ERROR_STATUS
+from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
 from entrepot.domain.errors import Code, Problem
 
+T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -137,8 +137,11 @@ class Exchange:
         await self.start(status, headers)
         await self.send(b"" if self.method == "HEAD" else body)
 
-    async def json(self, status: int, value: dict[str, Any], extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        body = wire.compact(value)
+    async def json(self, status: int, value: wire.Json, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        await self.json_text(status, wire.compact(value), extra)
+
+    async def json_text(self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Reply with JSON that is spelled out already."""
         await self.reply(
             status,
             [
@@ -156,11 +159,11 @@ class Exchange:
         """Send an error, then read what the client still sends, within bounds. Nothing is sent once a reply began."""
         if self.status:
             return
-        body = error_body(problem, self.request_id)
+        status, body = refusal(problem, self.request_id, self.raw_path)
         headers = error_headers(problem, body) + (extra or [])
         if self._may_have_body():
             headers.append((b"connection", b"close"))
-        await self.reply(ERROR_STATUS[problem.code], headers, body)
+        await self.reply(status, headers, body)
         if self._may_have_body():
             await self._drain()
 
@@ -168,6 +171,20 @@ class Exchange:
         """Return when the client has gone. Used beside a long reply."""
         while (await self._receive())["type"] == "http.request":
             pass
+
+    async def unless_gone(self, deed: Coroutine[Any, Any, T]) -> T:
+        """The result of a long deed that nobody else waits for: it is cancelled when the client goes. Raises
+        ClientGone."""
+        doing, gone = asyncio.ensure_future(deed), asyncio.ensure_future(self.disconnected())
+        try:
+            await asyncio.wait([doing, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise ClientGone
+            return doing.result()
+        finally:
+            gone.cancel()
+            doing.cancel()
+            await asyncio.wait([doing])  # until it has freed what it held
 
     def announces_body(self) -> bool:
         return self.content_length() not in (None, 0) or "transfer-encoding" in self.headers

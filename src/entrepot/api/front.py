@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import ClientGone, Exchange, Message, Receive, Scope, Send
-from entrepot.api.responses import CORS, as_problem
+from entrepot.api.responses import CORS, as_problem, no_route
 from entrepot.domain.errors import Code, Problem
 from entrepot.logs import iso
 
@@ -37,7 +37,8 @@ MAX_CONTROL_BODY = 1024 * 1024
 
 
 class Front:
-    """An ASGI app. `byte_path` gives the handlers of a raw path, or None for the control plane's paths."""
+    """An ASGI app. `byte_path` gives the handlers of a raw path: none where nothing is, None for the control plane's
+    paths."""
 
     def __init__(
         self,
@@ -77,6 +78,8 @@ class Front:
         methods = self._byte_path(x.raw_path)
         if methods is None:
             return await self._control(_marked(x), _bounded(receive, self._doors.stall_timeout), _stamped(x, send))
+        if not methods:
+            raise no_route()
         handler = methods.get(x.method)
         if handler is None:
             problem = Problem(Code.METHOD_NOT_ALLOWED, f"{x.method} is not possible here.")

@@ -89,14 +89,22 @@ async def abort(x: Exchange, doors: Doors) -> None:
 
 
 def parse_complete(raw: bytes) -> tuple[list[Cited], int | None, bytes | None]:
-    """`{"parts": [{"partNumber": 1, "etag": "..."}], "size": n, "digest": "sha256:<hex>"}`; `part_number` in the GCS
-    style (protocol 2.6). The last two, of the whole, may be missing."""
+    """The list of a complete as JSON; see `read_complete`. Raises Problem."""
     try:
         value = json.loads(raw)
+    except (ValueError, RecursionError):
+        value = None
+    return read_complete(value)
+
+
+def read_complete(value: Any) -> tuple[list[Cited], int | None, bytes | None]:
+    """`{"parts": [{"partNumber": 1, "etag": "..."}], "size": n, "digest": "sha256:<hex>"}`; `part_number` in the GCS
+    style (protocol 2.6). The last two, of the whole, may be missing. Raises Problem."""
+    try:
         parts = value["parts"]
         _check_length(parts)
         cited = [_cited(each) for each in parts]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (KeyError, TypeError, AttributeError):
         message = 'It must be JSON like {"parts": [{"partNumber": 1, "etag": "..."}]}.'
         raise Problem(Code.VALIDATION_FAILED, message, where=("body", "parts")) from None
     size = value.get("size")

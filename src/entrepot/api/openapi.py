@@ -7,7 +7,17 @@ running server.
 from __future__ import annotations
 
 from entrepot.api.components import EXAMPLES, PARAMETERS, RESPONSES, SCHEMAS, SCHEMES, Json, json_of, ref
+from entrepot.api.volume import document as volume
+from entrepot.api.volume.schemas import SCHEMAS as VOLUME_SCHEMAS
 from entrepot.domain.version import __version__
+
+_TAGS: list[Json] = [
+    {"name": "Storage", "description": "Upload files."},
+    {"name": "Files", "description": "Read files."},
+    {"name": "Volume", "description": "The files of /data."},
+    {"name": "Volume, legacy", "description": "The same for fal's command line."},
+    {"name": "Users", "description": "Who asks."},
+]
 
 
 def document(origin: str) -> Json:
@@ -22,11 +32,7 @@ def document(origin: str) -> Json:
         },
         "servers": [{"url": origin}],
         "security": [{"FalKeyAuth": []}],
-        "tags": [
-            {"name": "Storage", "description": "Upload files."},
-            {"name": "Files", "description": "Read files."},
-            {"name": "Users", "description": "Who asks."},
-        ],
+        "tags": _TAGS,
         "paths": {
             "/storage/auth/token": {"post": _TOKEN},
             "/storage/upload/initiate": {"post": _INITIATE},
@@ -57,6 +63,7 @@ def document(origin: str) -> Json:
                 "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
                 "post": _COMPLETE,
             },
+            **volume.paths(),
             "/users/current": {"get": _CURRENT_USER},
             "/users/teams": {"get": _TEAMS},
             "/healthz": {"get": _health("Whether the process lives", "healthz")},
@@ -64,7 +71,7 @@ def document(origin: str) -> Json:
         },
         "components": {
             "securitySchemes": SCHEMES,
-            "schemas": SCHEMAS,
+            "schemas": {**SCHEMAS, **VOLUME_SCHEMAS},
             "responses": RESPONSES,
             "parameters": PARAMETERS,
             "examples": EXAMPLES,

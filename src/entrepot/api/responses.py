@@ -33,6 +33,8 @@ STATUS: Mapping[Code, int] = {
     Code.DIGEST_MISMATCH: 400,
     Code.UNSUPPORTED_DIGEST: 400,
     Code.MISDIRECTED: 421,
+    Code.BLOCKED_ADDRESS: 422,
+    Code.FETCH_FAILED: 424,
     Code.RATE_LIMITED: 429,
     Code.INTEGRITY_FAILED: 500,
     Code.UNAVAILABLE: 503,
@@ -41,8 +43,9 @@ STATUS: Mapping[Code, int] = {
 }
 
 EXPOSED = (
-    "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Location, Repr-Digest, "
-    "Retry-After, X-Entrepot-Expires-At, X-Fal-Request-Id, X-Fal-Request-Timeout-Type, X-Request-Id"
+    "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Link, Location, "
+    "Repr-Digest, Retry-After, X-Entrepot-Expires-At, X-Entrepot-Next-Cursor, X-Fal-Request-Id, "
+    "X-Fal-Request-Timeout-Type, X-Request-Id"
 )
 # `*` and no credentials: every right is in a header or in the URL, never in a cookie (hostile.md C11).
 CORS: Headers = [
@@ -50,6 +53,36 @@ CORS: Headers = [
     (b"access-control-expose-headers", EXPOSED.encode()),
 ]
 NO_STORE = (b"cache-control", b"no-store")
+
+
+V1 = wire.PLATFORM.encode()
+# The types of the Platform API by status (protocol 6.1). All other refusals are validation errors, all other failures
+# are the server's.
+_V1_TYPES = {
+    401: "authorization_error",
+    403: "authorization_error",
+    404: "not_found",
+    410: "not_found",
+    429: "rate_limited",
+}
+
+
+def refusal(problem: Problem, request_id: str, raw_path: bytes) -> tuple[int, bytes]:
+    """Status and body of an error in the words of the API that the path belongs to."""
+    status = STATUS[problem.code]
+    if not raw_path.startswith(V1):
+        return status, error_body(problem, request_id)
+    if status == 422:  # the Platform API knows 400 only
+        status = 400
+    kind = _V1_TYPES.get(status, "server_error" if status >= 500 else "validation_error")
+    told = {
+        "type": kind,
+        "message": _sentence(problem),
+        "request_id": request_id,
+        "code": problem.code.code,
+        "fix": problem.fix,
+    }
+    return status, wire.compact({"error": told})
 
 
 def error_body(problem: Problem, request_id: str) -> bytes:
@@ -83,6 +116,10 @@ def error_headers(problem: Problem, body: bytes) -> Headers:
     if problem.retry_after is not None:
         headers.append((b"retry-after", str(problem.retry_after).encode()))
     return headers
+
+
+def no_route() -> Problem:
+    return Problem(Code.NOT_FOUND, "There is no such route.", fix="See /openapi.json for what there is.")
 
 
 def as_problem(error: Exception, failures: Mapping[type[Exception], Code]) -> Problem | None:

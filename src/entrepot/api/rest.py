@@ -16,7 +16,7 @@ from entrepot.api import auth, multipart, openapi, users
 from entrepot.api.cdn import uploaded
 from entrepot.api.doors import Doors
 from entrepot.api.front import exchange_of
-from entrepot.api.responses import STATUS, as_problem, error_body, error_headers
+from entrepot.api.responses import STATUS, as_problem, error_body, error_headers, no_route
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.names import quote_segment
@@ -230,6 +230,4 @@ async def _http_failure(request: Request, error: Exception) -> Response:
         response = _refusal(request, Problem(Code.METHOD_NOT_ALLOWED, f"{request.method} is not possible here."))
         response.headers["allow"] = ", ".join(filter(None, [(error.headers or {}).get("Allow"), "OPTIONS"]))
         return response
-    return _refusal(
-        request, Problem(Code.NOT_FOUND, "There is no such route.", fix="See /openapi.json for what there is.")
-    )
+    return _refusal(request, no_route())

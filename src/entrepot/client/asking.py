@@ -93,9 +93,20 @@ def ask_cdn(
         except ServerError as error:
             if last or error.status_code != 401:
                 raise
-        if ctx.tokens.get(_place(target)) is token:
-            del ctx.tokens[_place(target)]
+        _forget(ctx, target, token)
     raise AssertionError("the second trial returns or raises")
+
+
+def token_after(ctx: Context, target: Profile, refused: Token | None, policy: Policy) -> Flow[Token]:
+    """The token for a server; another one than that which it refused."""
+    if refused:
+        _forget(ctx, target, refused)
+    return (yield from fresh_token(ctx, target, policy))
+
+
+def _forget(ctx: Context, target: Profile, token: Token) -> None:
+    if ctx.tokens.get(_place(target)) is token:
+        del ctx.tokens[_place(target)]
 
 
 def fresh_token(ctx: Context, target: Profile, policy: Policy | None = None) -> Flow[Token]:

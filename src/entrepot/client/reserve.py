@@ -1,6 +1,6 @@
 """A URL now, its bytes later: an upload in parts is begun, and finished when somebody has the bytes.
 
-And uploads by one way that the caller chose, for who keeps a chain of ways of its own.
+And uploads by one way that the caller chose, for who keeps a chain of ways of its own; and tokens for who reads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from entrepot.client import multipart
-from entrepot.client.asking import Context
+from entrepot.client.asking import Context, Token, token_after
 from entrepot.client.clients import SyncClient
 from entrepot.client.commands import Call, Flow
 from entrepot.client.errors import AllFailed, Attempt, EntrepotError
@@ -18,7 +18,8 @@ from entrepot.client.flows import upload, ways
 from entrepot.client.material import FileMaterial
 from entrepot.client.meter import Meter
 from entrepot.client.multipart import Session
-from entrepot.client.retry import hasty, is_elsewhere
+from entrepot.client.profile import Profile
+from entrepot.client.retry import Policy, hasty, is_elsewhere
 from entrepot.client.sources import Source, Stream
 from entrepot.client.types import FileUrl
 from entrepot.client.wish import Way, Wish
@@ -80,6 +81,15 @@ class OutputClient(SyncClient):
         headers = {name.lower(): value for name, value in (extra or {}).items()}
         reserved = self._driver.run(reserve(self._context, self._ways(repository, True), wish, headers))
         return Reservation(self, reserved)
+
+    def servers(self) -> tuple[Profile, ...]:
+        """Those that are configured, with their keys. Raises ConfigurationError."""
+        return self._targets()
+
+    def token(self, server: Profile, refused: Token | None = None) -> Token:
+        """What opens private files of a server; another one than that which it refused. Raises EntrepotError, at
+        once: what waits for it can do without."""
+        return self._driver.run(token_after(self._context, server, refused, Policy(attempts=1)))
 
     def _ways(self, repository: str, is_last: bool) -> list[Way]:
         policy = self._context.policy

@@ -33,6 +33,8 @@ class Code(Enum):
     DIGEST_MISMATCH = ("digest_mismatch", "The bytes changed on the way: send them again.")
     UNSUPPORTED_DIGEST = ("unsupported_digest", "Use one of the algorithms that the message names.")
     MISDIRECTED = ("misdirected", "Use a host name that the server's settings accept.")
+    BLOCKED_ADDRESS = ("blocked_address", "Use a URL that the public internet can reach.")
+    FETCH_FAILED = ("fetch_failed", "Check the URL, then try again.")
     RATE_LIMITED = ("rate_limited", "Wait for the seconds of the Retry-After header, then go on.")
     INTEGRITY_FAILED = ("integrity_failed", "The stored bytes are damaged: restore the file from a backup.")
     UNAVAILABLE = ("unavailable", "Try again in a moment; the server's log names the cause.")

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.uploads import Part
@@ -13,6 +14,22 @@ from entrepot.domain.uploads import Part
 MAX_PARTS = 10_000
 # Numbers that an error message names before it says "and more".
 _NAMED = 10
+
+
+class Piece(Protocol):
+    """An acknowledged attempt, wherever its bytes lie."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def etag(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+P = TypeVar("P", bound=Piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +55,22 @@ def fingerprint(parts: Iterable[Part]) -> bytes:
     return hashlib.sha256(b"".join(part.sha256 for part in parts)).digest()
 
 
-def prefix(parts: Iterable[Part]) -> list[Part]:
+def prefix(parts: Iterable[P]) -> list[P]:
     """The last attempt of each part from 1 on, as far as there is no gap."""
     last = {part.number: part for part in parts}
-    found: list[Part] = []
+    found: list[P] = []
     while part := last.get(len(found) + 1):
         found.append(part)
     return found
 
 
-def choose(held: Iterable[Part], cited: Sequence[Cited]) -> list[Part]:
+def choose(held: Iterable[P], cited: Sequence[Cited]) -> list[P]:
     """The attempts that a finish cites, in order of their numbers; the list may come in any order.
 
     Raises Problem: INVALID_PARTS naming what is wrong with which numbers; EMPTY_PART for one without bytes beside
     others, which no client means and one stock client sends after an error of its own.
     """
-    attempts: dict[int, dict[str, Part]] = {}
+    attempts: dict[int, dict[str, P]] = {}
     for part in held:
         attempts.setdefault(part.number, {})[part.etag] = part
     counts = Counter(each.number for each in cited)
@@ -74,7 +91,7 @@ def choose(held: Iterable[Part], cited: Sequence[Cited]) -> list[Part]:
     return ordered
 
 
-def _attempt(attempts: dict[str, Part], etag: str | None) -> Part | None:
+def _attempt(attempts: dict[str, P], etag: str | None) -> P | None:
     if etag is None:
         return list(attempts.values())[-1] if attempts else None
     return attempts.get(bare_etag(etag))

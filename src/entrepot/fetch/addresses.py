@@ -7,7 +7,9 @@ special-purpose registries (RFC 6890, as of 2026) and the addresses of cloud met
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import inet_aton
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -48,6 +50,7 @@ _CLOSED_V6 = tuple(
     )
 )
 _NAT64 = IPv6Network("64:ff9b::/96")  # the well-known prefix: holds an IPv4 address
+_INSIDE = (".localhost", ".localdomain", ".local", ".internal", ".home.arpa")
 _ISATAP = (0x00005EFE, 0x02005EFE)  # the upper half of an interface id that holds an IPv4 address (RFC 5214)
 
 
@@ -74,6 +77,18 @@ def is_public(address: Address) -> bool:
     if (int(address) >> 32 & 0xFFFFFFFF) in _ISATAP and not is_public(IPv4Address(int(address) & 0xFFFFFFFF)):
         return False
     return address in _OPEN_V6 and not any(address in network for network in _CLOSED_V6)
+
+
+def is_inside(host: str) -> bool:
+    """Whether a host is an address that is not public, in any spelling that resolvers know, or a name that no public
+    resolver answers for (RFC 6761, RFC 6762, RFC 8375; `internal` is reserved for the same)."""
+    address = read(host)
+    if address is None:
+        with suppress(OSError):
+            address = IPv4Address(inet_aton(host))  # 127.1, 0x7f.1, 2130706433
+    if address is not None:
+        return not is_public(address)
+    return "." not in host or host.endswith(_INSIDE)
 
 
 def read_networks(text: str) -> tuple[Network, ...]:

@@ -11,6 +11,9 @@ from entrepot.fetch.head import Malformed
 Recv = Callable[[memoryview], int]
 _MAX_LINE = 4096
 _MAX_TRAILERS = 64
+# Bytes around chunks beyond what honest ones need, before it is more wrapping than content.
+_MAX_WRAPPING = 16 * 1024
+_WRAPPING = 16  # a chunk, that holds little
 
 
 class Short(EOFError):
@@ -70,6 +73,7 @@ class Chunked:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._left = 0
+        self._wrapping = 0
         self._first = True
         self._done = False
 
@@ -88,10 +92,14 @@ class Chunked:
         if not self._first and self._source.line(_MAX_LINE):
             raise Malformed("its chunks are not as long as they say")
         self._first = False
-        size = re.fullmatch(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", self._source.line(_MAX_LINE))
+        line = self._source.line(_MAX_LINE)
+        size = re.fullmatch(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", line)
         if not size:
             raise Malformed("its chunks have no sizes")
         self._left = int(size[1], 16)
+        self._wrapping = max(self._wrapping + len(line) - _WRAPPING - 2 * self._left, 0)
+        if self._wrapping > _MAX_WRAPPING:
+            raise Malformed("its chunks are more wrapping than content")
         if not self._left:
             self._done = True
             self._end()

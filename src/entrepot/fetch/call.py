@@ -52,6 +52,14 @@ class Call:
             self._sockets.discard(connection)
 
 
+class Over(TimeoutError):
+    """The time allowed for the whole is over."""
+
+
+class Dripping(TimeoutError):
+    """Bytes come too slowly."""
+
+
 class Clock:
     """How long a reader may wait: `stall` seconds for each operation, and until the end of `total`, if there is one."""
 
@@ -60,10 +68,31 @@ class Clock:
         self._end = None if total is None else time.monotonic() + total
 
     def left(self, bound: float | None = None) -> float:
-        """Seconds for the next operation, at most `bound`. Raises TimeoutError when there are none."""
+        """Seconds for the next operation, at most `bound`. Raises Over when there are none."""
         seconds = self._stall if bound is None else min(bound, self._stall)
         if self._end is not None:
             seconds = min(seconds, self._end - time.monotonic())
         if seconds <= 0:
-            raise TimeoutError("the time allowed for the whole is over")
+            raise Over("the time allowed for the whole is over")
         return seconds
+
+
+class Pace:
+    """Tells a drip from a slow line: `rate` bytes a second must come, on average over `window` seconds of waiting for
+    them. Seconds in which nobody waits do not count: a reader may be as slow as it likes."""
+
+    def __init__(self, rate: float, window: float) -> None:
+        self._rate = rate
+        self._window = window
+        self._bytes = 0
+        self._seconds = 0.0
+
+    def add(self, count: int, seconds: float) -> None:
+        """So many bytes came after so many seconds. Raises Dripping."""
+        self._bytes += count
+        self._seconds += seconds
+        if self._seconds < self._window:
+            return
+        if self._bytes < self._rate * self._seconds:
+            raise Dripping(f"only {self._bytes} bytes came in {self._seconds:.0f} seconds")
+        self._bytes, self._seconds = 0, 0.0

@@ -99,6 +99,20 @@ class Stalled(ConnectionFailed):
     default_fix = "Try again later."
 
 
+class TooSlow(FetchError):
+    """Bytes move, but so few that it would never end."""
+
+    code = "too_slow"
+    default_fix = "Try again later, or get the file from a faster server."
+
+
+class ProxyFailed(FetchError):
+    """The proxy of the policy cannot be reached, or does not let the request through."""
+
+    code = "proxy_failed"
+    default_fix = "Check ENTREPOT_FETCH_PROXY, and what the proxy allows."
+
+
 class TlsFailed(FetchError):
     """The server's certificate is not to be trusted, or it does not speak TLS."""
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from entrepot.fetch import addresses, urls
 from entrepot.fetch.addresses import Network
+from entrepot.fetch.call import Clock, Pace
 from entrepot.fetch.errors import BlockedAddress, BlockedPath, BlockedPort, FetchError
+from entrepot.fetch.proxy import Proxy
 from entrepot.fetch.urls import Target
 
 ALLOW_VARIABLE = "ENTREPOT_FETCH_ALLOW"
@@ -29,8 +31,12 @@ _NOT_PUBLIC = "Hostname resolves to a non-routable address"  # the words of fal'
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`allow` are networks that may be read although they are not public. `own_origins` are those of our own servers
-    (`https://media.example.com`): only files are read there, even at private addresses, without credentials and
-    redirects. Sizes are in bytes, times in seconds; `total_seconds` None means no bound on a whole body."""
+    (`https://media.example.com`): only files are read there, even at private addresses, without the caller's headers
+    and without redirects. `proxy` is asked for all that `proxy_for` does not exempt.
+
+    Sizes are in bytes, times in seconds. A whole body may take any time (`total_seconds` None) while at least
+    `min_rate` bytes a second come, on average over `rate_seconds` of waiting: a bad telephone line does, a drip does
+    not."""
 
     allow: tuple[Network, ...] = ()
     own_origins: frozenset[str] = frozenset()
@@ -41,9 +47,28 @@ class Policy:
     connect_seconds: float = 10.0
     stall_seconds: float = 30.0
     total_seconds: float | None = None
+    min_rate: float = 1000.0
+    rate_seconds: float = 60.0
+    proxy: Proxy | None = None
+
+    def clock(self) -> Clock:
+        """The time of one fetch, from now on."""
+        return Clock(self.stall_seconds, self.total_seconds)
+
+    def pace(self) -> Pace:
+        """The slowness that one connection may have."""
+        return Pace(self.min_rate, self.rate_seconds)
 
     def is_own(self, target: Target) -> bool:
         return target.origin in self.own_origins
+
+    def proxy_for(self, target: Target) -> Proxy | None:
+        """The proxy that is asked for a URL, which resolves the name and guards what is behind it. None: the host is
+        connected to from here, with all checks. So are our own servers, what is no public address (to be refused, or a
+        neighbour), and names that mean something inside a network alone: the proxy's `localhost` is not ours."""
+        if self.is_own(target) or addresses.is_inside(target.host):
+            return None
+        return self.proxy
 
     def check_target(self, target: Target) -> None:
         """Raises BlockedPort, BlockedPath."""

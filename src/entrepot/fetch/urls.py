@@ -37,8 +37,13 @@ class Target:
     @property
     def authority(self) -> str:
         """The value of the Host header."""
+        return self.place.removesuffix(f":{DEFAULT_PORTS[self.scheme]}")
+
+    @property
+    def place(self) -> str:
+        """Host and port, always both."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return f"{host}:{self.port}"
 
     @property
     def url(self) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from entrepot.domain.digests import Expected, Hasher
 from entrepot.domain.errors import Code, Problem
@@ -38,6 +39,21 @@ class Received:
 
     stored: Stored
     head: bytes
+
+
+class Incoming(Protocol):
+    """Bytes that are to become an object, whatever place they come from."""
+
+    @property
+    def content_type(self) -> str | None:
+        """The type that came with them."""
+
+    async def store(self, facts: Mapping[str, str], room: int | None) -> Received:
+        """Take them in; see `Storage.put`. `room` is what the account may still store. Raises Problem, and leaves
+        nothing then."""
+
+    async def measure(self) -> tuple[int, bytes]:
+        """Size and SHA-256, when they are compared and not kept. Raises Problem."""
 
 
 # `Storage.put`, or `Storage.write_part` for one part.
@@ -148,6 +164,24 @@ class Receiver:
         if room is not None and room < self._limit:
             return no_room(room)
         return Problem(Code.TOO_LARGE, f"The body is larger than the limit of {self._limit} bytes.")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A body on its way in from a client."""
+
+    receiver: Receiver
+    body: Body
+
+    @property
+    def content_type(self) -> str | None:
+        return self.body.content_type
+
+    async def store(self, facts: Mapping[str, str], room: int | None) -> Received:
+        return await self.receiver.receive(self.body, facts, room)
+
+    async def measure(self) -> tuple[int, bytes]:
+        return await self.receiver.measure(self.body)
 
 
 def _check_digests(expected: Sequence[Expected], hashers: Sequence[Hasher]) -> None:

@@ -17,7 +17,11 @@ class Damaged(Exception):
 
 async def read_head(metadata: Metadata, storage: Storage, segment: Segment) -> bytes:
     """The first 4 KiB of a segment, verified. Raises Damaged, StorageFailed."""
-    blocks = await metadata.blocks(segment.key)
+    return await head_of(storage, segment, await metadata.blocks(segment.key))
+
+
+async def head_of(storage: Storage, segment: Segment, blocks: bytes | None) -> bytes:
+    """The same, of a segment whose block digests are at hand."""
     try:
         async with contextlib.aclosing(storage.read(segment.key, 0, min(BLOCK_SIZE, segment.size))) as pieces:
             block = b"".join([piece async for piece in pieces])

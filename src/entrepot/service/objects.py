@@ -72,6 +72,17 @@ class Objects:
             async for piece in pieces:
                 yield piece
 
+    async def segments(self, obj: Object) -> AsyncGenerator[Segment, None]:
+        """All segments of an opened object, in order. Raises as `read` does."""
+        start = 0
+        try:
+            while start < obj.size:
+                for offset, part in await self._window(obj, start, obj.size):
+                    yield part
+                    start = offset + part.size
+        except BlobMissing:
+            raise await self.why_missing(obj) from None
+
     async def _pieces(self, obj: Object, start: int, end: int) -> AsyncGenerator[bytes, None]:
         try:
             while start < end:
@@ -84,7 +95,7 @@ class Objects:
                             yield piece
                     start = offset + hi
         except BlobMissing:
-            raise await self._why_missing(obj) from None
+            raise await self.why_missing(obj) from None
 
     async def _verified(self, obj: Object, part: Segment, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Read whole blocks around the range, check them, and cut the ends off."""
@@ -93,7 +104,7 @@ class Objects:
         async with contextlib.aclosing(self._storage.read(part.key, position, limit)) as raw:
             async for piece in raw:
                 if not verify(piece, position // BLOCK_SIZE, part.blocks):
-                    raise self._damage(obj, part.key)
+                    raise self.damage(obj, part.key)
                 lo, hi = max(start - position, 0), min(end - position, len(piece))
                 yield piece if lo == 0 and hi == len(piece) else piece[lo:hi]
                 position += len(piece)
@@ -114,14 +125,15 @@ class Objects:
             raise BlobMissing
         return found
 
-    async def _why_missing(self, obj: Object) -> Problem:
+    async def why_missing(self, obj: Object) -> Problem:
         """Bytes are gone: because the object is, or because somebody took them from the disk."""
         now = await self._metadata.object(obj.id)
         if now is None or now.blob_id != obj.blob_id:
             return Problem(Code.GONE, "This file was removed.")
-        return self._damage(obj, "a segment is missing")
+        return self.damage(obj, "a segment is missing")
 
-    def _damage(self, obj: Object, detail: str) -> Problem:
+    def damage(self, obj: Object, detail: str) -> Problem:
+        """Count and log bytes that are not what was stored."""
         self.damaged += 1
         log.error("damaged bytes: object=%s blob=%s (%s)", obj.id, obj.blob_id, detail)
         return Problem(Code.INTEGRITY_FAILED, "The stored bytes of this file are damaged; they were not sent.")

@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
+from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.objects import Blob, Object
 from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Intent, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Conflict, Metadata, MetadataFull
 from entrepot.service.access import Clock, require_account, require_reader
-from entrepot.service.bodies import Body, Receiver, Slots, no_room
+from entrepot.service.bodies import Body, Incoming, Receiver, Sent, Slots, no_room
 from entrepot.service.drafts import Begun, Drafts, Rules, over, same_or_refused
 from entrepot.service.heads import Damaged, read_head
 from entrepot.storage.base import Storage, StorageFailed
@@ -68,7 +69,7 @@ class Uploads:
         upload = await self._metadata.upload_of(object_id_of(path))
         if upload is None or upload.draft.path != path or upload.kind is not UploadKind.SINGLE:
             raise not_found()
-        return await self._write(upload, body)
+        return await self._write(upload, Sent(self._receiver, body), body.lifecycle)
 
     async def put(self, who: Principal, intent: Intent, body: Body) -> Object:
         """Store a body in one request and publish it under a new URL.
@@ -79,9 +80,15 @@ class Uploads:
         require_account(who)
         self._receiver.check_length(body)
         self._slots.refuse_when_full()
+        return await self.take(who, intent, Sent(self._receiver, body))
+
+    async def take(self, who: Principal, intent: Intent, incoming: Incoming) -> Object:
+        """As `put`, for bytes that come from anywhere."""
+        require_account(who)
         if intent.idempotency_key is None:
-            return await self._finish(await self._drafts.draft(who, intent), body, None)
-        return await self._write(await self._drafts.begin(who, intent, UploadKind.SINGLE), body)
+            return await self._finish(await self._drafts.draft(who, intent), incoming, None)
+        upload = await self._drafts.begin(who, intent, UploadKind.SINGLE)
+        return await self._write(upload, incoming, Lifecycle())
 
     async def reuse(self, who: Principal, intent: Intent, sha256: bytes, size: int) -> Object:
         """Publish bytes that the account holds already under one more URL, without receiving them again.
@@ -121,22 +128,23 @@ class Uploads:
                 log.error("damaged bytes: blob=%s (%s): they are asked for again", blob_id, error)
             raise _not_held() from None
 
-    async def _write(self, upload: Upload, body: Body) -> Object:
+    async def _write(self, upload: Upload, incoming: Incoming, lifecycle: Lifecycle) -> Object:
+        """`lifecycle` may say what the begin of the upload left open."""
         if upload.state is UploadState.PUBLISHED:
-            return await self._compare(upload, body)
+            return same_or_refused(await self._object_of(upload), *await incoming.measure())
         if upload.state is UploadState.ABORTED or self._clock() >= upload.expires_at:
             raise over()
-        return await self._finish(await self._drafts.settled(upload.draft, body.lifecycle), body, upload)
+        return await self._finish(await self._drafts.settled(upload.draft, lifecycle), incoming, upload)
 
-    async def _finish(self, draft: Draft, body: Body, upload: Upload | None) -> Object:
+    async def _finish(self, draft: Draft, incoming: Incoming, upload: Upload | None) -> Object:
         """Receive and publish; of two that race for one upload the second compares."""
         facts = {"object": draft.object_id, "name": draft.name, "account": draft.account_id}
-        received = await self._receiver.receive(body, facts, await self._drafts.room(draft.account_id))
+        received = await incoming.store(facts, await self._drafts.room(draft.account_id))
         stored = received.stored
         blob = self._drafts.blob(stored.segments, stored.size, stored.sha256)
         try:
             obj = await self._drafts.publish(
-                draft, body.content_type, received.head, blob, upload.id if upload else None
+                draft, incoming.content_type, received.head, blob, upload.id if upload else None
             )
         except (Problem, Conflict, MetadataFull):
             # These say that nothing was written. After any other failure the publish may still be found after a
@@ -147,10 +155,6 @@ class Uploads:
             await self._receiver.discard(stored)
             return same_or_refused(obj, stored.size, stored.sha256)
         return obj
-
-    async def _compare(self, upload: Upload, body: Body) -> Object:
-        obj = await self._object_of(upload)
-        return same_or_refused(obj, *await self._receiver.measure(body))
 
     async def _object_of(self, upload: Upload) -> Object:
         obj = await self._metadata.object(upload.draft.object_id)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from hashlib import sha256
 
 from entrepot.domain.objects import Segment
+from entrepot.reading import read_waiting
 from entrepot.storage.base import Hash, Stored
 from entrepot.storage.blocks import BlockHasher
 from entrepot.storage.tree import Tree
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 # A batch of so many bytes is hashed by another thread while it is written: SHA-256 takes as long as the write does.
 BESIDE_FROM = 512 * 1024
+_REREAD = 1024 * 1024
 Beside = Callable[[Callable[[Sequence[bytes]], None], Sequence[bytes]], Future[None]]
 
 
@@ -41,6 +43,14 @@ class SegmentFile:
         self._file.write(views)
         for view in views:
             self._hasher.update(view)
+
+    def copy(self, source: int, start: int, size: int) -> Iterator[bytes]:
+        """Append bytes of another open file, and yield them as they lie here now: these are hashed."""
+        self._file.copy(source, start, size)
+        for offset in range(0, size, _REREAD):
+            piece = read_waiting(self._file.fd, min(_REREAD, size - offset), offset)
+            self._hasher.update(piece)
+            yield piece
 
     def settle(self, facts: Mapping[str, str]) -> None:
         """Make it durable: bytes and facts first, then the name."""
@@ -99,6 +109,13 @@ class Attempt:
             return self._append(pieces)
         finally:
             hashing.result()
+
+    def copy(self, source: int, start: int, size: int) -> list[SegmentFile]:
+        """Append a segment that is a copy of bytes of an open file; returns it when it is full, still to be settled."""
+        segment = self._growing()
+        for piece in segment.copy(source, start, size):
+            self._hash([piece])
+        return [segment] if segment.size == self._segment_size else []
 
     def _hash(self, pieces: Sequence[bytes]) -> None:
         for piece in pieces:

@@ -65,6 +65,23 @@ def cuts(start: int, end: int) -> Iterator[tuple[int, int]]:
         start += size
 
 
+class Cloning(Protocol):
+    """What a storage of local files can do besides: bytes go from file to file inside the kernel, shared until one of
+    the two changes where the file system can, and never by a second name of the same file."""
+
+    async def adopt(self, source: int, size: int, facts: Mapping[str, str]) -> Stored:
+        """Store the first `size` bytes of a file that is open for reading, as `put` does. `source` stays the caller's.
+
+        They are copied first, and then the copy is hashed: whatever happens to the source meanwhile, the digests are
+        those of what is stored. Raises StorageFull, and StorageFailed when the source is shorter too.
+        """
+        ...
+
+    async def open_segment(self, key: str) -> int:
+        """A handle for reading a segment, the caller's to close. Raises BlobMissing, StorageFailed."""
+        ...
+
+
 class Storage(Protocol):
     """Each method states what holds when it returns and when it raises."""
 
@@ -117,6 +134,10 @@ class Storage(Protocol):
 
         An async generator: close it when it is not read to the end.
         """
+        ...
+
+    def cloning(self) -> Cloning | None:
+        """How it clones files of the system; None when it cannot."""
         ...
 
     async def check(self) -> None:

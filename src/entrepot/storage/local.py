@@ -15,7 +15,7 @@ from pathlib import Path
 from entrepot.domain.objects import Segment
 from entrepot.reading import read_now, read_waiting
 from entrepot.storage.attempt import Attempt
-from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Hash, Stored, StoredKey, cuts
+from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Cloning, Hash, Stored, StoredKey, cuts
 from entrepot.storage.refusals import translated
 from entrepot.storage.tree import Tree
 from entrepot.threads import Intake, Threads
@@ -48,11 +48,7 @@ class LocalStorage:
     async def put(self, stream: AsyncIterator[bytes], facts: Mapping[str, str], hashes: Sequence[Hash] = ()) -> Stored:
         """Store a stream; see `Storage.put`. A body of one batch costs one thread hop."""
         attempt = Attempt(self._tree, facts, hashes, self._segment_size, self._threads.beside)
-
-        def write(pieces: list[bytes]) -> list[Callable[[], None]]:
-            return [partial(attempt.settle, segment) for segment in attempt.write(pieces)]
-
-        return await Intake(self._threads, write, attempt.finish, attempt.undo).take(stream)
+        return await self._intake(attempt).take(stream)
 
     async def begin(self) -> str:
         """Parts need no common ground here: the handle is only a name."""
@@ -78,10 +74,7 @@ class LocalStorage:
 
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield a range; see `Storage.read`. What is in the page cache is read without a thread hop."""
-        with translated():
-            fd = self._tree.open(key)
-        if fd is None:
-            raise BlobMissing(key)
+        fd = await self.open_segment(key)
         try:
             with translated():
                 if os.fstat(fd).st_size < end:
@@ -96,6 +89,28 @@ class LocalStorage:
                 yield data
         finally:
             os.close(fd)
+
+    def cloning(self) -> Cloning:
+        """Its segments are files."""
+        return self
+
+    async def adopt(self, source: int, size: int, facts: Mapping[str, str]) -> Stored:
+        """Copy an open file into segments, then hash these; see `Cloning.adopt`."""
+        attempt = Attempt(self._tree, facts, (), self._segment_size, self._threads.beside)
+
+        def copy(start: int) -> list[Callable[[], None]]:
+            full = attempt.copy(source, start, min(self._segment_size, size - start))
+            return [partial(attempt.settle, segment) for segment in full]
+
+        return await self._intake(attempt).follow(partial(copy, start) for start in range(0, size, self._segment_size))
+
+    async def open_segment(self, key: str) -> int:
+        """Open a segment; see `Cloning.open_segment`."""
+        with translated():
+            fd = self._tree.open(key)
+        if fd is None:
+            raise BlobMissing(key)
+        return fd
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Unlink all keys; when some fail the others are still removed, then StorageFailed is raised.
@@ -122,6 +137,12 @@ class LocalStorage:
         """End the threads, after the work they have, and let go of the root."""
         await self._threads.close()
         self._tree.close()
+
+    def _intake(self, attempt: Attempt) -> Intake[Stored]:
+        def write(pieces: list[bytes]) -> list[Callable[[], None]]:
+            return [partial(attempt.settle, segment) for segment in attempt.write(pieces)]
+
+        return Intake(self._threads, write, attempt.finish, attempt.undo)
 
 
 def _remove(tree: Tree, keys: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from itertools import count
 
 from entrepot.domain.objects import Segment
-from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Hash, Stored, StoredKey, cuts
+from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Cloning, Hash, Stored, StoredKey, cuts
 from entrepot.storage.blocks import checksums
 
 
@@ -78,6 +78,10 @@ class MemoryStorage:
         """Yield what was there when the listing began."""
         for key, kept in tuple(self._kept.items()):
             yield StoredKey(key, self._incarnation, len(kept.data), kept.facts)
+
+    def cloning(self) -> Cloning | None:
+        """Memory has no files."""
+        return None
 
     async def check(self) -> None:
         """Memory takes what it can."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
 from entrepot.domain.objects import Segment
-from entrepot.storage.base import Hash, Storage, Stored, StoredKey
+from entrepot.storage.base import Cloning, Hash, Storage, Stored, StoredKey
 
 
 class Wrapped:
@@ -72,6 +72,24 @@ class Wrapped:
         self.before("list")
         async for entry in self.inner.list():
             yield entry
+
+    def cloning(self) -> Cloning | None:
+        return self if self.inner.cloning() else None
+
+    async def adopt(self, source: int, size: int, facts: Mapping[str, str]) -> Stored:
+        self.before("adopt")
+        stored = await self._inner_cloning().adopt(source, size, facts)
+        self.moved("adopt", stored.size)
+        return stored
+
+    async def open_segment(self, key: str) -> int:
+        self.before("open_segment")
+        return await self._inner_cloning().open_segment(key)
+
+    def _inner_cloning(self) -> Cloning:
+        inner = self.inner.cloning()
+        assert inner, "who has no way to clone was asked for one"
+        return inner
 
     async def check(self) -> None:
         self.before("check")

@@ -1,31 +1,26 @@
-"""Unpacks archives of strangers: ZIP, and tar with gzip, bzip2 or xz."""
+"""Unpacks archives of strangers: ZIP, and tar with gzip, bzip2 or xz. The work is `archive/`'s; its errors are said
+as those of the toolkit."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import IO
 
-from entrepot.atomic import Folder
-from entrepot.domain.sniffing import HEAD_SIZE, sniff
-from entrepot.toolkit import tararchive, ziparchive
-from entrepot.toolkit.entries import LIMITS, Budget, Entry, Limits, Tree
+from entrepot.archive import errors as plain
+from entrepot.archive import unpacking
+from entrepot.archive.entries import LIMITS, Limits
+from entrepot.archive.unpacking import Extracted
+from entrepot.toolkit.errors import ArchiveEncrypted, ArchiveError, ArchiveRefused, ArchiveTooLarge
 
 __all__ = ["LIMITS", "Extracted", "Limits", "extract"]
 
-_PACKED_TAR = ("application/gzip", "application/x-bzip2", "application/x-xz")
-
-
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """What came out: how many files and new folders, and the bytes of the unpacked archive."""
-
-    entries: int
-    size: int
+_ERRORS: dict[type[plain.ArchiveError], type[ArchiveError]] = {
+    plain.ArchiveRefused: ArchiveRefused,
+    plain.ArchiveTooLarge: ArchiveTooLarge,
+    plain.ArchiveEncrypted: ArchiveEncrypted,
+}
 
 
 def extract(
@@ -46,37 +41,7 @@ def extract(
     Raises ArchiveError (ArchiveRefused, ArchiveTooLarge, ArchiveEncrypted), ValueError for an unknown encoding,
     OSError.
     """
-    if encoding is not None:
-        _check(encoding)
-    with ExitStack() as stack:
-        source = stack.enter_context(open(file, "rb")) if isinstance(file, str | os.PathLike) else file
-        size = source.seek(0, os.SEEK_END)
-        budget = Budget(limits, size, clock)
-        tree = stack.enter_context(Tree(stack.enter_context(Folder.open(Path(folder))), budget))
-        source.seek(0)
-        head = source.read(HEAD_SIZE)
-        source.seek(0)
-        try:
-            for entry in _entries(source, head, size, encoding, budget):
-                tree.add(entry)
-        except BaseException:
-            tree.undo()
-            raise
-        return Extracted(tree.count, budget.size)
-
-
-def _entries(source: IO[bytes], head: bytes, size: int, encoding: str | None, budget: Budget) -> Iterator[Entry]:
-    kind = sniff(head)
-    if kind in _PACKED_TAR or tararchive.is_header(head[: tararchive.BLOCK]):
-        return tararchive.read(tararchive.opened(source, kind, budget), encoding, budget)
-    directory = ziparchive.find_directory(source, size)
-    if directory is None:
-        raise tararchive.unreadable(kind)
-    return ziparchive.read(source, directory, encoding, budget)
-
-
-def _check(encoding: str) -> None:
     try:
-        b"ab".decode(encoding, "replace")
-    except LookupError:
-        raise ValueError(f"{encoding!r} is no encoding of text that is known") from None
+        return unpacking.extract(file, folder, limits, encoding, clock=clock)
+    except plain.ArchiveError as error:
+        raise _ERRORS.get(type(error), ArchiveError)(error.message, error.fix) from error

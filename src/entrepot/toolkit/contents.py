@@ -11,8 +11,9 @@ from pathlib import Path
 
 from entrepot import atomic
 from entrepot.toolkit import inline, localfiles
-from entrepot.toolkit.download import download_file
+from entrepot.toolkit.download import Wish, download
 from entrepot.toolkit.errors import DownloadError, FileTooLarge
+from entrepot.toolkit.reaching import fetcher
 
 MIB = 1024 * 1024
 # What is taken into memory at most, in bytes, unless the caller says otherwise.
@@ -29,20 +30,21 @@ def read(url: str, most: int = MAX_BYTES) -> bytes:
 
 
 @contextmanager
-def temp_file(url: str, most: int | None = None) -> Iterator[Path]:
+def temp_file(url: str, most: int | None = None, *, private: bool = True) -> Iterator[Path]:
     """The bytes behind a URL as a file that goes away with the block. Raises as `read`."""
     with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
-        yield fetched(url, Path(folder), most)
+        yield fetched(url, Path(folder), most, private=private)
 
 
-def fetched(url: str, folder: Path, most: int | None = None) -> Path:
+def fetched(url: str, folder: Path, most: int | None = None, *, private: bool = True) -> Path:
     """The bytes behind a URL as a new file in a folder that is private to the caller. Strangers' URLs are fetched with
-    care (docs of `download_file`); a `file:` URL is read only when it is of our own local repository."""
+    care (docs of `download_file`); a `file:` URL is read only when it is of our own local repository. `private`: what
+    our own key alone may read at the configured servers is read too."""
     scheme = url.partition(":")[0].lower()  # more is told of it, without its secrets, by who reads it
     if scheme == "file":
         path = _local(url, folder)
     elif scheme in ("http", "https", "data"):
-        path = download_file(url, folder, force=True, filesize_limit=None if most is None else most / MIB)
+        path = download(Wish(url, folder.resolve(), force=True, limit=most), fetcher(private=private))
     else:
         raise DownloadError("The file's URL is none that can be downloaded.", "It must begin with https:// or data:")
     if most is not None and path.stat().st_size > most:
@@ -94,7 +96,7 @@ def _local(url: str, folder: Path) -> Path:
         raise DownloadError("A file: URL of another place is not read.", fix)
     path = folder / "file"
     with open(handle, "rb") as source, closing(atomic.Folder.open(folder)) as held:
-        file = held.create(path.name, _FILE_MODE)
+        file = held.create(path.name, _FILE_MODE, masked=True)
         try:
             while chunk := source.read(MIB):
                 file.write([chunk])

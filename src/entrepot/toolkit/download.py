@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from entrepot import atomic
-from entrepot.fetch import Call, Fetcher, FetchError, Response, shown
+from entrepot.fetch import Call, FetchError, Response, shown
 from entrepot.fetch.errors import BadReply, ConnectionFailed, InvalidHeader, TooLarge
 from entrepot.toolkit import inline, partial
 from entrepot.toolkit.errors import DigestMismatch, TargetUnusable
 from entrepot.toolkit.freshness import VERIFY, Remote, Verify, is_fresh, remote_of, total_of
 from entrepot.toolkit.lease import Lease
 from entrepot.toolkit.naming import HIDDEN, url_digest
+from entrepot.toolkit.own import Opener
 from entrepot.toolkit.partial import Partial, Version
 from entrepot.toolkit.progress import Progress, reporter
 from entrepot.toolkit.ranges import Adaptive, OpenRange
@@ -123,7 +124,7 @@ def _wish(
     return Wish(str(url), below_volume(target_dir).resolve(), force, dict(headers or {}), most, verify, progress)
 
 
-def download(wish: Wish, by: Fetcher) -> Path:
+def download(wish: Wish, by: Opener) -> Path:
     """Carry out a wish. Raises DownloadError."""
     try:
         wish.folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +151,7 @@ def _from_text(wish: Wish) -> Path:
     return path
 
 
-def _from_network(wish: Wish, by: Fetcher) -> Path:
+def _from_network(wish: Wish, by: Opener) -> Path:
     if wish.force:
         return _bring(wish, by, None)
     if _has_files(wish.folder) and (path := _cached(wish, by)):
@@ -161,7 +162,7 @@ def _from_network(wish: Wish, by: Fetcher) -> Path:
         return _bring(wish, by, lease)
 
 
-def _cached(wish: Wish, by: Fetcher) -> Path | None:
+def _cached(wish: Wish, by: Opener) -> Path | None:
     """The file that is there, if a HEAD says that it will do. A server that refuses it is asked by GET later."""
     try:
         with by.open(wish.url, wish.headers, method="HEAD", max_bytes=wish.limit, call=wish.call) as response:
@@ -185,7 +186,7 @@ def _by_another(wish: Wish, name: str, size: int) -> Path | None:
     return path if path.is_file() and path.stat().st_size == size else None
 
 
-def _bring(wish: Wish, by: Fetcher, lease: Lease | None) -> Path:
+def _bring(wish: Wish, by: Opener, lease: Lease | None) -> Path:
     """Transfer it, going on a few times where a connection broke. What remains is gone on with by a later call."""
     with atomic.Folder.open(wish.folder) as folder:
         # A forced download shares nothing with others.
@@ -210,7 +211,7 @@ def _bring(wish: Wish, by: Fetcher, lease: Lease | None) -> Path:
             file.close()
 
 
-def _attempt(wish: Wish, by: Fetcher, lease: Lease | None, file: Partial) -> Path:
+def _attempt(wish: Wish, by: Opener, lease: Lease | None, file: Partial) -> Path:
     with _ask(wish, by, file) as response:
         response.check_size()
         remote = remote_of(wish.url, response)
@@ -219,20 +220,21 @@ def _attempt(wish: Wish, by: Fetcher, lease: Lease | None, file: Partial) -> Pat
             file.version = None
             return path
         _check_target(wish, path)
+        if remote.sha256 and file.kind != "sha256":
+            file.sum_by("sha256")
         _receive(wish, by, response, remote, lease, file)
-    digest = file.hasher.hexdigest()
-    if remote.sha256 and digest != remote.sha256:
+    if remote.sha256 and file.sha256 != remote.sha256:
         raise DigestMismatch(
             f"Failed to download {wish.shown} to {path}: the bytes are not those that the server announced.",
             "Try again; if it stays so, the file is damaged at the server or on the way.",
         )
-    file.publish(remote.name, _mode(), remote.facts(wish.url, file.at, digest))
+    file.publish(remote.name, _mode(), remote.facts(wish.url, file.at, file.sha256))
     if lease:
         lease.finish(remote.name, file.at)
     return path
 
 
-def _ask(wish: Wish, by: Fetcher, file: Partial) -> Response:
+def _ask(wish: Wish, by: Opener, file: Partial) -> Response:
     """The reply whose body is what the file lacks: all of it, or the rest of the very version that it has."""
     version = file.version
     if version and 0 < file.at < version.total:
@@ -253,7 +255,7 @@ def _ask(wish: Wish, by: Fetcher, file: Partial) -> Response:
     return response
 
 
-def _ranges_of(wish: Wish, by: Fetcher, version: Version) -> OpenRange:
+def _ranges_of(wish: Wish, by: Opener, version: Version) -> OpenRange:
     """What opens ranges of this version and no other."""
 
     def open_range(begin: int, end: int, call: Call | None) -> Response:
@@ -274,7 +276,7 @@ def _goes_on(response: Response, version: Version, at: int) -> bool:
     return (begin, total) == (at, version.total) and response.strong_etag == version.etag and rest
 
 
-def _receive(wish: Wish, by: Fetcher, response: Response, remote: Remote, lease: Lease | None, file: Partial) -> None:
+def _receive(wish: Wish, by: Opener, response: Response, remote: Remote, lease: Lease | None, file: Partial) -> None:
     report = reporter(wish.progress)
 
     def moved(at: int) -> None:

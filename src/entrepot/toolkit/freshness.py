@@ -13,6 +13,7 @@ from typing import Literal
 from entrepot.atomic import File, read_facts
 from entrepot.fetch import Response
 from entrepot.toolkit.naming import choose_name, url_digest
+from entrepot.toolkit.owner import is_ours
 from entrepot.toolkit.partial import sha256_of
 
 Verify = Literal["size", "etag", "digest"] | None
@@ -69,7 +70,7 @@ def is_fresh(path: Path, url: str, remote: Remote, verify: Verify) -> bool:
             return False
         if verify in (None, "size"):
             return True
-        kept = _kept(fd, status)
+        kept = _kept(fd, status, path.parent)
         if verify == "digest" and remote.sha256:
             return _has_digest(fd, kept, url, remote)
         same_tag = kept.get("etag") == remote.etag if remote.etag else kept.get("modified") == remote.modified
@@ -78,15 +79,16 @@ def is_fresh(path: Path, url: str, remote: Remote, verify: Verify) -> bool:
         os.close(fd)
 
 
-def _kept(fd: int, status: os.stat_result) -> dict[str, str]:
-    """What was noted at the end of the download; empty when the file was written to since."""
-    facts = read_facts(fd)
+def _kept(fd: int, status: os.stat_result, folder: Path) -> dict[str, str]:
+    """What was noted at the end of the download; empty when the file was written to since, or is another user's, who
+    may have noted anything."""
+    facts = read_facts(fd) if status.st_uid == 0 or is_ours(status, folder) else {}
     same = facts.get("size") == str(status.st_size) and facts.get("mtime") == str(status.st_mtime_ns)
     return facts if same else {}
 
 
 def _has_digest(fd: int, kept: dict[str, str], url: str, remote: Remote) -> bool:
-    if "sha256" in kept:
+    if kept.get("sha256"):
         return kept["sha256"] == remote.sha256
     if sha256_of(fd) != remote.sha256:
         return False

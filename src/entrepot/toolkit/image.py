@@ -159,10 +159,15 @@ class Image(File):
 
 
 def pil_of(
-    url: str, mode: str = "RGB", *, max_pixels: int = pixels.MAX_PIXELS, max_bytes: int = MAX_IMAGE_BYTES
+    url: str,
+    mode: str = "RGB",
+    *,
+    max_pixels: int = pixels.MAX_PIXELS,
+    max_bytes: int = MAX_IMAGE_BYTES,
+    private: bool = True,
 ) -> PilImage:
-    """The image behind a URL. Raises as `Image.to_pil`."""
-    with contents.temp_file(url, max_bytes) as path, Path(path).open("rb") as file:
+    """The image behind a URL; with `private` as `contents.fetched` has it. Raises as `Image.to_pil`."""
+    with contents.temp_file(url, max_bytes, private=private) as path, Path(path).open("rb") as file:
         return pixels.decode(file, mode, max_pixels)
 
 

@@ -38,8 +38,9 @@ class _Input(str):
 
     @contextmanager
     def as_temp_file(self, max_bytes: int | None = None) -> Iterator[Path]:
-        """The file, downloaded to a path that goes away with the block. Raises DownloadError (FileTooLarge)."""
-        with contents.temp_file(str(self), max_bytes) as path:
+        """The file, downloaded to a path that goes away with the block: what everybody may read, since a caller chose
+        the URL. Raises DownloadError (FileTooLarge)."""
+        with contents.temp_file(str(self), max_bytes, private=False) as path:
             yield path
 
     @classmethod
@@ -68,7 +69,7 @@ class _ImageInput(_Input):
         """The image, upright, within the limits of `Image.to_pil`. Raises ImageError, DownloadError, ImportError."""
         from entrepot.toolkit.image import pil_of
 
-        return pil_of(str(self), mode)
+        return pil_of(str(self), mode, private=False)
 
 
 class HttpsUrl(_Input):

@@ -18,6 +18,7 @@ from typing import Self
 
 from entrepot.fetch import Call
 from entrepot.toolkit.naming import HIDDEN, is_sound
+from entrepot.toolkit.owner import is_private
 
 if sys.platform != "win32":
     import fcntl
@@ -72,9 +73,10 @@ class Lease:
 
     def _tried(self) -> bool:
         """Wait once; False when the file lost its name meanwhile and there is another to wait for."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         try:
-            if not self._wait(fd):
+            # One that another user planted is neither waited for, nor believed, nor written to.
+            if not is_private(fd, self._path.parent) or not self._wait(fd):
                 return True
             if os.fstat(fd).st_nlink:
                 os.ftruncate(fd, 0)  # one who was killed may have left something

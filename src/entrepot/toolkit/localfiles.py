@@ -44,7 +44,7 @@ def write(name: str, content: bytes | Path) -> str:
     place.mkdir(parents=True, exist_ok=True)
     beside = f".{secrets.token_hex(8)}.tmp"
     with Folder.open(place) as held:
-        file = held.create(beside, 0o644)
+        file = held.create(beside, 0o644, masked=True)
         try:
             try:
                 for chunk in [content] if isinstance(content, bytes) else _chunks(content):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from entrepot.client import profile
 from entrepot.client.errors import ConfigurationError
-from entrepot.fetch import Fetcher, FetchError, Policy, allowed_networks, origins, shown
+from entrepot.fetch import Fetcher, FetchError, Policy, allowed_networks, configured_proxy, origins, shown
 from entrepot.fetch.errors import BadStatus, Blocked, Cancelled, TooLarge
 from entrepot.toolkit.errors import (
     AddressRefused,
@@ -16,15 +16,24 @@ from entrepot.toolkit.errors import (
     FileTooLarge,
     RemoteRefused,
 )
+from entrepot.toolkit.own import Keyed, Opener
+
+PRIVATE_VARIABLE = "ENTREPOT_FETCH_PRIVATE"
 
 
-def fetcher() -> Fetcher:
-    """What variables and profile allow: public addresses, ENTREPOT_FETCH_ALLOW, files of the configured servers.
-    Raises DownloadError when ENTREPOT_FETCH_ALLOW cannot be read."""
+def fetcher(*, private: bool = True) -> Opener:
+    """What variables and profile allow: public addresses, ENTREPOT_FETCH_ALLOW, files of the configured servers; with
+    `private` those that only our own key may read, too, unless ENTREPOT_FETCH_PRIVATE=0 forbids it.
+
+    Raises DownloadError when a variable cannot be read.
+    """
     try:
-        return Fetcher(Policy(allow=allowed_networks(), own_origins=_own_origins()))
+        policy = Policy(allow=allowed_networks(), own_origins=_own_origins(), proxy=configured_proxy())
     except FetchError as error:
         raise DownloadError(f"{error}.", error.fix) from error
+    by = Fetcher(policy)
+    is_off = os.environ.get(PRIVATE_VARIABLE, "").lower() in ("0", "false", "no", "off")
+    return Keyed(by) if private and not is_off else by
 
 
 def _own_origins() -> frozenset[str]:

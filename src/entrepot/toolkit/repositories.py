@@ -10,19 +10,19 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from entrepot.client.datauri import encode
 from entrepot.client.errors import EntrepotError, SourceError
-from entrepot.client.reserve import OutputClient
 from entrepot.client.sources import Source, Stream, of_data, open_path
 from entrepot.client.wish import CONCURRENCY, PART_SIZE, THRESHOLD, Wish
 from entrepot.toolkit import localfiles
 from entrepot.toolkit.errors import FileUploadException, FileUploadFallbackException
 from entrepot.toolkit.filedata import FileData
 from entrepot.toolkit.lifetime import Preference, header_of
+from entrepot.toolkit.own import client
 
 T = TypeVar("T")
 RepositoryId = Literal["fal_v3", "fal", "in_memory", "local", "cdn", "fal_v2"]
@@ -140,7 +140,7 @@ class ClientRepository(FileRepository):
     ) -> Reservation:
         """An upload in parts, begun now. Raises FileUploadException."""
         wish = Wish(file_name, content_type, header_of(object_lifecycle_preference))
-        held = _told(lambda: _client().reserve(wish, self.door, extra_headers))
+        held = _told(lambda: client().reserve(wish, self.door, extra_headers))
 
         def complete(content: bytes | Path) -> object:
             opened = partial(of_data, content) if isinstance(content, bytes) else partial(open_path, content)
@@ -149,7 +149,7 @@ class ClientRepository(FileRepository):
         return Reservation(held.url, complete, held.abort)
 
     def _store(self, opened: Callable[[], Source | Stream], wish: Wish) -> str:
-        return _told(lambda: _client().store(opened, wish, self.door, is_last=self.is_last))
+        return _told(lambda: client().store(opened, wish, self.door, is_last=self.is_last))
 
 
 class InMemoryRepository(FileRepository):
@@ -256,12 +256,6 @@ def _all_failed(labels: Sequence[str], failures: Sequence[Exception]) -> FileUpl
     lines = [f"{label}: {type(error).__name__}: {error}" for label, error in zip(labels, failures, strict=True)]
     fix = getattr(failures[0], "fix", "")
     return FileUploadFallbackException(f"All {len(failures)} repositories failed. {'; '.join(lines)}", fix, failures)
-
-
-@lru_cache(maxsize=1)
-def _client() -> OutputClient:
-    """The one client of all outputs of this process; it looks up server and key at each upload."""
-    return OutputClient()
 
 
 def _told(deed: Callable[[], T]) -> T:

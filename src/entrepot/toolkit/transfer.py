@@ -62,7 +62,7 @@ def _receive_small(response: Source, partial: Partial, moved: Moved) -> None:
     view = memoryview(bytearray(max(response.length or 0, 1)))
     while got := response.readinto(view):
         partial.file.write([view[:got]])
-        partial.hasher.update(view[:got])
+        partial.sum.update(view[:got])
         moved(partial.at)
 
 
@@ -113,14 +113,14 @@ class _Hashing:
         self._thread.join()
 
     def _work(self) -> None:
-        hasher = self._partial.hasher
+        total = self._partial.sum
         while job := self._todo.get():
             buffer, at = job
-            hasher.update(buffer.view[: buffer.filled])
+            total.update(buffer.view[: buffer.filled])
             self._free.put(buffer)
             if at - self._noted >= _CHECKPOINT:
                 self._noted = at
-                self._partial.checkpoint(at, hasher.hexdigest())
+                self._partial.checkpoint(at, total.hexdigest())
 
 
 @contextmanager

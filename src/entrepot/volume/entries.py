@@ -6,8 +6,9 @@ import hashlib
 import os
 import stat
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 _YEAR_1, _YEAR_9999 = -62_135_596_800.0, 253_402_300_799.0
 
@@ -85,12 +86,21 @@ class Usage:
     free: int
 
 
-class Extent(NamedTuple):
-    """A run of bytes in an open file."""
+class Extent(Protocol):
+    """A run of bytes of an open file. `check` is called, in a thread, with the handle of another file and the place
+    there to which they were copied; it raises when these are not the bytes that were meant."""
 
-    fd: int
-    start: int
-    size: int
+    @property
+    def fd(self) -> int: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def check(self) -> Callable[[int, int], None]: ...
 
 
 def etag_of(status: os.stat_result) -> str:

@@ -1,10 +1,10 @@
-"""New places for what is there: rename, copy, adopt."""
+"""New places for what is there: rename, copy."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import ExitStack
 
 from entrepot.atomic import Folder
@@ -145,23 +145,6 @@ class Moving:
             staged.seal(entry.sha256, entry.md5)
         finally:
             os.close(fd)
-
-    def adopt(
-        self, path: Path, extents: Sequence[tuple[int, int, int]], sha256: bytes | None, size: int, when: Conditions
-    ) -> Placing:
-        """Make a file of runs of open files."""
-        self._staging.admit(size, replaces=self._places.foresee(path, when).freed)
-        staged = self._staging.create()
-        try:
-            for fd, start, length in extents:
-                yield from _copy_range(staged, fd, start, length)
-            if staged.size != size:
-                raise Problem(Code.SIZE_MISMATCH, f"The extents have {staged.size} bytes, {size} were named.")
-            staged.seal(sha256)
-        except BaseException:
-            staged.drop()
-            raise
-        return self._staging.place(staged, path, when)
 
 
 def _copy_range(staged: Staged, fd: int, start: int, size: int) -> Steps:

@@ -10,14 +10,15 @@ import asyncio
 import os
 import pathlib
 import stat
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
-from entrepot.threads import Threads, finished
-from entrepot.volume.entries import ALWAYS, Conditions, Entry, Page, Trashed, TrashPage, Usage
+from entrepot.threads import Threads, ended, finished
+from entrepot.volume.adopting import Adoption
+from entrepot.volume.entries import ALWAYS, Conditions, Entry, Extent, Page, Trashed, TrashPage, Usage
 from entrepot.volume.files import Files, OpenFile
 from entrepot.volume.ground import Ground
 from entrepot.volume.listing import Listing
@@ -197,16 +198,24 @@ class Volume:
         self,
         who: Principal,
         path: Path,
-        extents: Sequence[tuple[int, int, int]],
+        extents: AsyncIterable[Extent],
         *,
         sha256: bytes | None,
         size: int,
         when: Conditions = ALWAYS,
     ) -> tuple[Entry, bool]:
-        """Write a file made of runs of open files: handle, first byte, size. The blocks are shared where the file
-        system can, else copied in the kernel. `sha256` of the whole is kept, not checked. The handles stay open."""
+        """Write a file made of runs of open files, `size` bytes in all. The blocks are shared where the file system
+        can, else copied in the kernel. Each extent checks what was copied of it, and is done with when the next one is
+        asked for; `sha256` of the whole is kept, not checked."""
         self.check(who)
-        return await self.threads.stepped(self._moving.adopt(path, extents, sha256, size, when))
+        adoption = Adoption(self.places, self.staging, path, when)
+        try:
+            await self.threads.run(adoption.begin, size)
+            async for extent in extents:
+                await self.threads.run(adoption.append, extent)
+            return await self.threads.run(adoption.finish, size, sha256)
+        finally:
+            await ended(self.threads.start(adoption.drop))
 
     async def sweep(self, now: float | None = None) -> None:
         """Remove what crashes left and, as of `now` (by default the clock's), what was in the trash long enough; count

@@ -250,6 +250,25 @@ def test_f08_a_redirect_by_our_own_server_is_not_followed(net):
         body(net, "http://media.example.com/files/b/0123abcd/x.png", policy=policy)
 
 
+def test_a_credential_for_our_own_server_goes_there_alone_and_never_over_a_redirect(net):
+    policy, ours = Policy(own_origins=frozenset({"http://media.example.com"})), {"Authorization": "Bearer ours"}
+    own_url, other_url = (
+        "http://media.example.com/files/b/0123abcd/x.png",
+        "http://files.example.com/files/b/0123abcd/x",
+    )
+    own = net.host("media.example.com", ["10.0.0.5"], hello)
+    other = net.serve(redirect(own_url))
+    fetcher = Fetcher(policy, net)
+    fetcher.open(own_url, {"Authorization": "theirs"}, credential=ours).close()
+    fetcher.open(other_url, credential=ours).close()
+    assert [request.headers.get("authorization") for request in own.requests] == ["Bearer ours", None]
+    assert "authorization" not in other.requests[0].headers
+    own.handler = redirect(other_url)
+    with pytest.raises(BlockedPath):
+        fetcher.open(own_url, credential=ours)
+    assert len(other.requests) == 1
+
+
 def test_neighbours_that_are_allowed_are_read_and_no_others(net):
     policy = Policy(allow=read_networks("10.0.0.0/8"))
     net.host("near.example.com", ["10.9.8.7"], hello)

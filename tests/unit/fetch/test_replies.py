@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from entrepot.fetch import Call, Fetcher, Policy
+from entrepot.fetch.call import Dripping
 from entrepot.fetch.errors import (
     BadReply,
     BadStatus,
@@ -22,6 +23,7 @@ from entrepot.fetch.errors import (
     Stalled,
     TlsFailed,
     TooLarge,
+    TooSlow,
     Truncated,
     WrongType,
 )
@@ -133,8 +135,67 @@ def test_f07_a_reply_that_never_begins_is_given_up(net):
 
 
 def test_f07_the_whole_can_be_bounded_in_time(net):
-    with pytest.raises(Stalled):
+    with pytest.raises(Stalled, match="the whole"):
         read(net, Reply(b"x"), total_seconds=0.0)
+    with pytest.raises(Stalled):
+        read(net, Reply(b"x" * 10_000, drip=0.001), total_seconds=0.1)
+
+
+HOUR = 3600
+
+
+@pytest.mark.parametrize(
+    ("count", "every", "lasts"),
+    [
+        (1, 60, False),  # E17, F07: a byte a minute
+        (1, 10, False),
+        (900, 1, False),
+        (20_000, 1, True),  # A24: an honest slow line
+        (1500, 1, True),
+        (40_000, 29, True),  # in bursts
+    ],
+)
+def test_f07_a_drip_is_cut_and_a_slow_line_goes_on_for_hours(count, every, lasts):
+    pace, waited = Policy().pace(), 0
+    try:
+        while waited < 10 * HOUR:
+            pace.add(count, every)
+            waited += every
+    except Dripping:
+        assert not lasts and waited <= 2 * 60
+    else:
+        assert lasts
+
+
+def test_f07_a_fast_beginning_does_not_pay_for_a_drip_later():
+    pace = Policy().pace()
+    pace.add(10**9, 61)
+    pace.add(1, 30)
+    with pytest.raises(Dripping, match="1 bytes came in 60 seconds"):
+        pace.add(0, 30)
+
+
+def test_seconds_in_which_nobody_waits_for_bytes_do_not_count():
+    pace = Policy().pace()
+    for _ in range(10**4):
+        pace.add(1, 0.0)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_f07_a_server_that_drips_is_cut_and_one_that_is_fast_enough_is_not(net, chunked):
+    body = b"400\r\n" + b"x" * 1024 + b"\r\n1\r\nx\r\n0\r\n\r\n" if chunked else b"x" * 1060
+    headers = {"Transfer-Encoding": "chunked"} if chunked else {}
+    reply = Reply(body, headers=headers, length=not chunked, drip=0.001)
+    assert len(read(net, reply, min_rate=0.1, rate_seconds=0.005)) == (1025 if chunked else 1060)
+    with pytest.raises(TooSlow, match="too slow"):
+        read(net, reply, min_rate=1e9, rate_seconds=0.002)
+
+
+def test_f07_chunks_that_are_more_wrapping_than_content_are_refused(net):
+    honest = b"1;" + b"x" * 14 + b"\r\nx\r\n"
+    assert read(net, raw(CHUNKED + honest * 9000 + b"0\r\n\r\n")) == b"x" * 9000
+    with pytest.raises(BadReply, match="wrapping"):
+        read(net, raw(CHUNKED + (b"1;" + b"x" * 4000 + b"\r\nx\r\n") * 9 + b"0\r\n\r\n"))
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "gzip, gzip"])

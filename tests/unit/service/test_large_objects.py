@@ -191,7 +191,8 @@ def test_the_list_of_parts_of_a_huge_upload_is_small() -> None:
         finally:
             tracemalloc.stop()
         assert len(held) == 1000
-        assert peak < 1000 * len(BLOCKS)
+        # Without any digest a part takes 380 to 510 bytes, as the state of the interpreter has it.
+        assert peak < 1000 * (len(BLOCKS) + 250)
         assert not any(segment.blocks for each in held.values() for segment in each)
 
     with_catalogue(test)

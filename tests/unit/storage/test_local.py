@@ -134,6 +134,29 @@ def test_a_write_that_fails_at_any_operation_leaves_nothing_and_the_next_one_suc
     assert operations >= (9 if len(pieces) == 1 else 25)
 
 
+def test_an_adoption_that_fails_at_any_operation_leaves_nothing_and_no_handle(tmp_path, root):
+    path = tmp_path / "file"
+    path.write_bytes(BODY[: 2 * SEGMENT + 1])
+
+    async def test(source: int) -> None:
+        storage, k = open_local(root), 0
+        before, failing = handles(), FailAt(0, errno.EIO)
+        while failing.failed or not k:
+            k += 1
+            failing = FailAt(k, errno.EIO)
+            try:
+                with observe(failing):
+                    await storage.adopt(source, 2 * SEGMENT + 1, FACTS)
+            except StorageFailed:
+                assert await listed(storage) == []
+            assert handles() == before
+        assert k > 15
+        await storage.close()
+
+    with path.open("rb") as source:
+        asyncio.run(test(source.fileno()))
+
+
 @with_local
 async def test_a_sync_that_fails_fails_the_write_and_is_not_tried_again(storage, root):
     recorder, failing = Recorder(), FailAt(1, errno.EIO, Kind.SYNC)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
+import io
 import os
+import re
 import threading
 from pathlib import Path
 
 import pytest
 
+from entrepot import atomic
 from entrepot.fetch import Call, Fetcher, Policy
 from entrepot.toolkit import download as module
 from entrepot.toolkit.download import Wish, download
@@ -22,10 +26,12 @@ from entrepot.toolkit.errors import (
     RemoteRefused,
     TargetUnusable,
 )
+from entrepot.toolkit.progress import reporter
 from support.internet import Internet, Reply, Request
 
 URL = "http://files.example.com/dir/file.bin?token=secret"
 BODY = bytes(range(256)) * 20
+USUAL = Policy(stall_seconds=5)
 
 
 class Origin:
@@ -74,9 +80,10 @@ def get(net, tmp_path, monkeypatch):
     """Download into an empty folder, by the stub internet, without pauses between tries."""
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
 
-    def get(url: str = URL, folder: Path = tmp_path / "target", **wish: object) -> Path:
-        return download(Wish(url, folder, **wish), Fetcher(Policy(stall_seconds=5), net))  # type: ignore[arg-type]
+    def get(url: str = URL, folder: Path = tmp_path / "target", policy: Policy = USUAL, **wish: object) -> Path:
+        return download(Wish(url, folder, **wish), Fetcher(policy, net))  # type: ignore[arg-type]
 
+    get.folder = tmp_path / "target"  # type: ignore[attr-defined]
     return get
 
 
@@ -220,6 +227,24 @@ def test_e15_where_the_remote_changed_the_prefix_is_dropped(get, origin, tmp_pat
     assert get().read_bytes() == BODY[::-1] * 2
 
 
+@pytest.mark.parametrize(("before", "after"), [(True, True), (True, False), (False, True)])
+def test_e15_a_prefix_is_verified_whether_or_not_the_server_tells_a_digest(get, origin, before, after):
+    if before:
+        origin.with_digest()
+    facts = os.getxattr(cut_off(get, origin), "user.entrepot")
+    assert (b"sha256" in facts, b"crc32" in facts) == (before, not before)
+    origin.headers = {}
+    if after:
+        origin.with_digest()
+    sent = origin.site.sent
+    path = get()
+    assert path.read_bytes() == BODY and origin.site.sent - sent == len(BODY) - 1000
+    assert (hashlib.sha256(BODY).hexdigest().encode() in os.getxattr(path, "user.entrepot")) == (before or after)
+    if after:
+        origin.body, origin.etag = BODY[::-1], '"2"'
+        assert get(verify="digest").read_bytes() == BODY, "the digest decides, which has not changed"
+
+
 def test_e15_a_server_that_ignores_if_range_is_not_believed(get, net, origin):
     origin.cuts = [1000, 0]
     with pytest.raises(DownloadError):
@@ -246,6 +271,91 @@ def test_e15_a_prefix_that_is_damaged_is_dropped(get, origin, tmp_path):
         file.write(b"damage")
     assert get().read_bytes() == BODY
     assert left(tmp_path / "target") == ["file.bin"]
+
+
+def cut_off(get, origin) -> Path:
+    """What a download of the first 1000 bytes left; the next request that is answered is whole."""
+    origin.cuts = [1000, 0]
+    with pytest.raises(DownloadError):
+        get()
+    (part,) = get.folder.glob(".fal_entrepot.*.part")
+    return part
+
+
+def begun_anew(get, origin) -> None:
+    sent = origin.site.sent
+    assert get().read_bytes() == BODY
+    assert origin.site.sent - sent == len(BODY)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("end", [".part", ".lock"])
+def test_what_another_user_planted_is_neither_gone_on_with_nor_believed_nor_touched(get, origin, end):
+    planted = cut_off(get, origin)
+    if end == ".lock":
+        planted.unlink()
+        planted = get.folder / f".fal_entrepot.{Wish(URL, get.folder).key}.lock"
+        planted.write_text('{"name": "evil.bin", "size": 4}')
+        (get.folder / "evil.bin").write_bytes(b"evil")
+    before = planted.read_bytes()
+    os.chown(planted, 12345, 12345)
+    begun_anew(get, origin)
+    assert planted.read_bytes() == before
+
+
+@pytest.mark.parametrize("end", [".part", ".lock"])
+def test_a_link_under_the_name_of_a_partial_or_lock_leads_nowhere(get, origin, tmp_path, end):
+    mine, facts = tmp_path / "mine", os.getxattr(part := cut_off(get, origin), "user.entrepot")
+    mine.write_bytes(part.read_bytes())
+    os.setxattr(mine, "user.entrepot", facts)
+    before = mine.read_bytes()
+    for link in (os.link, os.symlink):
+        planted = get.folder / f".fal_entrepot.{Wish(URL, get.folder).key}.1{end}"
+        if end == ".lock":
+            planted = planted.with_name(planted.name.replace(".1", ""))
+        for name in get.folder.iterdir():
+            name.unlink()
+        link(mine, planted)
+        begun_anew(get, origin)
+        assert mine.read_bytes() == before
+
+
+def test_a_partial_that_others_may_write_to_is_dropped(get, origin):
+    cut_off(get, origin).chmod(0o620)
+    begun_anew(get, origin)
+    assert left(get.folder) == ["file.bin"]
+
+
+def test_where_a_file_system_maps_users_our_own_partial_is_gone_on_with(get, origin, monkeypatch):
+    cut_off(get, origin)
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    sent = origin.site.sent
+    assert get().read_bytes() == BODY
+    assert origin.site.sent - sent == len(BODY) - 1000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("verify", ["etag", "digest"])
+def test_what_another_user_noted_of_a_file_is_not_believed(get, origin, verify):
+    origin.with_digest()
+    facts = os.getxattr(path := get(), "user.entrepot")
+    path.write_bytes(bytes(len(BODY)))
+    status = path.stat()
+    os.setxattr(path, "user.entrepot", re.sub(rb'"mtime":"\d+"', b'"mtime":"%d"' % status.st_mtime_ns, facts))
+    assert get(verify=verify).read_bytes() == bytes(len(BODY)), "our own note is believed"
+    os.chown(path, 12345, 12345)
+    assert get(verify=verify).read_bytes() == BODY
+
+
+def test_f07_a_drip_is_given_up_at_once_and_what_came_is_kept(get, origin):
+    answer = origin.site.handler
+    origin.site.handler = lambda request: dataclasses.replace(answer(request), drip=0.001)
+    with pytest.raises(DownloadError, match="too slow") as caught:
+        get(policy=Policy(min_rate=1e9, rate_seconds=0.05))
+    assert (caught.value.code, origin.site.count("GET")) == ("too_slow", 1)
+    origin.site.handler = answer
+    assert get().read_bytes() == BODY
+    assert "range" in origin.site.requests[-1].headers
 
 
 def test_without_ranges_it_begins_anew(get, origin):
@@ -419,6 +529,30 @@ def test_a_large_file_is_whole_and_its_progress_rises(get, origin):
     path = get(progress=lambda done, total: told.append(done))
     assert path.read_bytes() == origin.body
     assert told == sorted(told) and told[-1] == len(origin.body)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_bar_is_drawn_and_elsewhere_nothing():
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        report = reporter(True, stream)
+        for done in (0, 30_000_000, 60_000_000):
+            report(done, 60_000_000)
+    assert "100% of 60.0 MB" in terminal.getvalue() and terminal.getvalue().endswith("\n")
+    assert pipe.getvalue() == ""
+
+
+def test_the_bytes_are_synced_before_the_name_is_given_and_the_name_after(get, origin):
+    seen: list[atomic.Op] = []
+    with atomic.observe(seen.append):
+        path = get()
+    kinds = [op.kind.value for op in seen]
+    assert kinds[-3:] == ["sync", "rename", "sync_dir"] and kinds.index("write") < kinds.index("sync")
+    assert seen[-2].target == str(path)
 
 
 def test_nothing_is_printed(get, origin, capfd):

@@ -165,6 +165,24 @@ def test_the_data_of_a_file_is_never_serialised():
     assert "file_data" not in file.model_dump_json() + repr(file) + str(file)
 
 
+def test_the_schema_tells_a_playground_which_player_to_show():
+    hints = {model.__name__: model.model_json_schema().get("ui") for model in (File, Image, Video, Audio)}
+    assert hints == {
+        "File": None,
+        "Image": {"field": "image"},
+        "Video": {"field": "video"},
+        "Audio": {"field": "audio"},
+    }
+    shown = Shown.model_json_schema()["properties"]
+    fields = {name: shown[name]["ui"]["field"] for name in ("f", "v", "a", "c")}
+    assert fields == {"f": "file", "v": "video", "a": "audio", "c": "file"}
+    assert shown["v"]["ui"]["important"] is True
+    assert {"content_type", "file_name", "file_size", "url"} == File.model_json_schema()["properties"].keys() - {
+        "file_data"
+    }
+    assert {"https-url", "data-uri"} == {each["format"] for each in shown["picture"]["anyOf"]}
+
+
 STOCK_PROGRAM = """
 import inspect, json
 from fal.toolkit import *

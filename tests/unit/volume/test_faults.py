@@ -31,6 +31,7 @@ from support.volumes import (
     put,
     read,
     refused,
+    runs,
     tree,
     with_volume,
 )
@@ -43,7 +44,7 @@ Deed = Callable[[Volume], Awaitable[object]]
 async def _adopt(volume: Volume) -> None:
     fd = os.open(f"{volume.ground.root.folder.path}/a/f", os.O_RDONLY)
     try:
-        await volume.adopt(OWNER, p("new/x"), [(fd, 0, 3)], sha256=bytes(32), size=3)
+        await volume.adopt(OWNER, p("new/x"), runs((fd, 0, 3)), sha256=bytes(32), size=3)
     finally:
         os.close(fd)
 
@@ -317,7 +318,7 @@ async def test_a_root_that_was_replaced_or_unmounted_is_never_written_to(volume,
         volume.delete(OWNER, p("g"), permanent=True),
         volume.restore(OWNER, trashed.id),
         volume.drop_trash(OWNER, trashed.id),
-        volume.adopt(OWNER, p("new"), [], sha256=None, size=0),
+        volume.adopt(OWNER, p("new"), runs(), sha256=None, size=0),
     ]
     for deed in deeds:
         with refused(Code.UNAVAILABLE, "replaced or unmounted"):

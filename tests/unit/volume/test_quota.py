@@ -10,7 +10,7 @@ import pytest
 from entrepot.domain.errors import Code
 from entrepot.volume.paths import PRIVATE
 from entrepot.volume.volume import Volume
-from support.volumes import OWNER, make, names, open_volume, p, private, put, refused, stream, tree, with_volume
+from support.volumes import OWNER, make, names, open_volume, p, private, put, refused, runs, stream, tree, with_volume
 
 
 def counted(root) -> int:
@@ -57,7 +57,7 @@ async def test_what_does_not_fit_is_refused_and_nothing_is_left_of_it(volume, ro
         with refused(Code.QUOTA_EXCEEDED):
             await volume.copy(OWNER, p(path), p(destination))
     with refused(Code.QUOTA_EXCEEDED):
-        await volume.adopt(OWNER, p("g"), [(0, 0, 401)], sha256=None, size=401)
+        await volume.adopt(OWNER, p("g"), runs((0, 0, 401)), sha256=None, size=401)
     assert tree(root) == {"a": None, "a/f": bytes(600)}
     assert private(root) == [] and counted(root) == 600
     await put(volume, "g", bytes(400), length=400)

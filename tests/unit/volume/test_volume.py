@@ -14,10 +14,25 @@ import pytest
 
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.digests import Expected
-from entrepot.domain.errors import Code
+from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import Conditions
 from entrepot.volume.volume import Volume
-from support.volumes import OWNER, make, names, open_volume, p, private, put, read, refused, stream, tree, with_volume
+from support.volumes import (
+    OWNER,
+    Run,
+    make,
+    names,
+    open_volume,
+    p,
+    private,
+    put,
+    read,
+    refused,
+    runs,
+    stream,
+    tree,
+    with_volume,
+)
 
 ABSENT = Conditions(if_none_match=True)
 BODY = [random.Random(number).randbytes(300_000) for number in range(9)]
@@ -53,7 +68,7 @@ async def test_only_a_key_of_the_owner_opens_the_volume(volume: Volume, root):
         with refused(code):
             await volume.put(who, p("x"), stream(b"x"))
         with refused(code):
-            await volume.adopt(who, p("x"), [], sha256=None, size=0)
+            await volume.adopt(who, p("x"), runs(), sha256=None, size=0)
         with refused(code):
             await volume.list_trash(who)
     assert tree(root) == {}
@@ -125,7 +140,7 @@ async def test_a_write_that_does_not_suit_what_is_there_changes_nothing(volume, 
         with refused(Code.CONFLICT):
             await put(volume, path, b"y")
         with refused(Code.CONFLICT):
-            await volume.adopt(OWNER, p(path), [], sha256=None, size=0)
+            await volume.adopt(OWNER, p(path), runs(), sha256=None, size=0)
     for path in ("file", "file/x"):
         with refused(Code.CONFLICT):
             await volume.make_folder(OWNER, p(path))
@@ -165,7 +180,7 @@ def test_a_file_above_the_limit_is_refused_as_soon_as_that_is_known(tmp_path):
             await volume.put(OWNER, p("g"), endless())
         assert len(sent) == 6
         with refused(Code.TOO_LARGE):
-            await volume.adopt(OWNER, p("g"), [(0, 0, 5001)], sha256=None, size=5001)
+            await volume.adopt(OWNER, p("g"), runs((0, 0, 5001)), sha256=None, size=5001)
         assert await names(volume) == ["f"] and private(tmp_path / "data") == []
         await volume.close()
 
@@ -558,15 +573,26 @@ async def test_runs_of_open_files_become_one_file(volume, root):
     body = BODY[0] + BODY[1][100:200] + BODY[2]
     extents = [(handles[0], 0, 300_000), (handles[1], 100, 100), (handles[2], 0, 300_000)]
     digest = hashlib.sha256(body).digest()
-    entry, created = await volume.adopt(OWNER, p("a/f"), extents, sha256=digest, size=len(body))
+    entry, created = await volume.adopt(OWNER, p("a/f"), runs(*extents), sha256=digest, size=len(body))
     assert created and entry.sha256 == digest
     assert await read(volume, "a/f") == body
     with refused(Code.SIZE_MISMATCH):
-        await volume.adopt(OWNER, p("a/g"), extents, sha256=digest, size=len(body) + 1)
+        await volume.adopt(OWNER, p("a/g"), runs(*extents), sha256=digest, size=len(body) + 1)
     with refused(Code.PRECONDITION_FAILED):
-        await volume.adopt(OWNER, p("a/f"), extents, sha256=digest, size=len(body), when=ABSENT)
+        await volume.adopt(OWNER, p("a/f"), runs(*extents), sha256=digest, size=len(body), when=ABSENT)
     with refused(Code.UNAVAILABLE, "shorter"):
-        await volume.adopt(OWNER, p("a/g"), [(handles[0], 0, 300_001)], sha256=None, size=300_001)
+        await volume.adopt(OWNER, p("a/g"), runs((handles[0], 0, 300_001)), sha256=None, size=300_001)
+    seen = []
+
+    def check(fd: int, at: int) -> None:
+        seen.append((os.pread(fd, 1000, at), at))
+        if len(seen) == 2:
+            raise Problem(Code.INTEGRITY_FAILED, "other bytes")
+
+    with refused(Code.INTEGRITY_FAILED):
+        checked = [Run(handles[1], 7, 10, check), Run(handles[2], 0, 5, check), Run(handles[0], 0, 5, check)]
+        await volume.adopt(OWNER, p("a/g"), runs(*checked), sha256=None, size=20)
+    assert seen == [(BODY[1][7:17], 0), (BODY[2][:5], 10)]
     for fd in handles:
         os.close(fd)
     assert await names(volume, recursive=True) == ["a", "a/f"] and private(root) == []

@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
+from entrepot.archive.errors import ArchiveRefused, ArchiveTooLarge
 from entrepot.atomic import Folder
-from entrepot.toolkit.errors import ArchiveRefused, ArchiveTooLarge
 
 CHUNK = 256 * 1024
 MAX_PART_BYTES = 255  # of one name on the file systems of Linux, macOS and Windows
@@ -138,10 +138,12 @@ def refused(name: str, why: str, fix: str = "") -> ArchiveRefused:
 
 
 class Tree:
-    """Fills an open folder. Files that are there are never written to; folders that are there are gone into."""
+    """Fills an open folder. Files that are there are never written to; folders that are there are gone into. Files are
+    0644 and folders 0755, less the umask when `masked`."""
 
-    def __init__(self, root: Folder, budget: Budget) -> None:
+    def __init__(self, root: Folder, budget: Budget, *, masked: bool = True) -> None:
         self._root = root
+        self._masked = masked
         self._budget = budget
         # Folded names to exact ones: 'A' and 'a', and two spellings of one accent, are one name on other systems.
         self._names: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {}
@@ -182,7 +184,7 @@ class Tree:
 
     def _write(self, folder: Folder, parts: tuple[str, ...], entry: Entry) -> None:
         try:
-            file = folder.create(parts[-1], 0o644)
+            file = folder.create(parts[-1], 0o644, masked=self._masked)
         except FileExistsError:
             raise refused(entry.name, "would replace a file that is there") from None
         self._made.append((parts, False))
@@ -200,7 +202,7 @@ class Tree:
             if self._claim(parts[:count], is_folder=True):
                 self._budget.entry()
                 with self._open(parts[: count - 1]) as above, suppress(FileExistsError):
-                    above.make_dir(parts[count - 1], 0o755)
+                    above.make_dir(parts[count - 1], 0o755, masked=self._masked)
                     self._made.append((parts[:count], True))
         try:
             folder = self._open(parts)

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from entrepot.toolkit.entries import CHUNK, MAX_NAME_BYTES, Budget, Entry, decoded, refused
-from entrepot.toolkit.errors import ArchiveEncrypted, ArchiveError
+from entrepot.archive.entries import CHUNK, MAX_NAME_BYTES, Budget, Entry, decoded, refused
+from entrepot.archive.errors import ArchiveEncrypted, ArchiveError
 
 _END = struct.Struct("<4s4H2LH")  # end of the directory, 4.3.16
 _END_64 = struct.Struct("<4sQ2H2L4Q")  # 4.3.14

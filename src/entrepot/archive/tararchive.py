@@ -16,9 +16,9 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Protocol, cast
 
-from entrepot.toolkit.entries import CHUNK, MAX_NAME_BYTES, Budget, Entry, decoded, refused
-from entrepot.toolkit.errors import ArchiveError
-from entrepot.toolkit.ziparchive import damaged
+from entrepot.archive.entries import CHUNK, MAX_NAME_BYTES, Budget, Entry, decoded, refused
+from entrepot.archive.errors import ArchiveError
+from entrepot.archive.ziparchive import damaged
 
 BLOCK = 512
 # Records of one pax header: longer ones are no names.

@@ -1,0 +1,139 @@
+"""What requests of the volume's routes say beside their URL: JSON objects, queries and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from entrepot import wire
+from entrepot.api import auth
+from entrepot.api.doors import Doors
+from entrepot.api.exchange import Exchange
+from entrepot.api.sending import tags_of
+from entrepot.api.volume.place import Place
+from entrepot.domain.acl import Principal
+from entrepot.domain.errors import Code, Problem
+from entrepot.volume.entries import Conditions
+
+# 10,000 parts of about 120 bytes each, or 60,000 hashes.
+MAX_JSON = 4 * 1024 * 1024
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+async def principal(x: Exchange, doors: Doors) -> Principal:
+    """Somebody who may use the volume: of anybody else the body is not read. Raises Problem."""
+    who = await auth.principal(x, doors.access)
+    doors.volume.check(who)
+    return who
+
+
+async def fields(x: Exchange, doors: Doors, place: Place, *known: str) -> dict[str, Any]:
+    """The JSON object of the body; no body is an empty one. Raises Problem(VALIDATION_FAILED).
+
+    The objects of the Platform API are closed (protocol 6.1); the legacy routes pass over what they do not know.
+    """
+    raw = await small_body(x, doors)
+    try:
+        value = wire.strict_json(raw) if raw.strip() else {}
+    except ValueError as error:
+        raise _invalid((), f"It is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise _invalid((), "It must be a JSON object.")
+    if not place.legacy and (unknown := [key for key in value if key not in known]):
+        raise _invalid((unknown[0][:64],), f"There is no such field; known are {', '.join(known) or 'none'}.")
+    return value
+
+
+async def small_body(x: Exchange, doors: Doors) -> bytes:
+    """The whole body, which is bounded. Raises Problem(TOO_LARGE)."""
+    received = bytearray()
+    async for chunk in x.body(doors.stall_timeout):
+        received += chunk
+        if len(received) > MAX_JSON:
+            raise Problem(Code.TOO_LARGE, f"The body is larger than the limit of {MAX_JSON} bytes.")
+    return bytes(received)
+
+
+def text(given: Mapping[str, Any], name: str) -> str:
+    """A field that must be there. Raises Problem(VALIDATION_FAILED)."""
+    value = given.get(name)
+    if not isinstance(value, str):
+        raise _invalid((name,), "It must be a text." if name in given else "The field is required.")
+    return value
+
+
+def optional_text(given: Mapping[str, Any], name: str, most: int = 4096) -> str | None:
+    """A field that may be left out or null. Raises Problem(VALIDATION_FAILED)."""
+    value = None if given.get(name) is None else text(given, name)
+    if value is not None and len(value) > most:
+        raise _invalid((name,), f"It is longer than {most} characters.")
+    return value
+
+
+def texts(given: Mapping[str, Any], name: str) -> list[str]:
+    """A field that must be a list of texts. Raises Problem(VALIDATION_FAILED)."""
+    value = given.get(name)
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise _invalid((name,), "It must be a list of texts.")
+    return value
+
+
+def mapping(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A field that must be an object. Raises Problem(VALIDATION_FAILED)."""
+    value = given.get(name)
+    if not isinstance(value, dict):
+        raise _invalid((name,), "It must be an object.")
+    return value
+
+
+def flag(given: Mapping[str, Any], name: str) -> bool:
+    """A field that may be left out, which means no. Raises Problem(VALIDATION_FAILED)."""
+    value = given.get(name, False)
+    if not isinstance(value, bool):
+        raise _invalid((name,), "It must be true or false.")
+    return value
+
+
+def query_flag(x: Exchange, name: str, default: bool = False) -> bool:
+    """A yes or no of the query, in the spellings that clients have for it; some send one that is empty. Raises
+    Problem(VALIDATION_FAILED)."""
+    value = (query(x, name) or "").lower()
+    if value in ("", "null"):
+        return default
+    found = _FLAGS.get(value)
+    if found is None:
+        raise Problem(Code.VALIDATION_FAILED, "It must be true or false.", where=("query", name))
+    return found
+
+
+def query_limit(x: Exchange) -> int | None:
+    """How many entries a page has; None for all. The volume has its bounds. Raises Problem(VALIDATION_FAILED)."""
+    value = query(x, "limit")
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit() or len(value) > 9:
+        raise Problem(Code.VALIDATION_FAILED, "It must be a whole number.", where=("query", "limit"))
+    return int(value)
+
+
+def query(x: Exchange, name: str) -> str | None:
+    """A parameter of the query. Raises Problem(VALIDATION_FAILED) when it is given twice."""
+    raw: bytes = x.scope.get("query_string") or b""
+    values = parse_qs(raw.decode("latin-1"), keep_blank_values=True).get(name, []) if raw else []
+    if len(values) > 1:
+        raise Problem(Code.VALIDATION_FAILED, "It is given more than once.", where=("query", name))
+    return values[0] if values else None
+
+
+def conditions(x: Exchange) -> Conditions:
+    """If-Match and If-None-Match of a write. Raises Problem(VALIDATION_FAILED)."""
+    match, none = x.text("if-match"), x.text("if-none-match")
+    if none not in (None, "*"):
+        message = "Of a write it can be * only: that nothing is there."
+        raise Problem(Code.VALIDATION_FAILED, message, where=("header", "if-none-match"))
+    return Conditions(None if match is None else tags_of(match), none is not None)
+
+
+def _invalid(where: tuple[str, ...], message: str) -> Problem:
+    return Problem(Code.VALIDATION_FAILED, message, where=("body", *where))

@@ -1,0 +1,47 @@
+"""GET and HEAD of a file in the volume: the same on both APIs."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+from entrepot import wire
+from entrepot.api.doors import Doors
+from entrepot.api.exchange import Exchange
+from entrepot.api.responses import NO_STORE, Headers
+from entrepot.api.sending import GUARDS, Version, decide, send_file
+from entrepot.api.volume import asking
+from entrepot.api.volume.place import Place
+from entrepot.domain.names import disposition
+from entrepot.volume.entries import Entry
+
+_TYPE = "application/octet-stream"
+_LAST_DATE = 253_402_300_799.0  # of the year 9999
+
+
+async def download(x: Exchange, doors: Doors, place: Place) -> None:
+    """The bytes as they are now: a file that is replaced meanwhile is sent to its end from where it was opened."""
+    who = await asking.principal(x, doors)
+    opened = await doors.volume.open(who, place.path)
+    try:
+        entry = opened.entry
+        file = Version(entry.etag, entry.updated_at, entry.size, _TYPE)
+        headers = _headers(entry)
+        decided = await decide(x, file, headers)
+        if decided is not None:
+            await send_file(x, file, *decided, headers, opened.read, doors.stall_timeout)
+    finally:
+        await opened.close()
+
+
+def _headers(entry: Entry) -> Headers:
+    modified = formatdate(min(max(entry.updated_at, 0.0), _LAST_DATE), usegmt=True)
+    headers = [
+        *GUARDS,
+        (b"etag", entry.etag.encode()),
+        (b"last-modified", modified.encode()),
+        (b"content-disposition", disposition("attachment", entry.name).encode()),
+        NO_STORE,
+    ]
+    if entry.sha256 is not None:
+        headers.append((b"repr-digest", wire.repr_digest(entry.sha256).encode()))
+    return headers

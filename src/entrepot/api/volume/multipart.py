@@ -1,0 +1,110 @@
+"""Files in parts on both APIs (protocol 6.5, 6.7), and our list of what is held."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from entrepot import wire
+from entrepot.api import forms
+from entrepot.api.cdn import body_of
+from entrepot.api.doors import Doors
+from entrepot.api.exchange import Exchange
+from entrepot.api.multipart import read_complete
+from entrepot.api.volume import asking
+from entrepot.api.volume.place import Place
+from entrepot.api.volume.replies import platform_entry
+from entrepot.api.volume.writing import file_of_form
+from entrepot.domain.digests import Expected
+from entrepot.domain.errors import Code, Problem
+
+_PART_FIELDS = {"part_number", "partNumber", "etag"}
+
+
+async def initiate(x: Exchange, doors: Doors, place: Place) -> None:
+    """POST: a name for the upload; nothing is at the path until it is complete."""
+    who = await asking.principal(x, doors)
+    with _no_conflict(place):
+        upload_id = await doors.parts.begin(who, place.path, asking.conditions(x))
+    ends = wire.timestamp_ms(doors.clock() + doors.volume.limits.upload_ttl)
+    await x.json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_time": ends})
+
+
+async def part(x: Exchange, doors: Doors, place: Place) -> None:
+    """PUT one part: durable when it is acknowledged."""
+    who = await asking.principal(x, doors)
+    path, upload_id, number = place.path, place.text("upload_id"), place.number("part_number")
+    stream, length, expected = await bytes_of(x, doors, place)
+    with _no_conflict(place):
+        held = await doors.parts.write(who, path, upload_id, number, stream, length=length, expected=expected)
+    told: dict[str, Any] = {"part_number": held.number, "etag": held.etag}
+    await x.json(200, told if place.legacy else {**told, "size": held.size})
+
+
+async def complete(x: Exchange, doors: Doors, place: Place) -> None:
+    """POST the list of parts: the file is there. `etag` is its MD5 in hex, or empty when it is not known: anything else
+    fails in the stock client."""
+    who, path = await asking.principal(x, doors), place.path
+    given = await asking.fields(x, doors, place, "parts", "size", "digest")
+    _check_closed(place, given)
+    cited, size, sha256 = read_complete(given)
+    with _no_conflict(place):
+        done = await doors.parts.finish(who, path, place.text("upload_id"), cited, size=size, sha256=sha256)
+    told: dict[str, Any] = {"etag": done.md5 or ""}
+    await x.json(200, told if place.legacy else {**told, "entry": platform_entry(done.entry)})
+
+
+async def listing(x: Exchange, doors: Doors, place: Place) -> None:
+    """GET which parts are held, for a client that goes on after a break."""
+    who, path = await asking.principal(x, doors), place.path
+    found = await doors.parts.list(who, path, place.text("upload_id"))
+    await x.json(
+        200,
+        {
+            "upload_id": found.upload_id,
+            "path": str(path),
+            "expires_time": wire.timestamp_ms(found.expires_at),
+            "parts": [{"part_number": each.number, "etag": each.etag, "size": each.size} for each in found.parts],
+        },
+    )
+
+
+async def cancel(x: Exchange, doors: Doors, place: Place) -> None:
+    """POST or DELETE: the parts are freed."""
+    who = await asking.principal(x, doors)
+    await doors.parts.abort(who, place.path, place.text("upload_id"))
+    await x.json(200, True)
+
+
+@contextmanager
+def _no_conflict(place: Place) -> Iterator[None]:
+    """The stock client takes 409 in a multipart upload for success: the file exists already (protocol 6.7). So it is
+    never told that."""
+    try:
+        yield
+    except Problem as problem:
+        if not place.legacy or problem.code is not Code.CONFLICT:
+            raise
+        raise Problem(Code.VALIDATION_FAILED, problem.message, fix=problem.fix) from None
+
+
+def _check_closed(place: Place, given: dict[str, Any]) -> None:
+    """The parts of a list are closed objects too (protocol 6.1). Raises Problem(VALIDATION_FAILED)."""
+    parts = given.get("parts")
+    if place.legacy or not isinstance(parts, list):
+        return
+    for each in parts:
+        if isinstance(each, dict) and not each.keys() <= _PART_FIELDS:
+            raise Problem(Code.VALIDATION_FAILED, "A part has part_number and etag only.", where=("body", "parts"))
+
+
+async def bytes_of(
+    x: Exchange, doors: Doors, place: Place
+) -> tuple[AsyncIterator[bytes], int | None, tuple[Expected, ...]]:
+    """The bytes of a part, as a form, or raw on the Platform API; with their length and digests where declared."""
+    if place.legacy or forms.is_form(x.text("content-type")):
+        stream, expected = await file_of_form(x, doors)
+        return stream, None, expected
+    body = body_of(x, doors)
+    return body.stream, body.length, body.expected

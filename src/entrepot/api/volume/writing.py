@@ -1,0 +1,65 @@
+"""Files that come in: forms, raw bodies, archives and URLs, on both APIs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from entrepot.api import forms
+from entrepot.api.cdn import body_of, declared_digests
+from entrepot.api.doors import Doors
+from entrepot.api.exchange import Exchange
+from entrepot.api.responses import Headers
+from entrepot.api.volume import asking
+from entrepot.api.volume.place import Place
+from entrepot.api.volume.replies import platform_entry
+from entrepot.domain.digests import Expected
+from entrepot.domain.errors import Code, Problem
+from entrepot.volume.entries import Conditions
+
+
+async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
+    """POST a form whose file goes to the path; with `unzip` what is in it goes into the folder of that path. The
+    name that the form gives the file means nothing."""
+    who = await asking.principal(x, doors)
+    path, unzip = place.path, asking.query_flag(x, "unzip")
+    stream, expected = await file_of_form(x, doors)
+    if not unzip:
+        await doors.volume.put(who, path, stream, expected=expected)
+    elif expected:
+        raise Problem(Code.INVALID_REQUEST, "The digest of an archive that is unpacked is not checked.")
+    else:
+        await doors.unpack.unpack(who, path, stream)
+    await x.json(200, True)
+
+
+async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
+    """The file in a form's body, and the digests of it that were declared. Raises Problem."""
+    if x.text("content-digest") or x.text("content-md5"):
+        message = "A digest of the whole form is not checked; Repr-Digest is that of the file in it."
+        raise Problem(Code.INVALID_REQUEST, message)
+    limit, declared = doors.volume.limits.max_file, x.content_length()
+    if declared is not None and declared > limit + forms.MAX_AROUND:
+        raise Problem(Code.TOO_LARGE, f"The file is larger than the limit of {limit} bytes.")
+    expected = declared_digests(x)
+    part = await forms.file_part(x.body(doors.stall_timeout), x.text("content-type"))
+    return part.stream, expected
+
+
+async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
+    """POST a URL: the reply comes when its file is whole at the path, as the stock client expects. A client that goes
+    ends the fetch."""
+    who, path = await asking.principal(x, doors), place.path
+    given = await asking.fields(x, doors, place, "url")
+    await x.unless_gone(doors.imports.run(who, path, asking.text(given, "url"), Conditions()))
+    await x.json(200, True)
+
+
+async def put(x: Exchange, doors: Doors, place: Place) -> None:
+    """PUT the bytes themselves: 201 when nothing was there."""
+    who, path = await asking.principal(x, doors), place.path
+    body = body_of(x, doors)
+    entry, created = await doors.volume.put(
+        who, path, body.stream, length=body.length, expected=body.expected, when=asking.conditions(x)
+    )
+    headers: Headers = [(b"etag", entry.etag.encode())]
+    await x.json(201 if created else 200, platform_entry(entry), headers)

@@ -1,0 +1,1 @@
+"""Unpacking of archives that a stranger made."""

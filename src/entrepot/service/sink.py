@@ -1,0 +1,38 @@
+"""Where streams become files: what a deed needs of a volume, which is a room that it does not know.
+
+`Place` is how a file is named there, `When` what must hold of the place, `Entry` what is told of a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol, TypeVar
+
+from entrepot.domain.acl import Principal
+from entrepot.domain.digests import Expected
+
+Place_contra = TypeVar("Place_contra", contravariant=True)
+When_contra = TypeVar("When_contra", contravariant=True)
+Entry_co = TypeVar("Entry_co", covariant=True)
+Place = TypeVar("Place")
+When = TypeVar("When")
+Entry = TypeVar("Entry")
+
+
+class Sink(Protocol[Place_contra, When_contra, Entry_co]):
+    """Where files go: a stream is published at a place when it has ended well, and leaves nothing when it has not."""
+
+    def check(self, who: Principal) -> None:
+        """Raises Problem unless `who` may write here."""
+
+    async def put(
+        self,
+        who: Principal,
+        path: Place_contra,
+        stream: AsyncIterator[bytes],
+        *,
+        length: int | None,
+        expected: tuple[Expected, ...],
+        when: When_contra,
+    ) -> tuple[Entry_co, bool]:
+        """The file, and whether it is new there. Raises Problem, and whatever the stream raises."""

@@ -1,0 +1,93 @@
+"""The whole app in this process, on a home of its own: for what a server in other processes cannot be given, such as a
+network of the test's.
+
+    with InProcess(tmp_path, net, stall_timeout=5.0) as app:
+        assert app.post("/files/file/url/a", {"url": "http://files.example.com/"}).status == 200
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from entrepot.api import app as api
+from entrepot.fetch.network import Network
+from entrepot.home import Home
+from entrepot.server import Node, doors_of, prepare
+from entrepot.settings import Settings
+from support.talk import Reply
+
+
+class InProcess:
+    """`settings` are those of the server, as values."""
+
+    def __init__(self, folder: Path, net: Network | None = None, **settings: Any) -> None:
+        self._settings = Settings(**{"home": folder / "home", "public_url": "http://media.example.com", **settings})
+        self._net = net
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        settings = self._settings
+        Home.prepare(settings.home)
+        key = prepare(settings).first_key
+        assert key
+        self.key = key.reveal()
+        self._runner.run(self._open())
+        return self
+
+    async def _open(self) -> None:
+        self._node = Node.open(self._settings)
+        self._doors = doors_of(self._node, self._settings, self._net)
+        self._app = api.build(self._doors, _no_lifespan)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._doors.imports.close()
+        self._runner.run(self._node.close())
+        self._runner.close()
+
+    @property
+    def root(self) -> Path:
+        """The volume on the disk."""
+        return self._settings.volume_root
+
+    def get(self, target: str, **headers: str) -> Reply:
+        return self.ask("GET", target, b"", headers)
+
+    def post(self, target: str, value: Any, **headers: str) -> Reply:
+        return self.ask("POST", target, json.dumps(value).encode(), headers)
+
+    def ask(self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Reply:
+        """A whole request with the key of the first account, unless `authorization` says otherwise, and its reply."""
+        given = {"authorization": f"Key {self.key}", "content-length": str(len(body)), **(headers or {})}
+        return self._runner.run(self._asked(method, target, body, given))
+
+    async def _asked(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> Reply:
+        sent: list[dict[str, Any]] = []
+        asked = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if not asked:
+                await asyncio.Event().wait()
+            return asked.pop()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        path, _, query = target.partition("?")
+        scope = {
+            "type": "http", "method": method, "path": path, "raw_path": quote(path, safe="/%").encode(),
+            "query_string": query.encode(), "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+        }  # fmt: skip
+        await self._app(scope, receive, send)
+        found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return Reply(sent[0]["status"], found, b"".join(message["body"] for message in sent[1:]))
+
+
+async def _no_lifespan(*_: Any) -> None:
+    pass

@@ -1,0 +1,362 @@
+"""Upload from URL: what remote servers and clients can do wrong, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from entrepot.domain.acl import ANONYMOUS, Principal
+from entrepot.domain.digests import Expected
+from entrepot.domain.errors import Code, Problem
+from entrepot.service import imports
+from entrepot.service.access import require_account
+from entrepot.service.imports import ImportBounds, Imports
+from support.internet import Handler, Internet, Reply, Request
+
+WHO = Principal("account", "key", by_key=True)
+OTHER = Principal("other", "key2", by_key=True)
+URL = "http://files.example.com/a.bin"
+OWN = "http://media.example.com"
+MIB = 1024 * 1024
+
+
+@dataclass
+class Shelf:
+    """A sink and a shelf of our own objects: `files` are published, `begun` counts streams that were asked for."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    begun: int = 0
+    seen: dict[str, Any] = field(default_factory=dict)
+    fails: Problem | None = None
+
+    def check(self, who: Principal) -> None:
+        require_account(who)
+
+    async def put(
+        self, who: Principal, path: str, stream: AsyncIterator[bytes], *,
+        length: int | None, expected: tuple[Expected, ...], when: None,
+    ) -> tuple[str, bool]:  # fmt: skip
+        self.begun += 1
+        self.seen = {"length": length, "expected": expected}
+        data = b""
+        async for piece in stream:
+            data += piece
+            if self.fails:
+                raise self.fails
+        self.files[path] = data
+        return path, True
+
+    async def keep(self, who: Principal, path: str, url_path: str, when: None) -> str:
+        self.files[path] = url_path.encode()
+        return path
+
+
+class Scene:
+    """An internet, and imports of it."""
+
+    def __init__(self, net: Internet, **changes: Any) -> None:
+        self.net = net
+        self.shelf = Shelf()
+        bounds = {"max_size": 4 * MIB, "timeout": 20.0, "stall": 10.0, "per_account": 2, "own": (OWN,), **changes}
+        self.imports = Imports(self.shelf, self.shelf, ImportBounds(**bounds), net)
+
+    async def run(self, url: str = URL, path: str = "a.bin", who: Principal = WHO) -> str:
+        return await self.imports.run(who, path, url, None)
+
+    async def refusal(self, url: str = URL) -> Problem:
+        with pytest.raises(Problem) as refused:
+            await self.run(url)
+        assert self.shelf.files == {}
+        return refused.value
+
+
+def play(test: Callable[[Scene], Awaitable[None]], handler: Handler | None = None, **changes: Any) -> None:
+    async def run(net: Internet) -> None:
+        scene = Scene(net, **changes)
+        try:
+            await asyncio.wait_for(test(scene), 60)
+        finally:
+            scene.imports.close()
+
+    with Internet() as net:
+        if handler:
+            net.serve(handler)
+        asyncio.run(run(net))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def sends(reply: Reply) -> Handler:
+    return lambda request: reply
+
+
+def test_what_a_url_gives_becomes_the_file_with_its_length_and_digest_declared() -> None:
+    body = bytes(range(256)) * 8192  # several pieces
+    digest = bytes(32)
+
+    async def test(scene: Scene) -> None:
+        assert await scene.run() == "a.bin"
+        assert scene.shelf.files == {"a.bin": body}
+        assert scene.shelf.seen == {"length": len(body), "expected": (Expected("sha-256", digest),)}
+
+    play(test, sends(Reply(body, headers={"Repr-Digest": f"sha-256=:{'A' * 43}=:"})))
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><form>Log in</form>"])
+def test_nothing_is_demanded_of_what_comes_with_200(body: bytes) -> None:
+    async def test(scene: Scene) -> None:
+        await scene.run()
+        assert scene.shelf.files == {"a.bin": body}
+
+    play(test, sends(Reply(body, headers={"Content-Type": "text/html"})))
+
+
+def test_nobody_without_an_account_imports_and_no_packet_is_sent() -> None:
+    async def test(scene: Scene) -> None:
+        with pytest.raises(Problem) as refused:
+            await scene.run(who=ANONYMOUS)
+        assert refused.value.code is Code.UNAUTHORIZED
+        assert scene.net.lookups == []
+
+    play(test)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "0.0.0.0", "::1", "169.254.169.254", "10.0.0.1", "100.64.0.1", "fd00::1", "fe80::1", "224.0.0.1",
+     "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1"],
+)  # fmt: skip
+def test_f01_a_private_address_is_refused_and_no_packet_is_sent(address: str) -> None:
+    async def test(scene: Scene) -> None:
+        scene.net.host("files.example.com", [address], sends(Reply()))
+        problem = await scene.refusal()
+        assert problem.code is Code.BLOCKED_ADDRESS
+        assert "files.example.com" in problem.message
+        assert scene.net.connections == []
+
+    play(test)
+
+
+@pytest.mark.parametrize("target", ["http://10.0.0.1/", "//127.0.0.1/", "file:///etc/passwd", "gopher://x/", "data:,x"])
+def test_f04_a_redirect_to_where_nobody_may_go_is_refused_at_the_hop(target: str) -> None:
+    async def test(scene: Scene) -> None:
+        assert (await scene.refusal()).code is Code.BLOCKED_ADDRESS
+        assert len(scene.net.connections) == 1
+
+    play(test, sends(Reply(status=302, headers={"Location": target})))
+
+
+@pytest.mark.parametrize(
+    "url, code",
+    [
+        ("http://files.example.com:22/", Code.BLOCKED_ADDRESS),
+        ("http://files.example.com:6379/", Code.BLOCKED_ADDRESS),
+        ("http://files.example.com/a\r\nX: y", Code.VALIDATION_FAILED),
+        ("file:///etc/passwd", Code.VALIDATION_FAILED),
+        ("", Code.VALIDATION_FAILED),
+        ("http://user:s3cret@files.example.com/", Code.VALIDATION_FAILED),
+        (f"{OWN}/healthz", Code.BLOCKED_ADDRESS),
+        (f"{OWN}/v1/serverless/files/list", Code.BLOCKED_ADDRESS),
+    ],
+)
+def test_f06_f08_a_url_that_leads_to_no_file_is_refused(url: str, code: Code) -> None:
+    async def test(scene: Scene) -> None:
+        problem = await scene.refusal(url)
+        assert problem.code is code
+        assert "s3cret" not in problem.message
+        assert scene.net.lookups == []
+
+    play(test)
+
+
+def test_no_url_however_odd_is_our_fault() -> None:
+    draw = random.Random(6)
+    marks = [*"/@:[]?#% \\\0\n\ud800é", "http://", "https:", "//", "..", "xn--", "0x7f", "65536", "a" * 300]
+    marks += ["files.example.com", "media.example.com", "/files/b/0123abcd/"]
+
+    async def test(scene: Scene) -> None:
+        codes = {Code.VALIDATION_FAILED, Code.BLOCKED_ADDRESS, Code.FETCH_FAILED, Code.NOT_FOUND}
+        for _ in range(500):
+            url = draw.choice(["http://", "http://media.example.com/files/b/0123abcd/", ""])
+            url += "".join(draw.choices(marks, k=draw.randrange(6)))
+            try:
+                await scene.run(url)
+            except Problem as problem:
+                assert problem.code in codes, url
+                problem.message.encode()
+        assert set(scene.shelf.files) <= {"a.bin"}
+
+    play(test, sends(Reply(b"x")))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(b"", status=204, length=False),
+        Reply(b"half", status=206, headers={"Content-Range": "bytes 0-3/8"}),
+        Reply(b"no", status=403),
+        Reply(b"gone", status=500),
+        Reply(b"x" * 100, cut=40),
+        Reply(b"x" * MIB, cut=MIB - 1),
+        Reply(b"x", headers={"Content-Encoding": "gzip"}),
+        Reply(raw=b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100_000 + b"\r\n"),
+        Reply(raw=b"SSH-2.0-OpenSSH\r\n"),
+        Reply(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+        Reply(status=302, headers={"Location": URL}),
+    ],
+    ids=["204", "206", "403", "500", "cut", "cut later", "gzip", "headers", "no http", "no end", "loop"],
+)
+def test_f07_what_is_not_a_whole_file_is_no_success_and_the_remote_s_fault(reply: Reply) -> None:
+    async def test(scene: Scene) -> None:
+        problem = await scene.refusal()
+        assert problem.code is Code.FETCH_FAILED
+        assert "files.example.com" in problem.message
+
+    play(test, sends(reply))
+
+
+@pytest.mark.parametrize("reply", [Reply(bytes(4 * MIB + 1)), Reply(bytes(5 * MIB), length=False)])
+def test_f07_a_file_over_the_limit_is_refused_announced_or_not(reply: Reply) -> None:
+    async def test(scene: Scene) -> None:
+        assert (await scene.refusal()).code is Code.TOO_LARGE
+        assert scene.shelf.begun == (0 if reply.length else 1)
+
+    play(test, sends(reply))
+
+
+@pytest.mark.parametrize("sent", [0, 10])
+def test_f07_a_server_that_never_ends_meets_the_limit_of_the_whole(sent: int) -> None:
+    gate = threading.Event()
+
+    async def test(scene: Scene) -> None:
+        problem = await scene.refusal()
+        assert problem.code is Code.FETCH_FAILED
+        gate.set()
+        await until(lambda: scene.imports._turns._taken.total() == 0)
+
+    def handler(request: Request) -> Reply:
+        if not sent:
+            gate.wait(20)
+        return Reply(b"x" * 100, cut=sent, pause=gate)
+
+    play(test, handler, timeout=0.2)
+
+
+def test_f08_a_file_of_our_own_is_kept_with_the_callers_rights_and_not_fetched() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.run(f"{OWN}/files/b/0123abcd/id_caf%C3%A9%20x.png?download=1")
+        assert scene.shelf.files == {"a.bin": "/files/b/0123abcd/id_café x.png".encode()}
+        assert scene.net.lookups == []
+
+    play(test)
+
+
+def test_f09_a_client_that_gives_up_ends_the_fetch_and_frees_its_turn() -> None:
+    gate = threading.Event()
+
+    async def test(scene: Scene) -> None:
+        for _ in range(3):  # as many as have a turn, and one more
+            task = asyncio.create_task(scene.run())
+            scene.shelf.begun = 0
+            await until(lambda: scene.shelf.begun)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await until(lambda: scene.imports._turns._taken.total() == 0)
+        assert scene.imports._running == set()
+        assert scene.shelf.files == {}
+        gate.set()
+
+    play(test, sends(Reply(bytes(4 * MIB), cut=MIB, pause=gate)))
+
+
+def test_f09_a_server_that_stops_ends_what_runs() -> None:
+    gate = threading.Event()
+
+    async def test(scene: Scene) -> None:
+        task = asyncio.create_task(scene.refusal())
+        await until(lambda: scene.shelf.begun)
+        scene.imports.close()
+        assert (await task).code is Code.UNAVAILABLE
+        gate.set()
+
+    play(test, sends(Reply(bytes(4 * MIB), cut=MIB, pause=gate)))
+
+
+def test_f10_five_hundred_imports_of_one_account_do_not_hold_up_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "PATIENCE", 0.05)
+    gate = threading.Event()
+
+    def handler(request: Request) -> Reply:
+        if request.path == "/slow":
+            gate.wait(20)
+        return Reply(b"ok")
+
+    async def test(scene: Scene) -> None:
+        slow = [asyncio.create_task(scene.run("http://files.example.com/slow", f"s{n}")) for n in range(500)]
+        assert await scene.run("http://files.example.com/fast", "fast", OTHER) == "fast"
+        await until(lambda: sum(task.done() for task in slow) == 498)
+        gate.set()
+        outcomes = await asyncio.gather(*slow, return_exceptions=True)
+        refused = [each for each in outcomes if isinstance(each, Problem)]
+        assert len(refused) == 498
+        assert {(each.code, each.retry_after) for each in refused} == {(Code.RATE_LIMITED, imports.RETRY_SECONDS)}
+
+    play(test, handler)
+
+
+def test_f11_a_certificate_that_nobody_trusts_is_refused_and_named() -> None:
+    import ssl
+
+    import trustme
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("files.example.com").configure_cert(context)
+
+    async def test(scene: Scene) -> None:
+        scene.net.host("files.example.com", ["93.184.216.34"], sends(Reply(b"x")), port=443, tls=context)
+        problem = await scene.refusal("https://files.example.com/a.bin")
+        assert problem.code is Code.FETCH_FAILED
+        assert "cannot be trusted" in problem.message
+
+    play(test)
+
+
+def test_what_the_sink_refuses_ends_the_fetch() -> None:
+    async def test(scene: Scene) -> None:
+        scene.shelf.fails = Problem(Code.QUOTA_EXCEEDED, "full")
+        assert (await scene.refusal()).code is Code.QUOTA_EXCEEDED
+        await until(lambda: scene.imports._turns._taken.total() == 0)
+
+    play(test, sends(Reply(bytes(4 * MIB))))
+
+
+def test_a_slow_sink_slows_the_sender_down() -> None:
+    async def test(scene: Scene) -> None:
+        site = scene.net.sites["93.184.216.34", 80]
+        hold, reached = asyncio.Event(), asyncio.Event()
+
+        async def put(who: Principal, path: str, stream: AsyncIterator[bytes], **_: Any) -> tuple[str, bool]:
+            size = len(await anext(stream))
+            reached.set()
+            await hold.wait()
+            return str(size + sum([len(piece) async for piece in stream])), True
+
+        scene.shelf.put = put  # type: ignore[method-assign]
+        task = asyncio.create_task(scene.run())
+        await reached.wait()
+        assert site.sent < 48 * MIB  # what fits into the buffers of the system
+        hold.set()
+        assert await task == str(64 * MIB)
+
+    play(test, sends(Reply(bytes(64 * MIB))), max_size=64 * MIB)
