@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 import pytest
 
-from entrepot import atomic, server
+from entrepot import atomic
 from entrepot.api.responses import STATUS
 from entrepot.atomic import Kind, Op
 from entrepot.domain.acl import Principal
@@ -24,6 +24,7 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
 from entrepot.metadata.base import MetadataFailed, MetadataFull
+from entrepot.server import founding, worker
 from entrepot.service.bodies import Body
 from entrepot.settings import Settings
 from entrepot.storage.base import StorageFailed, StorageFull
@@ -43,8 +44,8 @@ numbers = pytest.mark.parametrize(
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     root = tmp_path / "home"
-    lock = server.take_home(root)
-    server.prepare(Settings(home=root))
+    lock = founding.take_home(root)
+    founding.prepare(Settings(home=root))
     lock.release()
     return root
 
@@ -96,7 +97,7 @@ def test_a_fault_at_any_operation_of_the_storage_is_told_as_what_it_is(home: Pat
         if fault.failed is None:
             break
         assert raised and type(raised) is (StorageFull if number in FULL else StorageFailed), fault.failed
-        code = server.FAILURES[type(raised)]
+        code = worker.FAILURES[type(raised)]
         assert STATUS[code] == (507 if number in FULL else 503)
     assert k > 20
 
@@ -152,7 +153,7 @@ def test_a_fault_at_any_operation_of_the_catalogue_is_told_as_what_it_is(home: P
             if not faults.failed:
                 break
             assert raised and type(raised) is told
-            assert server.FAILURES[type(raised)] in (Code.UNAVAILABLE, Code.INSUFFICIENT_STORAGE)
+            assert worker.FAILURES[type(raised)] in (Code.UNAVAILABLE, Code.INSUFFICIENT_STORAGE)
     assert k > 5
 
 

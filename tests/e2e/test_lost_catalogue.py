@@ -96,8 +96,10 @@ def test_h10_a_home_without_its_catalogue_is_not_opened_and_loses_no_byte(
     for arguments in every_start(server):
         said = refused(server, *arguments)
         assert lost in said and "catalogue.db" in said and f"{server.home / 'blobs'} are still there" in said
-    for process in ("app()", "keep(Settings.load({}), os.getppid())"):  # a worker, and the keeper
-        code = f"import os; from entrepot.server import *; {process}"
+    worker = "from entrepot.server.worker import app; app()"
+    keeper = "from entrepot.server.keeping import keep; keep(Settings.load({}), os.getppid())"
+    for process in (worker, keeper):
+        code = f"import os; from entrepot.settings import Settings; {process}"
         env = clean_environ(server.folder, ENTREPOT_HOME=str(server.home))
         ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
         assert ended.returncode == 1

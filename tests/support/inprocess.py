@@ -17,7 +17,9 @@ from urllib.parse import quote
 from entrepot.api import app as api
 from entrepot.fetch.network import Network
 from entrepot.home import Home
-from entrepot.server import Node, doors_of, prepare
+from entrepot.server.founding import prepare
+from entrepot.server.node import Node
+from entrepot.server.worker import doors_of
 from entrepot.settings import Settings
 from support.talk import Reply
 

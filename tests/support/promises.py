@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import apsw
 
-from entrepot import server, wire
+from entrepot import wire
 from entrepot.domain.acl import ANONYMOUS
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.objects import Object
@@ -21,6 +21,7 @@ from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import Part, UploadState
 from entrepot.home import Home, Incarnation, ended_incarnations
 from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.server import founding
 from entrepot.service.digester import Digester
 from entrepot.service.drafts import Rules
 from entrepot.service.keeper import Keeper, Patience
@@ -133,9 +134,9 @@ ALONE = "alone.db"
 
 def _start(root: Path) -> None:
     """A first start that was cut short is done again, and succeeds."""
-    lock = server.take_home(root)
+    lock = founding.take_home(root)
     try:
-        server.prepare(Settings(home=root))
+        founding.prepare(Settings(home=root))
     finally:
         lock.release()
 

@@ -55,13 +55,13 @@ def _verb(
 def run(args: argparse.Namespace) -> int:
     import asyncio  # here and not above: it is a third of what `--help` loads
 
-    from entrepot import server
     from entrepot.domain.errors import Problem
     from entrepot.home import HomeError, HomeMissing
+    from entrepot.server import founding
 
     async def act() -> None:
         home = Settings.load({"home": args.home}).home
-        async with server.open_accounts(home, init=args.init) as accounts:
+        async with founding.open_accounts(home, init=args.init) as accounts:
             await args.deed(args, accounts)
 
     try:

@@ -14,7 +14,7 @@ from entrepot.domain.keys import ApiKey, Secret
 from entrepot.settings import Settings, SettingsError, flag_name, variable_name
 
 if TYPE_CHECKING:
-    from entrepot.server import Start
+    from entrepot.server.founding import Start
 
 _EPILOG = """Every flag has an environment variable (in brackets); flags win. ENTREPOT_SETTINGS names a TOML file with
 the same names as keys. The first start makes the home, an account and a key, and prints the key once.
@@ -36,15 +36,15 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from entrepot import server
         from entrepot.home import HomeError
+        from entrepot.server import parent
     except ImportError as error:
         raise exits.Failure(
             exits.FAILURE, f"The server's packages are not installed ({error.name}).", "pip install 'entrepot[server]'"
         ) from None
     try:
         settings = Settings.load({f.name: getattr(args, f.name) for f in fields(Settings)})
-        server.serve(settings, lambda start: announce(settings, start))
+        parent.serve(settings, lambda start: announce(settings, start))
     except SettingsError as error:
         raise exits.Failure(exits.USAGE, str(error)) from None
     except HomeError as error:

@@ -1,0 +1,130 @@
+"""The first start of a home, and what every start sees to before anything serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from entrepot.domain.keys import ApiKey
+from entrepot.home import Home, HomeError, ServeLock
+from entrepot.metadata.base import MetadataFailed, MetadataFull
+from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.server.node import catalogue, open_catalogue
+from entrepot.service.accounts import DEFAULT_ACCOUNT, Accounts
+from entrepot.settings import Settings
+from entrepot.storage.base import StorageFailed, StorageFull
+from entrepot.volume import ground
+from entrepot.volume.ground import VolumeUnusable
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a start found or made: the key of a new home, else None."""
+
+    home: Home
+    first_key: ApiKey | None
+
+
+def prepare(settings: Settings) -> Start:
+    """Open the home, or make a new one with its default account and first key. Raises HomeError.
+
+    The caller holds the home's locks. Cut short, it is done again from the start: the mark of a home is written last.
+    """
+    if Home.exists(settings.home):
+        home = Home.open(settings.home)
+        home.check_blobs()
+        home.signing_secret()
+        asyncio.run(_make_ready(home, settings))
+        return Start(home, None)
+    home, key = asyncio.run(_found(settings.home, volume=settings.volume_root, with_key=True))
+    home.signing_secret()
+    return Start(home, key)
+
+
+async def _make_ready(home: Home, settings: Settings) -> None:
+    """Bring the catalogue up to date before any worker opens it, and see to the volume."""
+    metadata = open_catalogue(home)
+    try:
+        await _ensure_volume(metadata, settings.volume_root, home.store)
+    finally:
+        await metadata.close()
+
+
+async def _ensure_volume(metadata: SqliteMetadata, root: Path, store: str) -> None:
+    """Make the volume where it never was before. Raises VolumeUnusable, OSError.
+
+    The catalogue remembers each place: a folder there without the mark is one whose disk is not mounted.
+    """
+    owner = (await metadata.account_ids([DEFAULT_ACCOUNT]))[DEFAULT_ACCOUNT]
+    place = f"volume {root}"
+    known = await metadata.fact(place) is not None
+    ground.prepare(root, store, owner, known=known)
+    if not known:
+        await metadata.set_fact(place, "made")
+
+
+async def _found(root: Path, *, volume: Path | None = None, with_key: bool = False) -> tuple[Home, ApiKey | None]:
+    """Make the catalogue of a new home, or go on with what a start that was cut short left, and mark it complete."""
+    store, key = Home.new_store(root), None
+    metadata = catalogue(root, create=True)
+    try:
+        store = await metadata.fact("store") or store
+        await metadata.set_fact("store", store)
+        accounts = Accounts(metadata, time.time, secrets.token_bytes)
+        await accounts.ensure_default()
+        if volume is not None:
+            await _ensure_volume(metadata, volume, store)
+        if with_key:
+            key = await accounts.create_key("first key")
+    finally:
+        await metadata.close()
+    return Home.complete(root, store), key
+
+
+@contextlib.asynccontextmanager
+async def open_accounts(home_root: Path, *, init: bool = False) -> AsyncIterator[Accounts]:
+    """The accounts of a home, whether a server runs on it or not. Raises HomeError when there is no home.
+
+    With `init` a missing home is made first (it gets no first key).
+    """
+    if init and not Home.exists(home_root):
+        whole = take_home(home_root)
+        try:
+            await _found(home_root)
+        finally:
+            whole.release()
+    home = Home.open(home_root)
+    lock = home.lock_shared()
+    try:
+        metadata = open_catalogue(home)
+        try:
+            yield Accounts(metadata, time.time, secrets.token_bytes)
+        finally:
+            await metadata.close()
+    finally:
+        lock.release()
+
+
+def take_home(root: Path) -> ServeLock:
+    """Make the folders of a home if need be, and take it as its one server. Raises HomeError."""
+    os.umask(0o077)  # whatever this process and those that it starts make is their user's alone
+    with home_errors(root):
+        Home.prepare(root)
+        return ServeLock(root)
+
+
+@contextlib.contextmanager
+def home_errors(root: Path) -> Iterator[None]:
+    """Say as a HomeError what keeps a home from being used."""
+    try:
+        yield
+    except VolumeUnusable as error:
+        raise HomeError(str(error)) from error
+    except (OSError, MetadataFailed, MetadataFull, StorageFailed, StorageFull) as error:
+        raise HomeError(f"The home at {root} cannot be used: {error}") from error

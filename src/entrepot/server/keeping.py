@@ -1,0 +1,99 @@
+"""The keeper process: sweeps, digests, and what follows uploads in parts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+
+from entrepot import logs
+from entrepot.domain.errors import Problem
+from entrepot.home import HomeError, ended_incarnations, forget_incarnations
+from entrepot.metadata.base import MetadataFailed, MetadataFull
+from entrepot.server.node import PARENT_CHECK_SECONDS, Node
+from entrepot.service.digester import Digester
+from entrepot.service.keeper import Keeper, Patience, Swept
+from entrepot.service.schedule import Deed
+from entrepot.settings import Settings
+from entrepot.storage.base import StorageFailed, StorageFull
+
+log = logging.getLogger("entrepot.server")
+
+KEEPER_SURVIVES = (Problem, StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError)
+ORPHAN_INTERVAL = 3600.0
+CHECKPOINT_INTERVAL = 2.0
+VOLUME_INTERVAL = 300.0
+DIGEST_INTERVAL = 0.1
+
+
+def keep(settings: Settings, parent: int) -> None:
+    """The keeper process: sweep until told to end, or until the parent is gone."""
+    logs.configure()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends us in order
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        node = Node.open(settings, checkpoints=True)
+    except HomeError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from None
+    keeper = Keeper(
+        node.metadata,
+        node.storage,
+        time.time,
+        _passed,
+        lambda names: ended_incarnations(node.home, names),
+        Patience(settings.tombstone_ttl, settings.orphan_grace, settings.orphan_brake, settings.clock_guard),
+    )
+    digester = Digester(node.metadata, node.storage)
+    deeds = _deeds(node, keeper, digester, settings.sweep_interval)
+    with asyncio.Runner() as runner:
+        while not stop.is_set() and os.getppid() == parent:
+            for deed in deeds:
+                if deed.is_due and not stop.is_set():
+                    runner.run(deed.do())
+            soonest = min(deed.due for deed in deeds) - time.monotonic()
+            stop.wait(min(PARENT_CHECK_SECONDS, max(0.0, soonest)))
+        runner.run(node.close())
+
+
+def _passed() -> float:
+    """Seconds that passed, those that the machine slept too where the system counts them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float) -> list[Deed]:
+    """All that the keeper does, and how often."""
+
+    async def sweep() -> bool:
+        swept = await keeper.sweep()
+        if swept != Swept():
+            log.info("swept: %s", swept)
+        return False
+
+    async def look_for_orphans() -> bool:
+        log.info("looked for orphans: %s", await keeper.sweep_orphans())
+        forget_incarnations(node.home)
+        return False
+
+    async def sweep_volume() -> bool:
+        if (now := await keeper.now()) is None:
+            return False
+        await node.parts.sweep()  # before it would be removed without a word to who comes too late
+        return await node.volume.sweep_some(now)
+
+    async def checkpoint() -> bool:
+        await node.metadata.checkpoint()
+        return False
+
+    return [
+        Deed("digests", DIGEST_INTERVAL, digester.step, KEEPER_SURVIVES),
+        Deed("parts", DIGEST_INTERVAL, node.parts.step, KEEPER_SURVIVES),
+        Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
+        Deed("volume", VOLUME_INTERVAL, sweep_volume, KEEPER_SURVIVES),
+        Deed("orphans", ORPHAN_INTERVAL, look_for_orphans, KEEPER_SURVIVES),
+        Deed("checkpoint", CHECKPOINT_INTERVAL, checkpoint, KEEPER_SURVIVES),
+    ]

@@ -1,0 +1,80 @@
+"""What one process has open of a home: the concrete stores, and the volume."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from entrepot.home import Home, HomeError, Incarnation
+from entrepot.metadata.base import MetadataFailed, MetadataFull
+from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.settings import Settings
+from entrepot.storage.local import LocalStorage
+from entrepot.volume.multipart import Parts
+from entrepot.volume.volume import Limits, Volume
+
+# How often a worker and the keeper look whether their parent is still there.
+PARENT_CHECK_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Node:
+    """What one process has open of a home."""
+
+    home: Home
+    metadata: SqliteMetadata
+    storage: LocalStorage
+    volume: Volume
+    parts: Parts
+    incarnation: Incarnation
+
+    @classmethod
+    def open(cls, settings: Settings, *, checkpoints: bool = False) -> Node:
+        """Open a complete home for reading and writing. Raises HomeError, MetadataFailed, StorageFailed, OSError."""
+        home = Home.open(settings.home)
+        home.check_blobs()
+        home.lock_shared()  # held until the process ends
+        metadata = open_catalogue(home, checkpoints=checkpoints)
+        incarnation = Incarnation(home)
+        storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
+        volume = _volume(home, settings)
+        return cls(home, metadata, storage, volume, Parts(volume, settings.max_open_uploads), incarnation)
+
+    async def close(self) -> None:
+        await self.volume.close()
+        await self.storage.close()
+        await self.metadata.close()
+        self.incarnation.end()
+
+
+def _volume(home: Home, settings: Settings) -> Volume:
+    limits = Limits(
+        max_file=settings.volume_max_file,
+        quota=settings.volume_quota,
+        reserve=settings.reserve,
+        page=settings.volume_page,
+        trash_ttl=settings.trash_ttl,
+        upload_ttl=settings.multipart_ttl,
+    )
+    return Volume(settings.volume_root, home.store, limits, time.time)
+
+
+def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteMetadata:
+    """Open or migrate the catalogue of a complete home, never make it. Raises HomeError."""
+    home.check_catalogue()
+    return catalogue(home.root, store=home.store, checkpoints=checkpoints)
+
+
+def catalogue(
+    root: Path, *, create: bool = False, store: str | None = None, checkpoints: bool = False
+) -> SqliteMetadata:
+    """Open it. Raises HomeError, for those who start something on a home."""
+    path, lock = root / "catalogue.db", root / "catalogue.lock"
+    try:
+        return SqliteMetadata(path, lock_path=lock, create=create, store=store, checkpoints=checkpoints)
+    except (MetadataFailed, MetadataFull) as error:
+        raise HomeError(
+            f"The catalogue of the home at {root} cannot be used. {error} "
+            f"The files under {root / 'blobs'} are still there."
+        ) from None

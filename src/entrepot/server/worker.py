@@ -1,0 +1,148 @@
+"""A worker: all services, wired, and the ASGI app that Granian serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import secrets
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from entrepot import logs, wire
+from entrepot.domain.errors import Code
+from entrepot.domain.signing import Signer
+from entrepot.metadata.base import MetadataFailed, MetadataFull
+from entrepot.server.node import PARENT_CHECK_SECONDS, Node
+from entrepot.service.access import Access
+from entrepot.service.bodies import Slots
+from entrepot.service.crossing import Crossing
+from entrepot.service.drafts import Rules
+from entrepot.service.health import Health
+from entrepot.service.imports import ImportBounds, Imports
+from entrepot.service.multipart import Multipart
+from entrepot.service.objects import Objects
+from entrepot.service.uploads import Uploads
+from entrepot.settings import Settings
+from entrepot.sockets import end_stalled_connections
+from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
+from entrepot.volume.apps import Apps
+from entrepot.volume.unpack import Unpacking
+
+if TYPE_CHECKING:
+    from entrepot.api.doors import Doors
+    from entrepot.api.exchange import Receive, Scope, Send
+    from entrepot.api.front import App, Front
+    from entrepot.fetch.network import Network
+
+# The web framework and the ASGI server are imported by the processes that use them, where they do: loading them takes
+# longer than all that `entrepot keys` has to do.
+
+log = logging.getLogger("entrepot.server")
+
+# Whose fault an exception of the rooms below is.
+FAILURES: dict[type[Exception], Code] = {
+    StorageFull: Code.INSUFFICIENT_STORAGE,
+    MetadataFull: Code.INSUFFICIENT_STORAGE,
+    StorageFailed: Code.UNAVAILABLE,
+    MetadataFailed: Code.UNAVAILABLE,
+    BlobMissing: Code.GONE,
+}
+
+
+def doors_of(node: Node, settings: Settings, network: Network | None = None) -> Doors:
+    """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
+    from entrepot.api.doors import Doors
+
+    signer = Signer(node.home.signing_secret())
+    rules = Rules(
+        store=node.home.store,
+        prefix=wire.OBJECTS,
+        purpose=wire.UPLOAD_SIGNATURE,
+        max_upload=settings.max_upload,
+        upload_ttl=settings.upload_ttl,
+        multipart_ttl=settings.multipart_ttl,
+        max_open=settings.max_open_uploads,
+        max_bodies=settings.max_uploads,
+        quota=settings.account_quota,
+    )
+    slots = Slots(rules.max_bodies)
+    uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots)
+    objects = Objects(node.metadata, node.storage, time.time, settings.cache_size)
+    bounds = ImportBounds(
+        max_size=settings.import_max_size,
+        timeout=settings.import_timeout,
+        stall=settings.stall_timeout,
+        per_account=settings.imports_per_account,
+        allow=settings.fetch_allow,
+        own=(settings.api_origin, settings.cdn_origin),
+    )
+    crossing = Crossing(node.volume, node.storage, objects, uploads)
+    return Doors(
+        access=Access(node.metadata, signer, time.time, settings.token_ttl),
+        uploads=uploads,
+        multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
+        objects=objects,
+        health=Health(node.metadata, node.storage),
+        volume=node.volume,
+        parts=node.parts,
+        apps=Apps(node.volume, node.parts.uploads),
+        unpack=Unpacking(node.volume),
+        imports=Imports(node.volume, crossing, bounds, network),
+        crossing=crossing,
+        api_origin=settings.api_origin,
+        cdn_origin=settings.cdn_origin,
+        clock=time.time,
+        max_age=settings.max_age,
+        stall_timeout=settings.stall_timeout,
+        accepted_hosts=settings.host_names,
+        failures=FAILURES,
+    )
+
+
+def app() -> Front:
+    """The ASGI app of a worker; settings come from the environment."""
+    from entrepot.api import app as api
+
+    logs.configure()
+    settings = Settings.load({})
+    node = Node.open(settings)
+    doors = doors_of(node, settings)
+    return api.build(doors, _lifespan(node, doors, settings))
+
+
+def _lifespan(node: Node, doors: Doors, settings: Settings) -> App:
+    async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        background = [
+            asyncio.create_task(_end_with_parent(_parent_pid(), settings.drain)),
+            asyncio.create_task(end_stalled_connections(settings.stall_timeout)),
+        ]
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for task in background:
+            task.cancel()
+        doors.imports.close()
+        await node.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return lifespan
+
+
+def _parent_pid() -> int:
+    """Who started this process: it may be gone by now, and another one be our parent."""
+    parent = multiprocessing.parent_process()
+    return parent.pid if parent is not None and parent.pid is not None else os.getppid()
+
+
+async def _end_with_parent(parent: int, drain: int) -> None:
+    """A worker whose parent was killed ends, so that a new server can take the home. Nobody else ends what still runs
+    at the deadline."""
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_CHECK_SECONDS)
+    log.error("the parent process %d is gone: ending", parent)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(drain)
+    os.kill(os.getpid(), signal.SIGKILL)
