@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from entrepot import atomic, server
+from entrepot import atomic
 from entrepot.atomic import Kind
 from entrepot.domain.accounts import Account
 from entrepot.domain.acl import Principal
@@ -23,6 +23,7 @@ from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent, Part
 from entrepot.metadata import sqlite
 from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.server import founding
 from entrepot.service.accounts import Accounts
 from entrepot.service.bodies import Body
 from entrepot.service.multipart import path_of
@@ -71,8 +72,8 @@ class Day:
         """Everything, in the order in which a server does it."""
         self._alone()
         home = self.root / HOME
-        lock = server.take_home(home)
-        key = server.prepare(Settings(home=home)).first_key
+        lock = founding.take_home(home)
+        key = founding.prepare(Settings(home=home)).first_key
         assert key is not None
         self.recorder.mark(lambda claims: setattr(claims, "homes", 1))
         self.recorder.mark(lambda claims: claims.keys.add(key.id))
