@@ -7,7 +7,7 @@ import inspect
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -94,7 +94,7 @@ def private(root: Path) -> list[str]:
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
-    """All that programs see: the bytes of files, None for folders."""
+    """All that programs see: the bytes of files, None for folders. What goes meanwhile is left out."""
     found: dict[str, bytes | None] = {}
     for folder, folders, files in os.walk(root):
         if PRIVATE in folders:
@@ -103,7 +103,8 @@ def tree(root: Path) -> dict[str, bytes | None]:
             found[os.path.relpath(os.path.join(folder, name), root)] = None
         for name in files:
             path = os.path.join(folder, name)
-            found[os.path.relpath(path, root)] = Path(path).read_bytes() if os.path.isfile(path) else b""
+            with suppress(FileNotFoundError):
+                found[os.path.relpath(path, root)] = Path(path).read_bytes() if os.path.isfile(path) else b""
     return found
 
 
