@@ -9,21 +9,27 @@ to tell what a crash of this machine left unwritten, and CRC-32 does that for a 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from entrepot.atomic import File, Folder, read_facts
-from entrepot.toolkit.lease import try_lock
-from entrepot.toolkit.naming import HIDDEN
-from entrepot.toolkit.owner import is_ours, is_private
+from entrepot.client.owner import is_ours, is_private
 
+if sys.platform != "win32":
+    import fcntl
+
+# Our own hidden files in a target folder. Stock programs that share the folder pass over names that begin so.
+HIDDEN = ".fal_entrepot."
 STALE_SECONDS = 86400.0
 _READ = 1024 * 1024
 _END = ".part"
@@ -194,6 +200,27 @@ def _taken(folder: Folder, key: str, name: str, fd: int) -> Partial | None:
         return None
     os.lseek(fd, at, os.SEEK_SET)
     return partial
+
+
+def try_lock(fd: int) -> bool | None:
+    """Lock an open file, without waiting. False: another holds it; None: there are no locks here."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+    return True
+
+
+def usual_mode() -> int:
+    """What a new file of this process may be used for by others: its umask says."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
+        return 0o666 & ~int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def sha256_of(fd: int) -> str:
