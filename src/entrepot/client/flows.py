@@ -9,6 +9,7 @@ from entrepot import wire
 from entrepot.client import multipart
 from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn, fresh_token
 from entrepot.client.commands import Call, Flow, Request
+from entrepot.client.doors import door_of
 from entrepot.client.errors import AllFailed, Attempt, EntrepotError, IntegrityError, ServerError, SourceError
 from entrepot.client.material import FileMaterial, StreamMaterial, taken
 from entrepot.client.meter import Meter
@@ -70,13 +71,13 @@ def _by_any(ctx: Context, chain: Sequence[Way], material: FileMaterial | StreamM
 
 def _by(ctx: Context, way: Way, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl]:
     if isinstance(material, StreamMaterial):
-        return (yield from multipart.upload(ctx, way, material, wish, meter))
+        return (yield from multipart.upload(door_of(ctx, way, wish), material, wish, meter))
     if wish.skip_existing and way.repository == "fal_v3" and material.size >= wire.EXISTING_FLOOR:
         found = yield from _existing(ctx, way, material, wish, meter)
         if found is not None:
             return found
     if material.size > wish.threshold:
-        return (yield from multipart.upload(ctx, way, material, wish, meter))
+        return (yield from multipart.upload(door_of(ctx, way, wish), material, wish, meter))
     return (yield from _single(ctx, way, material, wish, meter))
 
 

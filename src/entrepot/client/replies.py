@@ -20,8 +20,8 @@ _LONGEST = 2000  # characters of what a server says in a field that is meant to 
 _NOT_OURS = "Check the URL: between here and the server something else answers, such as a proxy or a login page."
 
 
-def answered(reply: Reply, request: Request, now: float) -> dict[str, Any]:
-    """The JSON object of a success; empty when the success has no body. Raises ServerError for all else, and
+def answered(reply: Reply, request: Request, now: float) -> Any:
+    """The JSON value of a success; an empty object when the success has no body. Raises ServerError for all else, and
     ConnectionFailed for a request that arrived garbled, and for JSON that ends too early: of a reply that says no
     length its end is told by that alone."""
     if reply.status == 400 and not reply.body and wire.REQUEST_ID not in reply.headers:
@@ -35,7 +35,7 @@ def answered(reply: Reply, request: Request, now: float) -> dict[str, Any]:
     if body is None and reply.body:
         message = f"{_place(request)} answered {reply.status} with no JSON: {_quoted(reply.body)}"
         raise ServerError(message, _NOT_OURS, reply.status, "not_json", headers=reply.headers)
-    return body or {}
+    return {} if body is None else body
 
 
 def text(body: Mapping[str, Any], field: str) -> str:
@@ -71,13 +71,15 @@ def moment(value: object) -> datetime | None:
         return None
 
 
-def _refused(reply: Reply, request: Request, body: dict[str, Any] | None, now: float) -> ServerError:
-    known = body or {}
+def _refused(reply: Reply, request: Request, body: Any, now: float) -> ServerError:
+    known = body if isinstance(body, dict) else {}
+    if isinstance(known.get("error"), dict):  # the Platform API's form (protocol 6.1)
+        known = known["error"]
     if 300 <= reply.status < 400:
         where = _plain(reply.headers.get("location", "nowhere").partition("?")[0], _SHOWN)
-        message = f"{_place(request)} redirects to {where}; uploads do not follow."
+        message = f"{_place(request)} redirects to {where}; that is not followed."
         return ServerError(message, "Set ENTREPOT_URL to the final address.", reply.status, headers=reply.headers)
-    return ServerError(
+    error = ServerError(
         _message(known) or f"{_place(request)} answered {reply.status}: {_quoted(reply.body)}",
         _said(known.get("fix")) or (_NOT_OURS if body is None else ""),
         reply.status,
@@ -86,6 +88,8 @@ def _refused(reply: Reply, request: Request, body: dict[str, Any] | None, now: f
         _retry_after(reply.headers.get("retry-after", ""), now),
         reply.headers,
     )
+    error.error_type = error.error_type or _said(known.get("type")) or None
+    return error
 
 
 def _message(known: Mapping[str, Any]) -> str:
@@ -111,12 +115,12 @@ def _plain(text: str, most: int) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())[:most]
 
 
-def _json(body: bytes) -> dict[str, Any] | None:
+def _json(body: bytes) -> Any:
+    """None when it is none."""
     try:
-        value = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _quoted(body: bytes) -> str:
