@@ -56,6 +56,12 @@ class TargetError(EntrepotError):
     code = "target_unusable"
 
 
+class TargetExists(TargetError):
+    """There is a file already, and it was not to be replaced."""
+
+    code = "target_exists"
+
+
 class IntegrityError(EntrepotError):
     """Other bytes were stored, or came, than those that were sent."""
 

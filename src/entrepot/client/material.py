@@ -123,6 +123,14 @@ class StreamMaterial:
         return Part(number, source, 0, source.size)
 
 
+def material_of(source: Source | Stream, part_size: int) -> Flow[FileMaterial | StreamMaterial]:
+    """What is to be sent of a source; a stream that ends within its first part is as good as bytes."""
+    if not isinstance(source, Stream):
+        return FileMaterial(source, part_size)
+    first = yield from taken(source, part_size)
+    return FileMaterial(first, part_size) if source.ended else StreamMaterial(source, part_size, first)
+
+
 def taken(stream: Stream, size: int) -> Flow[BytesSource]:
     """The next bytes of a stream."""
     work = stream.take_async if isinstance(stream, AsyncStream) else stream.take

@@ -72,6 +72,7 @@ class Partial:
         self.kind = "crc32"
         self.sum = _SUMS[self.kind]()
         self.version: Version | None = None
+        self.noted = 0  # bytes that another process can go on from
         self._named = True
 
     @property
@@ -104,15 +105,36 @@ class Partial:
                 self.file.set_facts(
                     {"at": str(at), self.kind: digest, "total": str(self.version.total), "etag": self.version.etag}
                 )
+                self.noted = at
 
-    def publish(self, name: str, mode: int, facts: Mapping[str, str]) -> None:
-        """Make it durable and give it its name, in place of what file was there. Raises OSError."""
+    def beside(self, at: int) -> File:
+        """Another handle of it, to write what belongs at a later place. Raises OSError."""
+        fd = os.open(self.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folder.fd)
+        os.lseek(fd, at, os.SEEK_SET)
+        file = File(fd, self.file.path)
+        file.size = at
+        return file
+
+    def advance(self, end: int) -> None:
+        """It has all bytes up to `end`, written by others: take them in. Raises OSError."""
+        for block in _blocks(self.file.fd, end, self.at):
+            self.hasher.update(block)
+        self.file.size = os.lseek(self.file.fd, end, os.SEEK_SET)
+        self.checkpoint(end, self.hasher.hexdigest())
+
+    def publish(self, name: str, mode: int, facts: Mapping[str, str], *, replace: bool = True) -> None:
+        """Make it durable and give it its name, in place of what file was there. Raises OSError, FileExistsError when
+        that is not to be replaced."""
         os.fchmod(self.file.fd, mode)
         with suppress(OSError):
             self.file.set_facts({**facts, "mtime": str(os.fstat(self.file.fd).st_mtime_ns)})
         self.file.sync()
-        self.folder.rename(self.name, name)
-        self._named = False
+        if replace:
+            self.folder.rename(self.name, name)
+            self._named = False
+        else:
+            self.folder.link(self.name, name)
+            self.drop()
         self.folder.sync()
 
     def close(self) -> None:
@@ -231,8 +253,7 @@ def sha256_of(fd: int) -> str:
     return hasher.hexdigest()
 
 
-def _blocks(fd: int, size: int) -> Iterator[bytes]:
-    at = 0
+def _blocks(fd: int, size: int, at: int = 0) -> Iterator[bytes]:
     while at < size and (block := os.pread(fd, min(_READ, size - at), at)):
         at += len(block)
         yield block

@@ -17,7 +17,7 @@ from entrepot.client.errors import ConnectionFailed, EntrepotError, ServerError
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _SHOWN = 200  # characters of a page or text that an error message quotes
 _LONGEST = 2000  # characters of what a server says in a field that is meant to be read
-_NOT_OURS = "Check the URL: between here and the server something else answers, such as a proxy or a login page."
+NOT_OURS = "Check the URL: between here and the server something else answers, such as a proxy or a login page."
 
 
 def answered(reply: Reply, request: Request, now: float) -> Any:
@@ -34,7 +34,7 @@ def answered(reply: Reply, request: Request, now: float) -> Any:
         raise ConnectionFailed(f"The reply of {_place(request)} is cut: {_quoted(reply.body)}.", "Try again.")
     if body is None and reply.body:
         message = f"{_place(request)} answered {reply.status} with no JSON: {_quoted(reply.body)}"
-        raise ServerError(message, _NOT_OURS, reply.status, "not_json", headers=reply.headers)
+        raise ServerError(message, NOT_OURS, reply.status, "not_json", headers=reply.headers)
     return {} if body is None else body
 
 
@@ -42,7 +42,7 @@ def text(body: Mapping[str, Any], field: str) -> str:
     """A field that a reply must have. Raises EntrepotError."""
     value = body.get(field)
     if not isinstance(value, str) or not value:
-        raise EntrepotError(f"The server's reply has no {field!r}.", _NOT_OURS)
+        raise EntrepotError(f"The server's reply has no {field!r}.", NOT_OURS)
     return value
 
 
@@ -56,7 +56,7 @@ def link(body: Mapping[str, Any], field: str, asked: str = "") -> str:
     except ValueError:
         usable = False
     if not usable or parts.scheme not in ("http", "https") or not url.isascii() or not url.isprintable() or " " in url:
-        raise EntrepotError(f"The server's reply has no URL in {field!r}.", _NOT_OURS)
+        raise EntrepotError(f"The server's reply has no URL in {field!r}.", NOT_OURS)
     if asked.startswith("https:") and parts.scheme != "https":
         fix = "Tell the server its address: entrepot serve --public-url https://..."
         raise EntrepotError(f"The server is asked over TLS and names an address without it in {field!r}.", fix)
@@ -81,7 +81,7 @@ def _refused(reply: Reply, request: Request, body: Any, now: float) -> ServerErr
         return ServerError(message, "Set ENTREPOT_URL to the final address.", reply.status, headers=reply.headers)
     error = ServerError(
         _message(known) or f"{_place(request)} answered {reply.status}: {_quoted(reply.body)}",
-        _said(known.get("fix")) or (_NOT_OURS if body is None else ""),
+        _said(known.get("fix")) or (NOT_OURS if body is None else ""),
         reply.status,
         _said(known.get("code")),
         _said(known.get("request_id")) or _plain(reply.headers.get(wire.REQUEST_ID, ""), _SHOWN),

@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol
 
 from entrepot.client.errors import SourceChanged, SourceError
 
+Data = str | bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]
 CHUNK = 1024 * 1024
 # File systems tell times in ticks of the kernel, which are 10 ms or less.
 _TICK_SECONDS = 0.02
