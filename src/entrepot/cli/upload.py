@@ -13,7 +13,7 @@ from entrepot.cli.plan import Item, Plan
 
 if TYPE_CHECKING:
     from entrepot.cli.batch import Outcome
-    from entrepot.client.types import FileUrl
+    from entrepot.client.types import FileUrl, StorageSettings
 
 _EPILOG = """The URLs alone go to standard output, one a line, in the order of the files; all else to standard error.
 A folder stands for all files in it, a quoted pattern ('*.png', 'shots/**/*.png') for the files that match, and - for
@@ -101,6 +101,17 @@ def _upload(args: argparse.Namespace, options: dict[str, Any], items: list[Item]
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The flags as keyword arguments of the client. Raises Failure for values that make no sense."""
+    options = {
+        "lifecycle": lifecycle_of(args),
+        "skip_existing": not args.no_skip_existing,
+        "resume": not args.no_resume,
+    }
+    sizes = {"part_size": args.part_size, "concurrency": args.concurrency}
+    return options | {name: value for name, value in sizes.items() if value is not None}
+
+
+def lifecycle_of(args: argparse.Namespace) -> StorageSettings | None:
+    """What --expires and --private say; --content-type is looked at, too. Raises Failure for what makes no sense."""
     from entrepot.client.types import StorageACL, StorageSettings
     from entrepot.domain.mediatypes import is_valid_type
 
@@ -110,13 +121,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         lifecycle = StorageSettings(args.expires, StorageACL("forbid") if args.private else None)
     except ValueError as error:
         raise exits.Failure(exits.USAGE, f"--expires: {error}.") from None
-    options = {
-        "lifecycle": lifecycle if args.expires is not None or args.private else None,
-        "skip_existing": not args.no_skip_existing,
-        "resume": not args.no_resume,
-    }
-    sizes = {"part_size": args.part_size, "concurrency": args.concurrency}
-    return options | {name: value for name, value in sizes.items() if value is not None}
+    return lifecycle if args.expires is not None or args.private else None
 
 
 def _show(args: argparse.Namespace, found: Plan) -> None:

@@ -28,6 +28,9 @@ def download(volume: Volume, path: str, target: Target, progress: OnProgress | N
         meter = Meter(progress, None, Phase.RECEIVING)
         filling = yield Call(partial(Filling, volume.url("file", path), target, meter))
         assert filling is not None
+        if filling.is_current:
+            return filling.kept()
+        yield Call(filling.open)
         for last in (False, True):
             if not (yield from _fill(volume, path, filling)):
                 return filling.kept()
@@ -42,7 +45,7 @@ def download(volume: Volume, path: str, target: Target, progress: OnProgress | N
         raise
     except OSError as error:
         if filling:
-            filling.partial.drop()  # after a failed sync nobody knows what is on the disk
+            filling.drop()  # after a failed sync nobody knows what is on the disk
         raise _unusable(target.path, error) from error
     finally:
         if filling:

@@ -78,12 +78,18 @@ class _Files:
         return stowing.upload(self._volume, opened, _file(path), wish, when)
 
     def _download(
-        self, path: str, local: str | os.PathLike[str], overwrite: bool, resume: bool, progress: OnProgress | None
+        self,
+        path: str | Entry,
+        local: str | os.PathLike[str],
+        overwrite: bool,
+        resume: bool,
+        progress: OnProgress | None,
     ) -> Flow[Downloaded]:
         target = Path(os.path.abspath(local))
         if not target.name:
             raise TargetError(f"{target} is a folder.", "Name a file.")
-        return downloads.download(self._volume, _file(path), Target(target, overwrite, resume), progress)
+        known, path = (path, path.path) if isinstance(path, Entry) else (None, path)
+        return downloads.download(self._volume, _file(path), Target(target, overwrite, resume, known), progress)
 
     def _stream(self, path: str, write: Callable[[memoryview], object], start: int, end: int | None) -> Flow[int]:
         if start < 0 or (end is not None and end <= start):
@@ -119,7 +125,7 @@ class Files(_Files):
 
     def download(
         self,
-        path: str,
+        path: str | Entry,
         local: str | os.PathLike[str],
         *,
         overwrite: bool = True,
@@ -127,7 +133,7 @@ class Files(_Files):
         progress: OnProgress | None = None,
     ) -> Downloaded:
         """Download a file to a path of this machine, whole or not at all; its folder is made. One that was cut goes on
-        where it stopped, and one that is there already is not brought again."""
+        where it stopped, and one that is there already is not brought again; an Entry as `path` saves the question."""
         return self._run(self._download(path, local, overwrite, resume, progress))
 
     def read(self, path: str, start: int = 0, end: int | None = None) -> bytes:
@@ -229,7 +235,7 @@ class AsyncFiles(_Files):
 
     async def download(
         self,
-        path: str,
+        path: str | Entry,
         local: str | os.PathLike[str],
         *,
         overwrite: bool = True,

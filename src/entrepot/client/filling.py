@@ -17,12 +17,15 @@ from pathlib import Path
 from entrepot.atomic import Folder, read_facts
 from entrepot.client import partial as partials
 from entrepot.client.commands import Arriving, Request
+from entrepot.client.entries import Entry
 from entrepot.client.errors import ConnectionFailed, TargetError, TargetExists
 from entrepot.client.meter import Meter
 from entrepot.client.partial import Partial, Version, usual_mode
 from entrepot.client.transfer import BLOCK, receive
 from entrepot.client.types import MIB
 
+# To go on with less costs more than to bring it again.
+_REMEMBERED = 4 * MIB
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
 
@@ -42,11 +45,12 @@ class Lanes:
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a file is to be. Without `overwrite` nothing may be there. With `resume` a download that was cut is gone on
-    with, and one that would bring the same bytes again is not made."""
+    with, and one that would bring the same bytes again is not made. `known` is what a listing says of it."""
 
     path: Path
     overwrite: bool = True
     resume: bool = True
+    known: Entry | None = None
     lanes: Lanes = field(default_factory=Lanes)
 
 
@@ -71,10 +75,12 @@ class Changed(Exception):
 
 
 class Filling:
-    """A private file, in the folder of the target, that replies are received into."""
+    """A private file, in the folder of the target, that replies are received into; `open` makes it."""
+
+    partial: Partial
 
     def __init__(self, url: str, target: Target, meter: Meter) -> None:
-        """Blocks. Raises TargetError, OSError."""
+        """Looks at the target. Blocks. Raises TargetError, OSError."""
         self.url = url
         self.lanes = target.lanes
         self.slow = False
@@ -89,20 +95,26 @@ class Filling:
         self._guard = threading.Lock()
         _prepare(target)
         self._kept = _kept(target.path, self._key) if target.resume else {}
+        self._remembers = target.resume and (target.known is None or target.known.size >= _REMEMBERED)
         self._folder = Folder.open(target.path.parent)
-        try:
-            self.partial = (partials.claim(self._folder, self._key) if target.resume else None) or self._created()
-        except BaseException:
-            self._folder.close()
-            raise
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what is at the target is what a listing names."""
+        known = self._target.known
+        return known is not None and known.etag is not None and self._kept.get("etag") == known.etag
+
+    def open(self) -> None:
+        """Go on with the file of a download that was cut, or make a new one. Blocks. Raises OSError."""
+        self.partial = (partials.claim(self._folder, self._key) if self._remembers else None) or self._created()
         if self.partial.version:
-            meter.expects(self.partial.version.total)
-            meter.keep(self.partial.at, resumed=True)
+            self._meter.expects(self.partial.version.total)
+            self._meter.keep(self.partial.at, resumed=True)
             self._told = self._safe = self.partial.at
 
     def _created(self) -> Partial:
         # What is not gone on with shares its name with nobody.
-        return partials.create(self._folder, self._key if self._target.resume else f"{self._key}-{os.urandom(4).hex()}")
+        return partials.create(self._folder, self._key if self._remembers else f"{self._key}-{os.urandom(4).hex()}")
 
     @property
     def is_complete(self) -> bool:
@@ -213,9 +225,17 @@ class Filling:
         size, digest = int(self._kept["size"]), f"sha256:{self._kept['sha256']}"
         return Downloaded(self._target.path, size, digest, verified=False, fetched=False)
 
+    def drop(self) -> None:
+        """Let nobody go on with it."""
+        if hasattr(self, "partial"):
+            self.partial.drop()
+
     def close(self) -> None:
         """End it; what can be gone on with stays. Repeatable."""
-        self.partial.close()
+        if hasattr(self, "partial"):
+            if not self._remembers:
+                self.partial.drop()
+            self.partial.close()
         self._folder.close()
 
 
@@ -287,6 +307,8 @@ def sha256_of(headers: Mapping[str, str]) -> bytes | None:
 def _prepare(target: Target) -> None:
     """Make the folder; look at what has the name. Raises TargetError, OSError."""
     target.path.parent.mkdir(parents=True, exist_ok=True)
+    if target.path.name.startswith(partials.HIDDEN):
+        raise TargetError(f"{target.path}: names that begin so are those of unfinished downloads.", "Choose another.")
     with suppress(FileNotFoundError):
         kind = target.path.lstat().st_mode
         if stat.S_ISDIR(kind):
