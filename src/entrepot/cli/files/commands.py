@@ -10,10 +10,10 @@ from typing import Any
 from entrepot.cli import formats
 
 _EPILOG = """A path on the volume is like models/a.bin, or /data/models/a.bin as for programs on a runner. A folder
-stands for all in it, a quoted pattern ('models/*.bin', '**/*.png') for what matches, - for the standard input or output. A
-destination that is a folder, or ends with a slash, takes files under their own names. What is deleted goes to the
-trash and can be put back. The server and the key come from ENTREPOT_URL and ENTREPOT_KEY, then FAL_KEY, then the
-saved profile (entrepot login).
+stands for all in it, a quoted pattern ('models/*.bin', '**/*.png') for what matches, - for the standard
+input or output. A destination that is a folder, or ends with a slash, takes files under their own names.
+What is deleted goes to the trash and can be put back. The server and the key come from ENTREPOT_URL and
+ENTREPOT_KEY, then FAL_KEY, then the saved profile (entrepot login).
 
 examples:
   entrepot files upload model.safetensors models/
