@@ -53,13 +53,15 @@ class Token:
 
 @dataclass(slots=True)
 class Context:
-    """What all flows of a client share. Clock and randomness are passed in; tokens are kept by server and key."""
+    """What all flows of a client share. Clock and randomness are passed in; tokens are kept by server and key. `heard`
+    are the URLs of servers that have answered."""
 
     clock: Callable[[], float]
     random: Callable[[], float]
     new_id: Callable[[], str]
     policy: Policy = field(default_factory=Policy)
     tokens: dict[str, Token] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)
 
 
 def ask(

@@ -11,7 +11,7 @@ from entrepot.client.commands import Arriving, Call, Flow, Join, Request, Spawn
 from entrepot.client.errors import EntrepotError, IntegrityError, ServerError, SourceChanged, TargetError
 from entrepot.client.filling import Changed, Downloaded, Filling, Slow, Target, begin_of, sha256_of
 from entrepot.client.meter import Meter
-from entrepot.client.retry import Policy, brief, is_transient
+from entrepot.client.retry import is_transient
 from entrepot.client.transfer import BLOCK
 from entrepot.client.types import OnProgress, Phase
 from entrepot.client.volume import Volume
@@ -62,7 +62,7 @@ def _fill(volume: Volume, path: str, filling: Filling) -> Flow[bool]:
             if filling.slow:
                 yield from _several(volume, filling)
             else:
-                yield from volume.ask(filling.make, _patience(volume, before), take=filling.take)
+                yield from volume.ask(filling.make, take=filling.take)
         except Slow:
             filling.slow = True
         except Changed:
@@ -107,11 +107,6 @@ def _piece(volume: Volume, filling: Filling, begin: int, end: int) -> Flow[None]
     yield Call(partial(filling.ended, begin, end))
 
 
-def _patience(volume: Volume, at: int) -> Policy | None:
-    """A server that is not there is told of soon, while nothing is lost by that."""
-    return None if at else brief(volume.ctx.policy)
-
-
 def read(
     volume: Volume, path: str, write: Callable[[memoryview], object], start: int = 0, end: int | None = None
 ) -> Flow[int]:
@@ -121,7 +116,7 @@ def read(
     while not passing.is_whole:
         before = passing.at
         try:
-            yield from volume.ask(passing.make, _patience(volume, before - start), take=passing.take)
+            yield from volume.ask(passing.make, take=passing.take)
         except Changed:
             raise _changed(path, "read") from None
         except EntrepotError as error:

@@ -7,6 +7,9 @@ from urllib.parse import quote
 from entrepot.client.entries import ROOT
 from entrepot.client.errors import ConfigurationError
 
+# Below `.../files/file/` these are no folders.
+_ROUTES = {"multipart", "local", "url"}
+
 
 class PathError(ConfigurationError):
     """Text that names nothing on a volume."""
@@ -43,5 +46,8 @@ def join(folder: str, *names: str) -> str:
 
 
 def quoted(path: str) -> str:
-    """A path in a URL."""
-    return quote(path, safe="/")
+    """A path in a URL. Where it begins as a longer route does, `%2F` tells that it is none; elsewhere it would only be
+    lost on some proxies."""
+    first, slash, rest = path.partition("/")
+    between = "%2F" if first in _ROUTES else "/"
+    return quote(first, safe="") + (f"{between}{quote(rest)}" if slash else "")

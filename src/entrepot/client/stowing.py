@@ -133,10 +133,10 @@ class _Door:
         return [self.when.if_match, self.when.overwrite]
 
     def begin(self, meter: Meter) -> Flow[Session]:
-        request = Request("POST", self.volume.url("file/multipart", f"{self.path}/initiate"), self.when.headers())
+        request = Request("POST", self.volume.url("file/multipart", self.path, "initiate"), self.when.headers())
         answer = yield from self.volume.ask(lambda: request, brief(self.ctx.policy))
         meter.lasts(moment(answer.body.get("expires_time")))
-        place = self.volume.url("file/multipart", f"{self.path}/{text(answer.body, 'upload_id')}")
+        place = self.volume.url("file/multipart", self.path, text(answer.body, "upload_id"))
         return Session(place, place)
 
     def ask(

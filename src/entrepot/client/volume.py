@@ -26,6 +26,9 @@ _NEXT = "x-entrepot-next-cursor"
 _LONG, _IMPORT = 600.0, 900.0
 
 
+Query = Mapping[str, str | None]
+
+
 class Page(NamedTuple):
     """Entries in the order of their names, and where the next page begins; None after the last."""
 
@@ -69,11 +72,11 @@ class Volume:
     ctx: Context
     target: Profile
 
-    def url(self, deed: str, path: str = "", query: Mapping[str, str | None] | None = None) -> str:
-        """Where a deed is done to a path that was parsed."""
+    def url(self, deed: str, path: str = "", end: str = "", query: Query | None = None) -> str:
+        """Where a deed is done to a path that was parsed; `end` follows the path."""
         said = urlencode({name: value for name, value in (query or {}).items() if value is not None})
-        place = f"{self.target.url}{FILES}/{deed}" + (f"/{quoted(path)}" if path else "")
-        return f"{place}?{said}" if said else place
+        parts = [f"{self.target.url}{FILES}/{deed}", quoted(path), end]
+        return "/".join(part for part in parts if part) + (f"?{said}" if said else "")
 
     def ask(
         self,
@@ -92,9 +95,14 @@ class Volume:
             request = make()
             return replace(request, headers={**request.headers, **key_header(self.target)})
 
+        if policy is None and self.target.url not in self.ctx.heard:
+            policy = brief(self.ctx.policy)  # a server that is not there is told of soon
         try:
-            return (yield from ask(self.ctx, made, policy, check, take))
+            answer = yield from ask(self.ctx, made, policy, check, take)
+            self.ctx.heard.add(self.target.url)
+            return answer
         except ServerError as error:
+            self.ctx.heard.add(self.target.url)
             if error.code == "not_found" and error.error_type is None:  # not the Platform API's form of an error
                 fix = "Update the server; it is older than this command."
                 said = f"The server at {self.target.url} has no volume."
@@ -163,7 +171,7 @@ class Volume:
         query = {"recursive": "true" if recursive else "false", "permanent": "true" if permanent else None}
         headers = Conditions(if_match).headers()
         place, repeated = _inner(path), Repeated()
-        request = Request("DELETE", self.url("file", place, query), headers, silence=_LONG)
+        request = Request("DELETE", self.url("file", place, query=query), headers, silence=_LONG)
         try:
             answer = yield from self.ask(lambda: request, brief(self.ctx.policy), repeated=repeated)
         except ServerError as error:
@@ -229,8 +237,8 @@ class Volume:
         """Make a file on the volume of one with a URL of this server."""
         return entry_of((yield from self._post("keep", path, {"url": url, "overwrite": overwrite})).body)
 
-    def _get(self, deed: str, path: str, query: Mapping[str, str | None] | None = None) -> Flow[Answer]:
-        request = Request("GET", self.url(deed, parse(path), query), silence=_LONG)
+    def _get(self, deed: str, path: str, query: Query | None = None) -> Flow[Answer]:
+        request = Request("GET", self.url(deed, parse(path), query=query), silence=_LONG)
         return (yield from self.ask(lambda: request, brief(self.ctx.policy)))
 
     def _post(
