@@ -16,6 +16,8 @@ from entrepot.client.transfer import BLOCK
 from entrepot.client.types import OnProgress, Phase
 from entrepot.client.volume import Volume
 
+# After these nobody goes on with what came.
+_HOPELESS = (SourceChanged, IntegrityError, TargetError)
 # How often a file may change at the server while it is downloaded.
 _CHANGES = 5
 
@@ -41,7 +43,9 @@ def download(volume: Volume, path: str, target: Target, progress: OnProgress | N
             yield Call(filling.renew)
         found: Downloaded = yield Call(filling.publish)
         return found
-    except EntrepotError:  # one of them is an OSError too
+    except EntrepotError as error:  # one of them is an OSError too
+        if filling and isinstance(error, _HOPELESS):
+            filling.drop()
         raise
     except OSError as error:
         if filling:
