@@ -113,6 +113,7 @@ def test_bytes_that_are_not_those_announced_never_become_the_file(shelf, tmp_pat
         client.files.download("a.bin", tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == b"before"
     assert len(shelf.asked) == 2  # once more from the first byte on
+    assert os.listdir(tmp_path) == ["a.bin"]
 
 
 def test_a_slow_line_is_helped_by_others(shelf, tmp_path):

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.client.asking import Context
-from entrepot.client.commands import Alone, Call, Flow, Join, Reply, Send, Sleep, Spawn
+from entrepot.client.commands import Reply
 from entrepot.client.errors import IntegrityError, SourceError
 from entrepot.client.flows import upload, ways
 from entrepot.client.material import MAX_PARTS, FileMaterial, StreamMaterial
@@ -25,6 +24,7 @@ from entrepot.client.sources import BytesSource, FileSource, Stream, open_path
 from entrepot.client.types import MIB, FileUrl, StorageACL, StorageSettings
 from entrepot.client.wish import Wish
 from entrepot.domain.keys import Secret
+from support.scripted import run
 
 
 class Sized(BytesSource):
@@ -55,38 +55,6 @@ def test_a_sparse_file_of_a_terabyte_needs_no_reading_to_be_cut(tmp_path: Path) 
     assert isinstance(source, FileSource)
     assert FileMaterial(source, 10 * MIB).count <= MAX_PARTS
     source.close()
-
-
-def run(flow: Flow[Any], replies: Iterator[Reply], sent: list[str]) -> Any:
-    """Carry a flow out with these replies, one thing after the other."""
-    value: Any = None
-    failed: Exception | None = None
-    spawned: list[Any] = []
-    while True:
-        try:
-            command = flow.throw(failed) if failed else flow.send(value)
-        except StopIteration as end:
-            return end.value
-        value, failed = None, None
-        try:
-            match command:
-                case Send(request):
-                    sent.append(f"{request.method} {request.url.partition('/')[2].partition('/')[2]}")
-                    if not isinstance(request.body, bytes):
-                        b"".join(request.body.chunks())
-                    value = next(replies)
-                case Sleep():
-                    sent.append("sleep")
-                case Call(work):
-                    value = work()
-                case Spawn(inner, _):
-                    spawned.append(run(inner, replies, sent))
-                case Join():
-                    value, spawned = spawned, []
-                case Alone(_, inner):
-                    value = run(inner, replies, sent)
-        except Exception as error:
-            failed = error
 
 
 def test_a_stream_of_too_many_parts_is_refused_when_it_is_too_long_and_not_before() -> None:
