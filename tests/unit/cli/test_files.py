@@ -95,8 +95,10 @@ def test_what_stands_for_nothing_is_a_failure(remote, text, code):
         (["*.txt", "new"], ["new/one.txt", "new/two.txt"]),
         (["one.txt", "/data"], ["one.txt"]),
         (["dir", "new"], ["new/1", "new/sub/2", "new/sub/skip.tmp"]),
-        (["dir", "logs"], ["logs/dir/1", "logs/dir/sub/2", "logs/dir/sub/skip.tmp"]),
-        (["dir/", "logs"], ["logs/1", "logs/sub/2", "logs/sub/skip.tmp"]),
+        (["dir", "logs"], ["logs/1", "logs/sub/2", "logs/sub/skip.tmp"]),  # whether it is there or not
+        (["dir", "logs/"], ["logs/dir/1", "logs/dir/sub/2", "logs/dir/sub/skip.tmp"]),
+        (["dir/", "logs/"], ["logs/1", "logs/sub/2", "logs/sub/skip.tmp"]),
+        (["dir", "/"], ["dir/1", "dir/sub/2", "dir/sub/skip.tmp"]),
         (["-", "new"], ["new"]),
     ],
 )
@@ -132,8 +134,9 @@ def test_a_name_that_is_no_unicode_is_one_failure(remote, here):
         (["a.bin", "dir"], ["dir/a.bin"]),
         (["a.bin", "new/"], ["new/a.bin"]),
         (["logs", "new"], ["new/.hidden", "new/1.txt", "new/2.txt", "new/old/0.txt"]),
-        (["logs/old", "dir"], ["dir/old/0.txt"]),
-        (["logs/old/", "dir"], ["dir/0.txt"]),
+        (["logs/old", "dir"], ["dir/0.txt"]),  # whether it is there or not
+        (["logs/old", "dir/"], ["dir/old/0.txt"]),
+        (["logs/old/", "dir/"], ["dir/0.txt"]),
         (["logs/*.txt", "new"], ["new/1.txt", "new/2.txt"]),
         (["a.bin", "logs/old", "."], ["./a.bin", "./old/0.txt"]),
     ],

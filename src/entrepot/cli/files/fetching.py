@@ -64,7 +64,8 @@ def download(args: argparse.Namespace) -> int:
 def load(remotes: list[str], destination: str, remote: Remote, takes: Filter) -> Cargo:
     """Find out what goes where. Raises Failure for a wrong use."""
     cargo = Cargo()
-    into = len(remotes) > 1 or destination.endswith(os.sep) or os.path.isdir(destination)
+    asked = len(remotes) > 1 or os.path.basename(destination) in ("", ".", "..")
+    into = asked or os.path.isdir(destination)
     for text in remotes:
         try:
             found = remote.resolve(text)
@@ -72,12 +73,12 @@ def load(remotes: list[str], destination: str, remote: Remote, takes: Filter) ->
             cargo.failures.append(failure)
             continue
         for entry in found:
-            inside = into or (len(found) > 1 or is_pattern(text))
+            several = len(found) > 1 or is_pattern(text)
             if entry.is_file:
-                cargo.ways.append(Way(entry, os.path.join(destination, entry.name) if inside else destination))
+                cargo.ways.append(Way(entry, os.path.join(destination, entry.name) if into or several else destination))
                 continue
-            # As with cp and rsync: `dir` keeps its name in a folder, `dir/` stands for what is in it.
-            own = entry.name if inside and not text.endswith("/") else ""
+            # Where a folder goes is told by the words alone, not by what is there: so the same command goes on with it.
+            own = entry.name if (asked or several) and not text.endswith("/") else ""
             _add_folder(cargo, remote, entry, os.path.join(destination, own) if own else destination, takes)
     _refuse_doubles(cargo)
     return cargo

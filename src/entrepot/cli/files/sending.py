@@ -62,7 +62,10 @@ def load(locals_: list[str], destination: str, remote: Remote, takes: Filter, sc
     """Find out what goes where. Raises Failure for a wrong use."""
     if locals_.count(STDIN) > 1:
         raise exits.Failure(exits.USAGE, "The standard input can be uploaded once only.")
-    top, into = _place(locals_, destination, remote)
+    top = parsed(destination)
+    asked = not top or destination.endswith("/") or len(locals_) > 1
+    there = None if asked else remote.find(top)
+    into = asked or (there is not None and not there.is_file)
     cargo = Cargo()
     for local in locals_:
         found = Plan([], cargo.failures)
@@ -75,8 +78,8 @@ def load(locals_: list[str], destination: str, remote: Remote, takes: Filter, sc
         if local == STDIN and into:
             raise exits.Failure(exits.USAGE, "The standard input has no name.", "Name a file on the volume for it.")
         if is_folder:
-            # As with cp and rsync: `dir` keeps its name in a folder, `dir/` stands for what is in it.
-            own = os.path.basename(os.path.abspath(local)) if into and not local.endswith("/") else ""
+            # Where a folder goes is told by the words alone, not by what is there: so the same command goes on with it.
+            own = os.path.basename(os.path.abspath(local)) if asked and not local.endswith("/") else ""
             _add(cargo, items, join(top, _name(own)))
             cargo.folders.extend(_empty(found, items, join(top, _name(own)), takes))
         elif into or len(items) > 1:
@@ -85,16 +88,6 @@ def load(locals_: list[str], destination: str, remote: Remote, takes: Filter, sc
             cargo.ways.extend(Way(item, top) for item in items)
     _refuse_doubles(cargo)
     return cargo
-
-
-def _place(locals_: list[str], destination: str, remote: Remote) -> tuple[str, bool]:
-    """The path that is the destination, and whether files keep their names in it."""
-    path = parsed(destination)
-    into = not path or destination.endswith("/") or len(locals_) > 1
-    if not into:
-        there = remote.find(path)
-        into = there is not None and not there.is_file
-    return path, into
 
 
 def _add(cargo: Cargo, items: list[Item], folder: str) -> None:
