@@ -106,7 +106,8 @@ class Filling:
 
     def open(self) -> None:
         """Go on with the file of a download that was cut, or make a new one. Blocks. Raises OSError."""
-        self.partial = (partials.claim(self._folder, self._key) if self._remembers else None) or self._created()
+        found = partials.claim(self._folder, self._key) if self._remembers else None
+        self.partial = found or self._created()
         if self.partial.version:
             self._meter.expects(self.partial.version.total)
             self._meter.keep(self.partial.at, resumed=True)
@@ -114,7 +115,10 @@ class Filling:
 
     def _created(self) -> Partial:
         # What is not gone on with shares its name with nobody.
-        return partials.create(self._folder, self._key if self._remembers else f"{self._key}-{os.urandom(4).hex()}")
+        key = self._key if self._remembers else f"{self._key}-{os.urandom(4).hex()}"
+        made = partials.create(self._folder, key)
+        made.sum_by("sha256")
+        return made
 
     @property
     def is_complete(self) -> bool:
@@ -125,7 +129,7 @@ class Filling:
     @property
     def is_sound(self) -> bool:
         """Whether its bytes are those that the server announced, if it did."""
-        return self._sha256 is None or self._sha256 == self.partial.hasher.digest()
+        return self._sha256 is None or self._sha256.hex() == self.partial.sha256
 
     def make(self) -> Request:
         """A request for all of it, or for the rest of the very version that is here."""
@@ -210,7 +214,7 @@ class Filling:
     def publish(self) -> Downloaded:
         """Make it durable and put it at the target. Raises TargetExists, OSError."""
         self._meter.publishing()
-        digest, target, version = self.partial.hasher.hexdigest(), self._target, self.partial.version
+        digest, target, version = self.partial.sha256, self._target, self.partial.version
         facts = {"key": self._key, "size": str(self.partial.at), "sha256": digest}
         if version:
             facts["etag"] = version.etag

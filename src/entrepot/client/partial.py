@@ -118,9 +118,9 @@ class Partial:
     def advance(self, end: int) -> None:
         """It has all bytes up to `end`, written by others: take them in. Raises OSError."""
         for block in _blocks(self.file.fd, end, self.at):
-            self.hasher.update(block)
+            self.sum.update(block)
         self.file.size = os.lseek(self.file.fd, end, os.SEEK_SET)
-        self.checkpoint(end, self.hasher.hexdigest())
+        self.checkpoint(end, self.sum.hexdigest())
 
     def publish(self, name: str, mode: int, facts: Mapping[str, str], *, replace: bool = True) -> None:
         """Make it durable and give it its name, in place of what file was there. Raises OSError, FileExistsError when
