@@ -117,7 +117,9 @@ def test_the_same_command_brings_only_what_is_missing(files, place):
         "tree/sub/three": False,
         "tree/two": True,
     }
-    again = files("download", "--json", place, "back").told
+    ran = files("download", "--json", place, "back")
+    again = ran.told
+    assert ran.err == "1 file was there already with the same bytes\n"
     assert sorted(each["file"] for each in again if each["fetched"]) == ["back/one", "back/two"]
     assert tree_of(Path("back")) == tree_of(Path("tree"))
 

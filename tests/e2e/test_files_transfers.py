@@ -20,7 +20,7 @@ from entrepot.client.errors import SourceChanged
 from entrepot.client.types import Progress
 from support.faultproxy import DOWN, UP, Cut, Direction, Duplicate, FaultProxy, Faults, Replay, Reset, Stall
 from support.files import Files
-from support.sdk import PART, STUBBORN, Line, a_file, in_a_hurry, lined
+from support.sdk import PART, STUBBORN, Line, a_file, in_a_hurry, lined, threads_of_uploads
 from support.server import Server, clean_environ, command
 from support.talk import eventually
 
@@ -147,6 +147,33 @@ def test_a_file_that_is_replaced_while_it_is_downloaded_comes_as_one_or_the_othe
     with client_of(line) as client:
         client.files.download("replaced", tmp_path / "a.bin", progress=replace)
     assert done and (tmp_path / "a.bin").read_bytes() == new  # the rest of the old one is nowhere any more
+
+
+def test_a_download_that_is_cancelled_leaves_nothing_running_and_is_gone_on_with(server, tmp_path):
+    data = os.urandom(12 * MIB)
+    Files(server).store("cancelled", data)
+
+    async def whole(url: str) -> Progress:
+        async with AsyncClient(server.key, url=url) as client:
+            reached, loop = asyncio.Event(), asyncio.get_running_loop()
+            told: list[Progress] = []
+
+            def tell(progress: Progress) -> None:
+                if progress.done > 6 * MIB:
+                    loop.call_soon_threadsafe(reached.set)
+
+            task = asyncio.create_task(client.files.download("cancelled", tmp_path / "a.bin", progress=tell))
+            await reached.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert threads_of_uploads() == []
+            await client.files.download("cancelled", tmp_path / "a.bin", progress=told.append)
+            return told[-1]
+
+    with FaultProxy(server.port, [Stall(DOWN, 8 * MIB, 60.0)]) as proxy:
+        assert asyncio.run(whole(f"http://127.0.0.1:{proxy.port}")).resumed > 6 * MIB
+    assert (tmp_path / "a.bin").read_bytes() == data and os.listdir(tmp_path) == ["a.bin"]
 
 
 def cut_short(

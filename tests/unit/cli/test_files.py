@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,15 @@ def test_a_tree_is_drawn_by_name_and_names_that_act_on_a_terminal_are_escaped():
     found = [("b", Entry("b", False, 0)), ("b/\x1b[1m", Entry("b/\x1b[1m", True, 1)), ("a", Entry("a", True, 1))]
     lines = [line.replace("|-- ", "├── ").replace("`-- ", "└── ") for line in listing.drawn(found)]
     assert lines == ["├── a", "└── b/", "    └── \\x1b[1m"]
+
+
+def test_a_person_sees_columns_and_a_program_exact_numbers(monkeypatch):
+    when = datetime(2024, 2, 3, 4, 5, tzinfo=UTC)
+    entry = Entry("a/b\x07", True, 1_234_567, updated_at=when)
+    assert showing.row(entry, entry.name, exact=False) == "1234567\t2024-02-03T04:05:00.000+00:00\tb\\x07"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert re.fullmatch(r"    1\.2 MB  \d Feb 2024 \d\d:\d\d  b\\x07", showing.row(entry, entry.name, exact=False))
+    assert showing.row(Entry("d", False, 0), "d", exact=True).split() == ["-", "-", "d/"]
 
 
 def test_a_script_that_did_not_say_yes_is_not_asked(monkeypatch):

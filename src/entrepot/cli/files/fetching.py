@@ -11,7 +11,7 @@ from typing import Any
 from entrepot.cli import exits
 from entrepot.cli.batch import Batch, Outcome
 from entrepot.cli.files.remote import Remote, opened
-from entrepot.cli.files.showing import for_each, show_plan
+from entrepot.cli.files.showing import for_each, show_plan, tell_same
 from entrepot.cli.filters import Filter
 from entrepot.cli.globs import is_pattern
 from entrepot.cli.plan import Item
@@ -123,11 +123,15 @@ def _bring(args: argparse.Namespace, ways: list[Way], remote: Remote, screen: Sc
     items = [Item(way.entry.absolute, way.local, way.entry.size) for way in ways]
     entries = {item: way.entry for item, way in zip(items, ways, strict=True)}
 
+    same: list[str] = []
+
     def bring(item: Item, progress: OnProgress) -> Outcome:
         entry, local = entries[item], item.name or ""
         found = remote.files.download(
             entry, local, overwrite=not args.no_overwrite, resume=not args.no_resume, progress=progress
         )
+        if not found.fetched:
+            same.append(local)
         told = {
             "path": entry.path,
             "file": local,
@@ -140,10 +144,12 @@ def _bring(args: argparse.Namespace, ways: list[Way], remote: Remote, screen: Sc
 
     batch = Batch(items, bring, screen, as_json=args.json, resumes=not args.no_resume, done="downloaded")
     try:
-        return batch.run()
+        failures = batch.run()
     except KeyboardInterrupt:
         # At once: an orderly end would wait for threads that wait for the network.
         os._exit(exits.INTERRUPTED)
+    tell_same(len(same), screen)
+    return failures
 
 
 def cat(args: argparse.Namespace) -> int:

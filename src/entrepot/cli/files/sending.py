@@ -11,7 +11,7 @@ from typing import Any
 from entrepot.cli import exits, plan
 from entrepot.cli.batch import Batch, Outcome
 from entrepot.cli.files.remote import Remote, opened, parsed
-from entrepot.cli.files.showing import facts, show_plan
+from entrepot.cli.files.showing import facts, show_plan, tell_same
 from entrepot.cli.filters import Filter
 from entrepot.cli.plan import STDIN, Item, Plan
 from entrepot.cli.screen import Screen
@@ -140,15 +140,21 @@ def _send(args: argparse.Namespace, ways: list[Way], remote: Remote, screen: Scr
     options |= {"overwrite": not args.no_overwrite, "if_match": args.if_match, "resume": not args.no_resume}
     options["skip_existing"] = not args.no_skip_existing
 
+    same: list[str] = []
+
     def send(item: Item, progress: OnProgress) -> Outcome:
         entry = remote.files.upload(item.path, paths[item], progress=progress, **options)
+        if not entry.sent:
+            same.append(entry.path)
         told = {"file": item.path, **facts(entry), "sent": entry.sent}
         return Outcome(entry.absolute, told, entry.size)
 
     items = [way.item for way in ways]
     batch = Batch(items, send, screen, as_json=args.json, resumes=not args.no_resume)
     try:
-        return batch.run()
+        failures = batch.run()
     except KeyboardInterrupt:
         # At once: an orderly end would wait for threads that wait for the network.
         os._exit(exits.INTERRUPTED)
+    tell_same(len(same), screen)
+    return failures

@@ -54,6 +54,13 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def tell_same(number: int, screen: Screen) -> None:
+    """Say of how many files no byte was moved."""
+    if number:
+        verb = "was" if number == 1 else "were"
+        screen.say(f"{count(number, 'file')} {verb} there already with the same bytes")
+
+
 def show_plan(rows: Sequence[tuple[int | None, str, dict[str, Any]]], *, as_json: bool, end: str) -> None:
     """What would be done: bytes, a line and facts of each; then how many and how much."""
     known = [size for size, _, _ in rows]
