@@ -265,6 +265,7 @@ def test_a_write_with_a_condition_happens_only_when_it_is_met(files, place, on_d
     assert (on_disk / "a").read_text() == "one"
     assert files("upload", "--if-match", first["etag"], "a", f"{place}/a").code == 0
     assert files("rm", "--if-match", first["etag"], f"{place}/a").code == 5
+    assert files("upload", "--if-match", "x", "a", "a", f"{place}/").code == 2
     assert (on_disk / "a").read_text() == "two"
     Path("mine").write_text("mine")
     assert files("download", "--no-overwrite", f"{place}/a", "mine").code == 5 and Path("mine").read_text() == "mine"

@@ -198,6 +198,12 @@ def claim(folder: Folder, key: str) -> Partial | None:
     return found
 
 
+def sweep(folder: Path) -> None:
+    """Remove what ended processes left there a day ago and nobody came back for; nothing is told of failures."""
+    with suppress(OSError), Folder.open(folder) as place:
+        claim(place, "")
+
+
 def _taken(folder: Folder, key: str, name: str, fd: int) -> Partial | None:
     """The file under a new name that is ours alone, its prefix read and compared."""
     facts = read_facts(fd)

@@ -16,7 +16,7 @@ from entrepot.client.clients import AsyncClient
 from entrepot.client.entries import Entry
 from entrepot.client.errors import IntegrityError, ServerError, SourceChanged, TargetError, TargetExists
 from entrepot.client.filling import Downloaded, Lanes, Target
-from entrepot.client.partial import HIDDEN
+from entrepot.client.partial import HIDDEN, sweep
 from entrepot.client.types import MIB, Phase, Progress
 from support.shelf import KEY, Shelf
 
@@ -181,6 +181,16 @@ def test_what_an_ended_process_left_is_gone_on_with(shelf, tmp_path):
         assert client.files.download("a.bin", tmp_path / "a.bin", progress=resumed.append).verified
     assert resumed[-1].resumed > MIB and ranges(shelf)[1] == f"bytes={resumed[-1].resumed}-"
     assert (tmp_path / "a.bin").read_bytes() == DATA * 2 and os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_what_nobody_came_back_for_is_swept_after_a_day(tmp_path):
+    old, new = tmp_path / f"{HIDDEN}k.1.part", tmp_path / f"{HIDDEN}k.2.part"
+    for path in (old, new):
+        path.write_bytes(b"left")
+    os.utime(old, (1, 1))
+    sweep(tmp_path)
+    sweep(tmp_path / "missing")
+    assert os.listdir(tmp_path) == [new.name]
 
 
 def test_nothing_is_left_where_nothing_is_to_be_remembered(shelf, tmp_path):

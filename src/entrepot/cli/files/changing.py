@@ -10,7 +10,7 @@ from typing import Any
 
 from entrepot.cli import exits, formats
 from entrepot.cli.files.remote import Remote, opened, parsed, place_for
-from entrepot.cli.files.showing import confirm, count, facts, for_each, show_plan
+from entrepot.cli.files.showing import confirm, count, facts, for_each, only_one, show_plan
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import ROOT, Entry
 
@@ -84,6 +84,7 @@ def rm(args: argparse.Namespace) -> int:
         entries = _topmost(_not_the_whole([entry for text in args.paths for entry in remote.resolve(text)]))
         if not args.recursive and (folders := [each for each in entries if not each.is_file]):
             raise _is_folder(folders[0], "rm")
+        only_one(args, len(entries))
         sizes = {entry.path: _size(remote, entry) for entry in entries} if _is_much(args, entries) else {}
         if args.dry_run:
             rows: list[tuple[int | None, str, dict[str, Any]]] = [

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from entrepot.cli import exits
@@ -18,6 +19,7 @@ from entrepot.cli.plan import Item
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import Entry
 from entrepot.client.errors import SourceError
+from entrepot.client.partial import sweep
 from entrepot.client.types import OnProgress
 
 STDOUT = "-"
@@ -124,6 +126,8 @@ def _bring(args: argparse.Namespace, ways: list[Way], remote: Remote, screen: Sc
     entries = {item: way.entry for item, way in zip(items, ways, strict=True)}
 
     same: list[str] = []
+    for folder in {os.path.dirname(way.local) for way in ways}:
+        sweep(Path(folder or "."))
 
     def bring(item: Item, progress: OnProgress) -> Outcome:
         entry, local = entries[item], item.name or ""

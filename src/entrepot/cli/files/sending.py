@@ -11,7 +11,7 @@ from typing import Any
 from entrepot.cli import exits, plan
 from entrepot.cli.batch import Batch, Outcome
 from entrepot.cli.files.remote import Remote, opened, parsed
-from entrepot.cli.files.showing import facts, show_plan, tell_same
+from entrepot.cli.files.showing import facts, only_one, show_plan, tell_same
 from entrepot.cli.filters import Filter
 from entrepot.cli.plan import STDIN, Item, Plan
 from entrepot.cli.screen import Screen
@@ -46,6 +46,7 @@ def upload(args: argparse.Namespace) -> int:
         cargo = load(locals_, destination, remote, Filter(tuple(args.include), tuple(args.exclude)), screen)
         for failure in cargo.failures:
             screen.complain(failure)
+        only_one(args, len(cargo.ways))
         if args.dry_run:
             show_plan([_planned(way) for way in cargo.ways], as_json=args.json, end="nothing was sent")
             return exits.code_of_all(len(cargo.ways), cargo.failures)

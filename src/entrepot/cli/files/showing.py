@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -52,6 +53,12 @@ def row(entry: Entry, name: str, *, exact: bool) -> str:
 def count(number: int, what: str) -> str:
     """`1 file`, `2 files`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def only_one(args: argparse.Namespace, number: int) -> None:
+    """A tag is that of one file. Raises Failure."""
+    if args.if_match is not None and number != 1:
+        raise exits.Failure(exits.USAGE, f"--if-match is for one file; here are {number}.")
 
 
 def tell_same(number: int, screen: Screen) -> None:
