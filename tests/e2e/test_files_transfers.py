@@ -46,7 +46,7 @@ def stored(line: Line, path: str) -> bytes | None:
 
 
 def test_lines_that_break_at_random_cost_no_byte_in_either_direction(line, tmp_path):
-    for seed in range(SEED, SEED + 8):
+    for seed in range(SEED, SEED + 6):
         print(f"ENTREPOT_TEST_SEED={seed}")
         chance = random.Random(seed)
         data = a_file(tmp_path / "a.bin", SIZE, seed)
@@ -95,8 +95,7 @@ def test_deeds_whose_replies_are_lost_are_done_once(line):
         assert [each.path for each in client.files.trash() if each.path.startswith("lost/")] == ["lost/c"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
-def test_a_server_that_starts_again_is_outlasted_both_ways(tmp_path, how):
+def test_a_server_that_is_killed_and_starts_again_is_outlasted_both_ways(tmp_path):
     with lined(tmp_path / "line", drain="1") as line:
         data = a_file(tmp_path / "a.bin", 40 * PART)
         restarts: list[int] = []
@@ -104,7 +103,7 @@ def test_a_server_that_starts_again_is_outlasted_both_ways(tmp_path, how):
         def restart(progress: Progress) -> None:
             if progress.done > 12 * PART and len(restarts) < limit:
                 restarts.append(progress.done)
-                line.server.kill() if how is signal.SIGKILL else line.server.stop()
+                line.server.kill()
                 line.server.start()
 
         with client_of(line) as client:
