@@ -52,13 +52,13 @@ def memory(bench: Bench) -> Pair:
 def _pair(bench: Bench, figure: Callable[[float, int], float]) -> Pair:
     path = bench.folder / "large.bin"
     if not path.exists():
-        _write(path, GIB)
+        write(path, GIB)
     ours = partial(_measured, bench, [sys.executable, "-c", OURS, str(path)])
     fals = partial(_measured, bench, [str(FAL_PYTHON), "-c", FALS, str(path)])
     return Pair(lambda: figure(*ours()), lambda: figure(*fals()))
 
 
-def _write(path: Path, size: int) -> None:
+def write(path: Path, size: int) -> None:
     block = os.urandom(PART)
     with path.open("wb") as file:
         for start in range(0, size, PART):

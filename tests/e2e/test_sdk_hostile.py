@@ -52,7 +52,7 @@ PAGE = "<html><head><title>502 Bad\n Gateway &amp; more</title></head>" + "<p>x<
         (said(404), "404"),
         (said(302, location="https://login.example/?secret=1"), "redirects to https://login.example/;"),
         (said(422, {"detail": [{"loc": ["header", "x"], "msg": "bad\x07"}]}), "header.x: bad"),
-        (said(200, [1, 2]), "no JSON|cut"),
+        (said(200, [1, 2]), "no JSON|cut|no 'token'"),
         (said(200, {"token": 5, "base_url": "x"}), "no 'token'"),
         (said(400, {"message": ["not a text"], "fix": {}, "code": 7, "request_id": []}), "400"),
         (said(200, token("not a url")), "no URL in 'base_url'"),

@@ -54,7 +54,7 @@ def parsers(one: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
                 yield from parsers(inner)
 
 
-COMMANDS = list(parsers(parser()))
+COMMANDS = list(dict.fromkeys(parsers(parser())))  # one that has two names is one
 
 
 @pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: setting.name)

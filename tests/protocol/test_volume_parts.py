@@ -76,6 +76,14 @@ def test_parts_in_any_order_become_one_file_with_its_md5(upload: Upload, place: 
     assert upload.complete(*(etags[n] for n in (1, 2, 3))).json() == done.json(), "a repeated call has the same answer"
 
 
+def test_an_md5_that_nobody_wants_is_not_computed(upload: Upload, place: str) -> None:
+    upload.begin(want_repr_digest="sha-256=1, md5=0")
+    done = upload.complete(upload.part(1, WHOLE).json()["etag"])
+    assert (done.status, done.json()["etag"]) == (200, "")
+    entry = upload.files.v1("GET", f"stat/{place}").json()
+    assert entry["checksum_sha256"] == hashlib.sha256(WHOLE).hexdigest() and "checksum_md5" not in entry
+
+
 def test_the_replies_have_the_fields_of_their_api(upload: Upload, place: str) -> None:
     begun, part = upload.begin().json(), upload.part(1, b"x").json()
     done = upload.complete(part["etag"]).json()

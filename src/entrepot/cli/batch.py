@@ -1,4 +1,4 @@
-"""Several uploads side by side: their URLs in the order given, their failures as they come."""
+"""Several transfers side by side: what comes of them in the order given, their failures as they come."""
 
 from __future__ import annotations
 
@@ -17,18 +17,28 @@ from entrepot.cli.board import Board
 from entrepot.cli.plan import Item
 from entrepot.cli.screen import Screen
 from entrepot.client.errors import EntrepotError
-from entrepot.client.types import FileUrl, OnProgress, Phase, Progress
+from entrepot.client.types import OnProgress, Phase, Progress
 
 AT_ONCE = 4
 
-# Uploads one item; raises EntrepotError.
-Send = Callable[[Item, OnProgress], FileUrl]
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What comes of an item: a line for people, facts for programs, and its bytes."""
+
+    line: str
+    facts: dict[str, Any]
+    size: int
+
+
+# Transfers one item; raises EntrepotError.
+Send = Callable[[Item, OnProgress], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
     number: int
-    result: FileUrl | exits.Failure
+    result: Outcome | exits.Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +48,29 @@ class _GoesOn:
 
 
 class Batch:
-    """Uploads items in a few threads and tells about them in the one that calls `run`."""
+    """Transfers items in a few threads and tells about them in the one that calls `run`."""
 
-    def __init__(self, items: Sequence[Item], send: Send, screen: Screen, *, as_json: bool, resumes: bool) -> None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        send: Send,
+        screen: Screen,
+        *,
+        as_json: bool,
+        resumes: bool,
+        done: str = "uploaded",
+    ) -> None:
+        """`done` is what they are in the end."""
         self._items = items
         self._send = send
         self._screen = screen
         self._as_json = as_json
         self._resumes = resumes
+        self._done = done
         self._board = Board([item.size for item in items], time.monotonic)
         self._events: queue.SimpleQueue[_Ended | _GoesOn] = queue.SimpleQueue()
         self._waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._results: dict[int, FileUrl | None] = {}
+        self._results: dict[int, Outcome | None] = {}
         self._printed = 0
 
     def run(self) -> list[exits.Failure]:
@@ -82,9 +103,9 @@ class Batch:
         match event:
             case _GoesOn(number, progress):
                 self._screen.say(self._about(number, f"resuming at {_share(progress.resumed, progress.total)}"))
-            case _Ended(number, FileUrl() as url):
-                self._board.over(number, url.size)
-                self._results[number] = url
+            case _Ended(number, Outcome() as outcome):
+                self._board.over(number, outcome.size)
+                self._results[number] = outcome
                 self._print_in_order()
             case _Ended(number, exits.Failure() as failure):
                 self._board.over(number, None)
@@ -101,9 +122,9 @@ class Batch:
                 number = self._waiting.get_nowait()
             except queue.Empty:
                 return
-            self._events.put(_Ended(number, self._upload(number)))
+            self._events.put(_Ended(number, self._transfer(number)))
 
-    def _upload(self, number: int) -> FileUrl | exits.Failure:
+    def _transfer(self, number: int) -> Outcome | exits.Failure:
         item = self._items[number]
         try:
             return self._send(item, self._listener(number))
@@ -127,30 +148,29 @@ class Batch:
         return listen
 
     def _print_in_order(self) -> None:
-        """Print each URL as soon as all before it are printed or failed."""
+        """Print each as soon as all before it are printed or failed."""
         while self._printed in self._results:
             self._print(self._printed)
             self._printed += 1
 
     def _print(self, number: int) -> None:
-        url = self._results[number]
-        if url is not None:
-            item = self._items[number]
-            self._screen.answer(json.dumps(facts(item.path, url)) if self._as_json else exits.one_line(url))
+        outcome = self._results[number]
+        if outcome is not None:
+            self._screen.answer(json.dumps(outcome.facts) if self._as_json else exits.one_line(outcome.line))
 
     def _say_what_is_kept(self) -> None:
         while not self._events.empty():
             match self._events.get():  # it ended while this was interrupted
-                case _Ended(number, FileUrl() as url):
-                    self._board.over(number, url.size)
-                    self._results[number] = url
+                case _Ended(number, Outcome() as outcome):
+                    self._board.over(number, outcome.size)
+                    self._results[number] = outcome
         for number in sorted(self._results):
             if number >= self._printed:
-                self._print(number)  # what is uploaded is not to be lost because one before it is not
+                self._print(number)  # what is there is not to be lost because one before it is not
         kept = self._board.kept(lambda number: self._resumes and self._items[number].resumable)
         lines = ["interrupted"]
         if len(self._items) > 1:
-            lines[0] += f"; {self._board.uploaded} of {len(self._items)} files uploaded"
+            lines[0] += f"; {self._board.ended} of {len(self._items)} files {self._done}"
         if kept.safe:
             until = f" until {formats.moment(kept.until, datetime.now(UTC))}" if kept.until else ""
             said = f"{formats.share(kept.safe, kept.total)} kept{until}. Run the same command to continue."
@@ -163,18 +183,6 @@ class Batch:
 
 
 _LATE = (Phase.VERIFYING, Phase.PUBLISHING)
-
-
-def facts(path: str, url: FileUrl) -> dict[str, Any]:
-    """An upload as JSON."""
-    return {
-        "url": str(url),
-        "file": path,
-        "size": url.size,
-        "digest": url.digest,
-        "content_type": url.content_type,
-        "expires_at": url.expires_at.isoformat() if url.expires_at else None,
-    }
 
 
 def _share(done: int, total: int | None) -> str:

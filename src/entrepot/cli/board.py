@@ -1,4 +1,4 @@
-"""How far all uploads of a command are, in one line."""
+"""How far all transfers of a command are, in one line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from entrepot.client.types import Phase, Progress
 # Seconds over which the rate is taken, and how many there must be.
 _WINDOW = 10.0
 _LEAST = 1.0
-# What the whole is said to be doing: the first of these that any upload does.
-_ORDER = (Phase.SENDING, Phase.HASHING, Phase.VERIFYING, Phase.PUBLISHING)
+# What the whole is said to be doing: the first of these that any transfer does.
+_ORDER = (Phase.SENDING, Phase.RECEIVING, Phase.HASHING, Phase.VERIFYING, Phase.PUBLISHING)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Bytes of unfinished uploads that the server holds until `until`."""
+    """Bytes of unfinished transfers that stay where they are, until `until`."""
 
     safe: int
     total: int
@@ -28,10 +28,10 @@ class Kept:
 
 
 class Board:
-    """Counts the uploads of a command. `note` may be called from any thread."""
+    """Counts the transfers of a command. `note` may be called from any thread."""
 
     def __init__(self, sizes: Sequence[int | None], clock: Callable[[], float]) -> None:
-        """`sizes` by the number of the upload; None where nobody knows it."""
+        """`sizes` by the number of the transfer; None where nobody knows it."""
         self._sizes = sizes
         self._total = None if None in sizes else sum(filter(None, sizes))
         self._clock = clock
@@ -40,21 +40,21 @@ class Board:
         self._moved: dict[int, int] = {}
         self._over: set[int] = set()
         self._bytes_over = self._moved_over = 0
-        self.uploaded = 0
+        self.ended = 0
         self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
 
     def note(self, number: int, progress: Progress) -> None:
-        """An upload tells how far it is."""
+        """A transfer tells how far it is."""
         with self._guard:
             if number in self._over:
-                return  # a thread of an upload that failed
+                return  # a thread of a transfer that failed
             self._active[number] = progress
             if progress.phase is not Phase.HASHING:
                 moved = progress.done - progress.resumed
                 self._moved[number] = max(self._moved.get(number, 0), moved)
 
     def over(self, number: int, size: int | None) -> None:
-        """An upload ended; `size` None: in vain."""
+        """A transfer ended; `size` None: in vain."""
         with self._guard:
             self._over.add(number)
             self._active.pop(number, None)
@@ -62,11 +62,11 @@ class Board:
             if size is None:
                 self._total = None if self._total is None else self._total - (self._sizes[number] or 0)
             else:
-                self.uploaded += 1
+                self.ended += 1
                 self._bytes_over += size
 
     def kept(self, numbers: Callable[[int], bool]) -> Kept:
-        """What the server keeps of the uploads that `numbers` picks and that are under way."""
+        """What is kept of the transfers that `numbers` picks and that are under way."""
         with self._guard:
             held = [each for number, each in self._active.items() if each.safe and numbers(number)]
         ends = [each.until for each in held if each.until]
@@ -87,12 +87,12 @@ class Board:
         fields = [(word, 0), (formats.share(done, total) if total else formats.size(done), 0)]
         if total:
             fields.append((f"{min(100, 100 * done // total)} %", 1))
-        if phase is Phase.SENDING and rate > 0:
+        if phase in (Phase.SENDING, Phase.RECEIVING) and rate > 0:
             fields.append((f"{formats.size(rate)}/s", 4))
             if total:
                 fields.append((f"{formats.duration((total - done) / rate)} left", 2))
         if len(self._sizes) > 1:
-            fields.append((f"{self.uploaded} of {len(self._sizes)} files", 3))
+            fields.append((f"{self.ended} of {len(self._sizes)} files", 3))
         return _fitted(fields, width)
 
     def _rate(self, moved: int) -> float:

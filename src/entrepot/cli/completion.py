@@ -17,6 +17,9 @@ _EPILOG = """examples:
 """
 _LIFETIMES = ("never", "immediate", "1h", "1d", "7d", "30d", "1y")
 _PATHS = ("home", "tls_cert", "tls_key")
+# What stands for files of this machine.
+_HERE = ("PATH", "LOCAL")
+_TO_HERE = ("entrepot files download",)
 
 
 def add_to(commands: Any, root: argparse.ArgumentParser) -> None:
@@ -68,7 +71,7 @@ def _nodes(one: argparse.ArgumentParser, path: str) -> Iterator[_Node]:
         elif action.choices:
             words |= {str(choice): "" for choice in action.choices}
         else:
-            files = files or action.dest == "paths"
+            files = files or (action.dest == "paths" and (action.metavar in _HERE or path in _TO_HERE))
     yield _Node(path, words, options, files)
     for name, inner in below:
         yield from _nodes(inner, f"{path} {name}")

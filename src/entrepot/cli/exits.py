@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from entrepot.client.errors import (
@@ -14,6 +14,7 @@ from entrepot.client.errors import (
     IntegrityError,
     ServerError,
     SourceError,
+    TargetExists,
 )
 
 OK = 0
@@ -57,9 +58,21 @@ def code_of(error: EntrepotError) -> int:
         return INTEGRITY
     if isinstance(error, ConfigurationError):
         return USAGE
+    if isinstance(error, TargetExists):
+        return CONFLICT
     if isinstance(error, SourceError) and isinstance(error.__cause__, FileNotFoundError):
         return NOT_FOUND
     return BY_STATUS.get(error.status_code, FAILURE) if isinstance(error, ServerError) else FAILURE
+
+
+def code_of_all(successes: int, failures: Sequence[Failure]) -> int:
+    """The one code of all failures; 7 when something succeeded beside them."""
+    codes = {failure.code for failure in failures}
+    if not codes:
+        return OK
+    if successes:
+        return PARTIAL
+    return codes.pop() if len(codes) == 1 else FAILURE
 
 
 def _traced(error: EntrepotError) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from entrepot.cli import completion, exits, keys, login, profiles, serve, spelling, upload
+from entrepot.cli.files import commands as files
 from entrepot.domain.version import __version__
 
 _EXAMPLES = """examples:
@@ -17,6 +18,7 @@ _EXAMPLES = """examples:
   entrepot upload photo.png               upload a file; its URL is printed
   URL=$(entrepot upload --quiet clip.mp4) use the URL in a script
   entrepot upload --dry-run renders/      see what a folder would send
+  entrepot files upload model.bin models/ put a file onto the /data volume
   entrepot keys create --json             make one more API key
 
 exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not authorised, 5 conflict, 6 integrity, 7 some files failed,
@@ -49,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"entrepot {__version__}")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for family in (serve, upload, login, profiles, keys):
+    for family in (serve, upload, files, login, profiles, keys):
         family.add_to(commands)
     completion.add_to(commands, root)
     return root

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from entrepot.cli import exits
+from entrepot.cli.filters import EVERYTHING, Filter
 from entrepot.cli.globs import expand, is_pattern
 
 STDIN = "-"
@@ -29,10 +30,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be uploaded, in the order given, and what was asked for in vain."""
+    """What is to be uploaded, in the order given, and what was asked for in vain. `empty` are folders without anything
+    in them, named as `Item.name` is."""
 
     items: list[Item]
     failures: list[exits.Failure]
+    empty: list[str] = field(default_factory=list)
 
     @property
     def size(self) -> int | None:
@@ -48,7 +51,12 @@ def make(paths: Sequence[str], name: str | None, say: Callable[[str], None]) -> 
     plan = Plan([], [])
     for path in paths:
         try:
-            plan.items.extend(_items(path, plan.failures, say))
+            failed = len(plan.failures)
+            found = list(find(path, plan, say))
+            if not found and failed == len(plan.failures):
+                fix = "Name a folder with files in it."
+                raise exits.Failure(exits.NOT_FOUND, f"{exits.one_line(path)}: The folder holds no file.", fix)
+            plan.items.extend(found)
         except exits.Failure as failure:
             plan.failures.append(failure)
     if name is not None:
@@ -58,7 +66,8 @@ def make(paths: Sequence[str], name: str | None, say: Callable[[str], None]) -> 
     return plan
 
 
-def _items(path: str, failures: list[exits.Failure], say: Callable[[str], None]) -> Iterator[Item]:
+def find(path: str, plan: Plan, say: Callable[[str], None], takes: Filter = EVERYTHING) -> Iterator[Item]:
+    """The items that a path stands for. What of them fails is noted in the plan. Raises Failure."""
     if path == STDIN:
         yield Item(path, None, None)
         return
@@ -77,31 +86,33 @@ def _items(path: str, failures: list[exits.Failure], say: Callable[[str], None])
     except (OSError, ValueError) as error:
         raise _refused(path, error) from None
     if stat.S_ISDIR(kind):
-        yield from _folder(path, failures, say)
+        yield from _folder(path, plan, say, takes)
     else:
         yield _item(path, os.path.basename(path))
 
 
-def _folder(top: str, failures: list[exits.Failure], say: Callable[[str], None]) -> Iterator[Item]:
+def _folder(top: str, plan: Plan, say: Callable[[str], None], takes: Filter) -> Iterator[Item]:
     """All files below, in order of their names. Links are not followed: they may lead anywhere, or in a circle."""
-    count = 0
     failed: list[OSError] = []
     for folder, folders, names in os.walk(top, onerror=failed.append):
-        folders.sort()
+        if not folders and not names and folder != top:
+            plan.empty.append(_below(top, folder))
+        folders[:] = sorted(name for name in folders if takes.enters(_below(top, os.path.join(folder, name))))
         for name in [each for each in folders if os.path.islink(os.path.join(folder, each))]:
             say(f"skipped: {os.path.join(folder, name)} is a link to a folder")
         for name in sorted(names):
             path = os.path.join(folder, name)
+            if not takes.takes(_below(top, path)):
+                continue
             if (why := _skipped(path)) is not None:
                 say(f"skipped: {path} {why}")
                 continue
-            count += 1
-            yield _item(path, os.path.relpath(path, top).replace(os.sep, "/"))
-    failures.extend(_refused(str(error.filename or top), error) for error in failed)
-    if not count and not failed:
-        raise exits.Failure(
-            exits.NOT_FOUND, f"{exits.one_line(top)}: The folder holds no file.", "Name a folder with files in it."
-        )
+            yield _item(path, _below(top, path))
+    plan.failures.extend(_refused(str(error.filename or top), error) for error in failed)
+
+
+def _below(top: str, path: str) -> str:
+    return os.path.relpath(path, top).replace(os.sep, "/")
 
 
 def _skipped(path: str) -> str | None:

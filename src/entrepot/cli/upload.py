@@ -6,10 +6,14 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits, formats, plan
 from entrepot.cli.plan import Item, Plan
+
+if TYPE_CHECKING:
+    from entrepot.cli.batch import Outcome
+    from entrepot.client.types import FileUrl, StorageSettings
 
 _EPILOG = """The URLs alone go to standard output, one a line, in the order of the files; all else to standard error.
 A folder stands for all files in it, a quoted pattern ('*.png', 'shots/**/*.png') for the files that match, and - for
@@ -59,12 +63,12 @@ def run(args: argparse.Namespace) -> int:
         screen.complain(failure)
     if args.dry_run:
         _show(args, found)
-        return _code(len(found.items), found.failures)
+        return exits.code_of_all(len(found.items), found.failures)
     failures = found.failures + (_upload(args, options, found.items, screen) if found.items else [])
     total = len(found.items) + len(found.failures)
     if failures and total > 1:
         print(f"{total - len(failures)} of {total} uploaded, {len(failures)} failed", file=sys.stderr)
-    return _code(total - len(failures), failures)
+    return exits.code_of_all(total - len(failures), failures)
 
 
 def _upload(args: argparse.Namespace, options: dict[str, Any], items: list[Item], screen: Any) -> list[exits.Failure]:
@@ -72,7 +76,7 @@ def _upload(args: argparse.Namespace, options: dict[str, Any], items: list[Item]
     from entrepot.client import profile
     from entrepot.client.clients import STALL_SECONDS, SyncClient
     from entrepot.client.errors import ConfigurationError
-    from entrepot.client.types import FileUrl, OnProgress
+    from entrepot.client.types import OnProgress
 
     try:
         profile.targets(profile=args.profile)
@@ -82,9 +86,10 @@ def _upload(args: argparse.Namespace, options: dict[str, Any], items: list[Item]
         screen.say("reading the standard input; Ctrl-D ends it")
     with SyncClient(default_timeout=args.timeout or STALL_SECONDS, profile=args.profile) as client:
 
-        def send(item: Item, progress: OnProgress) -> FileUrl:
+        def send(item: Item, progress: OnProgress) -> Outcome:
             kind = args.content_type
-            return client.upload_file(item.path, content_type=kind, file_name=item.name, progress=progress, **options)
+            url = client.upload_file(item.path, content_type=kind, file_name=item.name, progress=progress, **options)
+            return _outcome(item.path, url)
 
         batch = Batch(items, send, screen, as_json=args.json, resumes=not args.no_resume)
         try:
@@ -96,6 +101,17 @@ def _upload(args: argparse.Namespace, options: dict[str, Any], items: list[Item]
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The flags as keyword arguments of the client. Raises Failure for values that make no sense."""
+    options = {
+        "lifecycle": lifecycle_of(args),
+        "skip_existing": not args.no_skip_existing,
+        "resume": not args.no_resume,
+    }
+    sizes = {"part_size": args.part_size, "concurrency": args.concurrency}
+    return options | {name: value for name, value in sizes.items() if value is not None}
+
+
+def lifecycle_of(args: argparse.Namespace) -> StorageSettings | None:
+    """What --expires and --private say; --content-type is looked at, too. Raises Failure for what makes no sense."""
     from entrepot.client.types import StorageACL, StorageSettings
     from entrepot.domain.mediatypes import is_valid_type
 
@@ -105,13 +121,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         lifecycle = StorageSettings(args.expires, StorageACL("forbid") if args.private else None)
     except ValueError as error:
         raise exits.Failure(exits.USAGE, f"--expires: {error}.") from None
-    options = {
-        "lifecycle": lifecycle if args.expires is not None or args.private else None,
-        "skip_existing": not args.no_skip_existing,
-        "resume": not args.no_resume,
-    }
-    sizes = {"part_size": args.part_size, "concurrency": args.concurrency}
-    return options | {name: value for name, value in sizes.items() if value is not None}
+    return lifecycle if args.expires is not None or args.private else None
 
 
 def _show(args: argparse.Namespace, found: Plan) -> None:
@@ -128,11 +138,15 @@ def _show(args: argparse.Namespace, found: Plan) -> None:
     print(f"{count} file{'' if count == 1 else 's'}, {known}; nothing was sent")
 
 
-def _code(successes: int, failures: list[exits.Failure]) -> int:
-    """The one code of all failures; 7 when something succeeded beside them."""
-    codes = {failure.code for failure in failures}
-    if not codes:
-        return exits.OK
-    if successes:
-        return exits.PARTIAL
-    return codes.pop() if len(codes) == 1 else exits.FAILURE
+def _outcome(path: str, url: FileUrl) -> Outcome:
+    from entrepot.cli.batch import Outcome
+
+    facts = {
+        "url": str(url),
+        "file": path,
+        "size": url.size,
+        "digest": url.digest,
+        "content_type": url.content_type,
+        "expires_at": url.expires_at.isoformat() if url.expires_at else None,
+    }
+    return Outcome(str(url), facts, url.size)

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from entrepot.client.commands import Alone, Call, Command, Flow, Join, Send, Sleep, Spawn
+from entrepot.client.commands import Alone, Call, Command, Flow, Join, Receive, Send, Sleep, Spawn
 from entrepot.client.crew import END_SECONDS
 from entrepot.client.stop import Stop
 from entrepot.client.sync import SyncDriver
@@ -57,6 +57,8 @@ class AsyncDriver:
         match command:
             case Send(request):
                 return await _in_thread(lambda stop: self._threads.transport.send(request, stop))
+            case Receive(request, take):
+                return await _in_thread(lambda stop: self._threads.transport.send(request, stop, take))
             case Sleep(seconds):
                 await asyncio.sleep(seconds)
             case Call(work) if inspect.iscoroutinefunction(getattr(work, "func", work)):

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from entrepot import wire
-from entrepot.client.commands import Alone, Call, Flow, Reply, Request, Send, Sleep
+from entrepot.client.commands import Alone, Call, Flow, Receive, Reply, Request, Send, Sleep, Take
 from entrepot.client.errors import ConfigurationError, EntrepotError, ServerError
 from entrepot.client.profile import Profile
 from entrepot.client.replies import answered, link, moment, text
@@ -25,10 +26,20 @@ Credential = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success: its headers and its JSON."""
+    """A success: its headers and its JSON value."""
 
     headers: Mapping[str, str] = field(repr=False)
-    body: Mapping[str, object] = field(repr=False)
+    value: Any = field(repr=False)
+
+    @property
+    def body(self) -> Mapping[str, object]:
+        """The value when it is an object, else an empty one."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def rows(self) -> list[Mapping[str, object]]:
+        """The value when it is an array of objects, else an empty one."""
+        return [each for each in self.value if isinstance(each, dict)] if isinstance(self.value, list) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +53,15 @@ class Token:
 
 @dataclass(slots=True)
 class Context:
-    """What all flows of a client share. Clock and randomness are passed in; tokens are kept by server and key."""
+    """What all flows of a client share. Clock and randomness are passed in; tokens are kept by server and key. `heard`
+    are the URLs of servers that have answered."""
 
     clock: Callable[[], float]
     random: Callable[[], float]
     new_id: Callable[[], str]
     policy: Policy = field(default_factory=Policy)
     tokens: dict[str, Token] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)
 
 
 def ask(
@@ -56,10 +69,12 @@ def ask(
     make: Callable[[], Request],
     policy: Policy | None = None,
     check: Callable[[], None] | None = None,
+    take: Take | None = None,
 ) -> Flow[Answer]:
     """Send a request that may be repeated until it succeeds, fails for good, or the patience is over.
 
-    `check` is called before each repetition: what it raises ends the trying.
+    `check` is called before each repetition: what it raises ends the trying. `take` reads the body of a success in
+    place of us, and then there is no JSON.
     """
     patience = policy or ctx.policy
     attempt = 0
@@ -67,7 +82,9 @@ def ask(
         attempt += 1
         request = make()
         try:
-            reply: Reply = yield Send(request)
+            reply: Reply = yield Receive(request, take) if take else Send(request)
+            if take and 200 <= reply.status < 300:
+                return Answer(reply.headers, {})
             return Answer(reply.headers, answered(reply, request, ctx.clock()))
         except EntrepotError as error:
             pause = patience.pause(attempt, error, ctx.random())

@@ -11,9 +11,9 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from functools import partial
-from typing import IO, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from entrepot.client import profile, resume
 from entrepot.client.asking import Context
@@ -22,13 +22,16 @@ from entrepot.client.datauri import image_bytes
 from entrepot.client.errors import SourceError
 from entrepot.client.flows import upload, ways
 from entrepot.client.profile import Profile
-from entrepot.client.sources import Source, Stream, of_data, open_path
+from entrepot.client.sources import Data, Source, Stream, of_data, open_path
 from entrepot.client.sync import SyncDriver
 from entrepot.client.types import FileUrl, Options
 from entrepot.client.wish import CONCURRENCY, PART_SIZE, THRESHOLD, Wish
 from entrepot.domain.mediatypes import OCTET_STREAM, is_valid_type, type_for_name
 
-Data = str | bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]
+if TYPE_CHECKING:
+    from entrepot.client.files import AsyncFiles, Files
+    from entrepot.client.volume import Volume
+
 _REPOSITORIES = ("fal_v3", "fal")
 # Seconds in which no byte moves before a request counts as stalled.
 STALL_SECONDS = 120.0
@@ -59,6 +62,11 @@ class _Client:
 
     def _targets(self) -> tuple[Profile, ...]:
         return profile.targets(self._key, self._url, self._profile)
+
+    def _volume(self) -> Volume:
+        from entrepot.client.volume import Volume  # who only uploads does without
+
+        return Volume(self._context, self._targets()[0])
 
     def _file(
         self, path: str | os.PathLike[str], content_type: str | None, file_name: str | None, options: Options
@@ -120,6 +128,13 @@ class SyncClient(_Client):
         data, kind = image_bytes(image, format)
         return self.upload(data, kind, **options)
 
+    @property
+    def files(self) -> Files:
+        """The /data volume of the server; of several, of the first."""
+        from entrepot.client.files import Files
+
+        return Files(self._volume(), self._driver.run)
+
     def close(self) -> None:
         """Close all connections; the client may be used again."""
         self._driver.transport.close()
@@ -168,6 +183,13 @@ class AsyncClient(_Client):
         """As `SyncClient.upload_image`."""
         data, kind = image_bytes(image, format)
         return await self.upload(data, kind, **options)
+
+    @property
+    def files(self) -> AsyncFiles:
+        """As `SyncClient.files`."""
+        from entrepot.client.files import AsyncFiles
+
+        return AsyncFiles(self._volume(), self._driver.run)
 
     async def close(self) -> None:
         """Close all connections; the client may be used again."""

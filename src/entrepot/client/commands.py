@@ -25,12 +25,14 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. Headers and URL may hold a credential: they are never shown."""
+    """One HTTP request. Headers and URL may hold a credential: they are never shown. `silence` is for how many seconds
+    the server may work on it without a byte, when that is longer than the client waits else."""
 
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Body | bytes = field(default=b"", repr=False)
+    silence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,36 @@ class Send:
     """Send a request, once. Result: its Reply, whatever its status. Raises ConnectionFailed, TlsFailed."""
 
     request: Request
+
+
+class Arriving(Protocol):
+    """A reply whose body is on its way. Header names are lower case; `length` in bytes, None when not announced."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def length(self) -> int | None: ...
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """The next bytes at the front of `buffer`; 0 at the end. Raises what ends the sending of the request, also
+        for a body that ends too soon."""
+        ...
+
+
+Take = Callable[[Arriving], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Send a request, once, and have `take` read the body of a success; it may block. Result: the Reply, whose body is
+    that of a refusal. Raises as Send, and what `take` raises."""
+
+    request: Request
+    take: Take
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +117,5 @@ class Alone:
     flow: Flow[Any]
 
 
-Command = Send | Sleep | Call | Spawn | Join | Alone
+Command = Send | Receive | Sleep | Call | Spawn | Join | Alone
 Flow = Generator[Command, Any, T]

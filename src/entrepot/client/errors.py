@@ -45,13 +45,25 @@ class SourceError(EntrepotError):
 
 
 class SourceChanged(SourceError):
-    """The file is not what it was when its upload began. Nothing was published."""
+    """The file is not what it was when its transfer began. Nothing was published, or put in the target's place."""
 
     code = "source_changed"
 
 
+class TargetError(EntrepotError):
+    """What was downloaded cannot be put where it should."""
+
+    code = "target_unusable"
+
+
+class TargetExists(TargetError):
+    """There is a file already, and it was not to be replaced."""
+
+    code = "target_exists"
+
+
 class IntegrityError(EntrepotError):
-    """The server stored other bytes than were sent."""
+    """Other bytes were stored, or came, than those that were sent."""
 
     code = "integrity_failed"
 

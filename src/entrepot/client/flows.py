@@ -9,14 +9,16 @@ from entrepot import wire
 from entrepot.client import multipart
 from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn, fresh_token
 from entrepot.client.commands import Call, Flow, Request
-from entrepot.client.errors import AllFailed, Attempt, EntrepotError, IntegrityError, ServerError, SourceError
-from entrepot.client.material import FileMaterial, StreamMaterial, taken
+from entrepot.client.doors import door_of
+from entrepot.client.errors import AllFailed, Attempt, EntrepotError, ServerError, SourceError
+from entrepot.client.material import FileMaterial, StreamMaterial, material_of
 from entrepot.client.meter import Meter
 from entrepot.client.profile import Profile
 from entrepot.client.replies import link
 from entrepot.client.retry import Policy, brief, hasty, is_elsewhere
 from entrepot.client.sources import Source, Stream, Window
 from entrepot.client.types import FileUrl
+from entrepot.client.whole import send_whole
 from entrepot.client.wish import Way, Wish, initiation, uploaded
 
 # A server that has no door for it answers so, and one that does not tell who may not know.
@@ -37,15 +39,7 @@ def upload(ctx: Context, chain: Sequence[Way], opened: Callable[[], Source | Str
     """Open the source and upload it. Raises EntrepotError; AllFailed when several ways were tried in vain."""
     source: Source | Stream = yield Call(opened)
     try:
-        material: FileMaterial | StreamMaterial
-        if isinstance(source, Stream):
-            first = yield from taken(source, wish.part_size)
-            if source.ended:
-                material = FileMaterial(first, wish.part_size)
-            else:
-                material = StreamMaterial(source, wish.part_size, first)
-        else:
-            material = FileMaterial(source, wish.part_size)
+        material = yield from material_of(source, wish.part_size)
         return (yield from _by_any(ctx, chain, material, wish))
     finally:
         source.close()
@@ -70,32 +64,26 @@ def _by_any(ctx: Context, chain: Sequence[Way], material: FileMaterial | StreamM
 
 def _by(ctx: Context, way: Way, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl]:
     if isinstance(material, StreamMaterial):
-        return (yield from multipart.upload(ctx, way, material, wish, meter))
+        return (yield from multipart.upload(door_of(ctx, way, wish), material, wish, meter))
     if wish.skip_existing and way.repository == "fal_v3" and material.size >= wire.EXISTING_FLOOR:
         found = yield from _existing(ctx, way, material, wish, meter)
         if found is not None:
             return found
     if material.size > wish.threshold:
-        return (yield from multipart.upload(ctx, way, material, wish, meter))
+        return (yield from multipart.upload(door_of(ctx, way, wish), material, wish, meter))
     return (yield from _single(ctx, way, material, wish, meter))
 
 
 def _single(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl]:
-    """One request with all bytes. The digest goes before them, so the server publishes these bytes or none."""
-    sha256 = yield from material.hash_all(meter.hashed)
-    window = Window(material.source, 0, material.size, meter.sent)
-    yield Call(material.source.check)
-    send = _put if way.repository == "fal" else _post
-    headers = {**wish.headers(), "repr-digest": wire.repr_digest(sha256)}
-    try:
-        url, answer = yield from send(ctx, way, wish, window, headers, material.source.check)
-    except ServerError as error:
-        if error.code == "digest_mismatch":
-            yield Call(material.source.check)
-            yield from material.hash_again(meter.verified)
-            raise IntegrityError("The bytes are changed on the way to the server, each time.", error.fix) from error
-        raise
-    return uploaded(url, answer.body, sha256, material.size, wish.content_type)
+    """One request with all bytes."""
+    by = _put if way.repository == "fal" else _post
+
+    def send(window: Window, digest: dict[str, str]) -> Flow[tuple[str, Answer]]:
+        return by(ctx, way, wish, window, {**wish.headers(), **digest}, material.source.check)
+
+    url, answer = yield from send_whole(material, meter, send)
+    assert material.sha256 is not None
+    return uploaded(url, answer.body, material.sha256, material.size, wish.content_type)
 
 
 def _post(

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import httpcore2
 
-from entrepot.client.commands import Reply, Request
+from entrepot.client.commands import Reply, Request, Take
 from entrepot.client.errors import ConfigurationError, ConnectionFailed, EntrepotError, Stalled, TlsFailed
 from entrepot.client.stop import Stop
 from entrepot.domain.version import __version__
@@ -46,15 +46,15 @@ class Transport:
     def __init__(self, stall_seconds: float) -> None:
         """`stall_seconds`: how long no byte may move; no bound on a whole body."""
         connect, stall = min(CONNECT_SECONDS, stall_seconds), min(stall_seconds, _LONGEST_STALL)
-        self._times = {"connect": connect, "read": stall, "write": stall, "pool": None}
+        self._times = {"connect": connect, "read": stall, "write": stall}
         self._guard = threading.Lock()
         self._pools: dict[str, httpcore2.ConnectionPool] = {}
         self._finalizer = weakref.finalize(self, _close_all, self._pools)
 
-    def send(self, request: Request, stop: Stop) -> Reply:
-        """One request and its reply, whatever its status. Raises ConnectionFailed, TlsFailed, Stopped, and what the
-        body raises."""
-        call, received = _Call(), bytearray()
+    def send(self, request: Request, stop: Stop, take: Take | None = None) -> Reply:
+        """One request and its reply, whatever its status. `take` reads the body of a success in place of us. Raises
+        ConnectionFailed, TlsFailed, Stopped, and what the body and `take` raise."""
+        call = _Call()
         try:
             with (
                 stop.waking(call.end),
@@ -64,17 +64,17 @@ class Transport:
                     request.url,
                     headers=_headers(request),
                     content=request.body if isinstance(request.body, bytes) else _until(stop, request.body.chunks()),
-                    extensions={"timeout": self._times},
+                    extensions={"timeout": self._times | {"read": max(self._times["read"], request.silence)}},
                 ) as response,
             ):
-                for chunk in response.iter_stream():
-                    received += chunk
-                    if len(received) > MAX_REPLY:
-                        raise EntrepotError(f"{_origin(request)} sends a reply of more than {MAX_REPLY} bytes.", _START)
+                headers = _lower(response.headers)
+                if take is None or not 200 <= response.status < 300:
+                    return Reply(response.status, headers, _whole(response, request))
+                take(_Arriving(response, headers, stop))
+                return Reply(response.status, headers, b"")
         except _FAILURES as error:
             stop.check()
             raise _failure(error, request) from error
-        return Reply(response.status, _lower(response.headers), bytes(received))
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
@@ -92,6 +92,36 @@ class Transport:
             if proxy not in self._pools:
                 self._pools[proxy] = _new_pool(proxy)
             return self._pools[proxy]
+
+
+class _Arriving:
+    """The body of a reply as `commands.Arriving`."""
+
+    def __init__(self, response: httpcore2.Response, headers: dict[str, str], stop: Stop) -> None:
+        self.status = response.status
+        self.headers = headers
+        self.length = int(length) if (length := headers.get("content-length", "")).isdecimal() else None
+        self._chunks = response.iter_stream()
+        self._stop = stop
+        self._held = memoryview(b"")
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if not self._held:
+            self._stop.check()
+            self._held = memoryview(next(self._chunks, b""))
+        count = min(len(buffer), len(self._held))
+        buffer[:count] = self._held[:count]
+        self._held = self._held[count:]
+        return count
+
+
+def _whole(response: httpcore2.Response, request: Request) -> bytes:
+    received = bytearray()
+    for chunk in response.iter_stream():
+        received += chunk
+        if len(received) > MAX_REPLY:
+            raise EntrepotError(f"{_origin(request)} sends a reply of more than {MAX_REPLY} bytes.", _START)
+    return bytes(received)
 
 
 _abandoned: list[Transport] = []  # kept: to free it would close it

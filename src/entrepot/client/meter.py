@@ -1,4 +1,4 @@
-"""How far an upload is: counted in any thread, told to one callback."""
+"""How far a transfer is: counted in any thread, told to one callback."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from entrepot.client.types import OnProgress, Phase, Progress
 
 
 class Meter:
-    """Counts bytes of one upload. Without a callback it only counts."""
+    """Counts bytes of one upload or download. Without a callback it only counts."""
 
-    def __init__(self, tell: OnProgress | None, total: int | None) -> None:
+    def __init__(self, tell: OnProgress | None, total: int | None, moving: Phase = Phase.SENDING) -> None:
+        """`moving` is what is said of bytes under way."""
         self._tell = tell
+        self._moving = moving
         self._lock = threading.Lock()
         self._total = total
         self._hashed = 0
@@ -35,21 +37,26 @@ class Meter:
             self._report(Phase.VERIFYING, self._verified)
 
     def sent(self, count: int) -> None:
-        """Bytes that were taken for sending; negative when they did not count. After the last one the server
-        verifies."""
+        """Bytes that were taken for sending, or came; negative when they did not count. After the last one they are
+        verified."""
         with self._lock:
             self._sent += count
             if count > 0:
-                self._report(Phase.VERIFYING if self._sent == self._total else Phase.SENDING, self._sent)
+                self._report(Phase.VERIFYING if self._sent == self._total else self._moving, self._sent)
 
     def keep(self, count: int, *, resumed: bool = False) -> None:
-        """Bytes that the server holds until the upload's end; with `resumed` it held them before."""
+        """Bytes that stay where they are if the transfer is cut; with `resumed` they were there before."""
         with self._lock:
             self._safe += count
             if resumed:
                 self._resumed += count
                 self._sent += count
-            self._report(Phase.SENDING, self._sent)
+            self._report(self._moving, self._sent)
+
+    def expects(self, total: int | None) -> None:
+        """How many bytes will come, when that is told."""
+        with self._lock:
+            self._total = total
 
     def lasts(self, until: datetime | None) -> None:
         """Until when the server keeps what it holds."""

@@ -1,28 +1,30 @@
-"""An upload in parts: begun or gone on with, parts side by side, then published (protocol 2.5, 3.2 to 3.4)."""
+"""An upload in parts: begun or gone on with, parts side by side, then published. How a server is asked for it, the door
+knows (doors.py, shelf.py)."""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from entrepot import wire
 from entrepot.client import resume
-from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn
-from entrepot.client.commands import Call, Flow, Join, Request, Spawn
+from entrepot.client.asking import Answer, Context, Credential
+from entrepot.client.commands import Call, Flow, Join, Request, Sleep, Spawn
 from entrepot.client.errors import EntrepotError, IntegrityError, ServerError, SourceChanged
 from entrepot.client.material import FileMaterial, Part, StreamMaterial
 from entrepot.client.meter import Meter
-from entrepot.client.replies import link, moment, text
+from entrepot.client.profile import Profile
+from entrepot.client.replies import link, moment
 from entrepot.client.resume import Claim
 from entrepot.client.retry import Policy, hasty
-from entrepot.client.sources import FileSource, Window
-from entrepot.client.types import FileUrl
-from entrepot.client.wish import Way, Wish, initiation, uploaded
+from entrepot.client.sources import FileSource, HashedWindow, Window
+from entrepot.client.wish import Wish
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 # The server has no such upload any more, or never told of its parts.
 _FORGOTTEN = {403, 404, 405, 410, 412}
@@ -39,14 +41,9 @@ class Session:
 
     url: str
     base: str = field(repr=False)
-    signed: bool
     held: dict[int, tuple[int, str]] = field(default_factory=dict)
     resumed: bool = False
     published: bool = False
-
-    def holds(self, part: Part) -> bool:
-        """Whether the server has these bytes; of a published upload its complete will tell."""
-        return self.published or self.held.get(part.number) == (part.size, part.sha256.hex())
 
     def at(self, suffix: str = "") -> str:
         """The URL of a part, of `complete`, or of the upload itself; the number goes before the query."""
@@ -54,22 +51,63 @@ class Session:
         return urlunsplit(parts._replace(path=parts.path + (f"/{suffix}" if suffix else "")))
 
 
-def upload(ctx: Context, way: Way, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter) -> Flow[FileUrl]:
+class Door(Protocol[T_co]):
+    """A way to bring parts to a server, and what the whole comes to there."""
+
+    @property
+    def ctx(self) -> Context: ...
+
+    @property
+    def target(self) -> Profile: ...
+
+    @property
+    def name(self) -> tuple[str, ...]:
+        """What tells uploads of a file by this door from those by others."""
+        ...
+
+    @property
+    def terms(self) -> list[Any]:
+        """What must be the same for an upload to go on, beside the file; JSON values."""
+        ...
+
+    @property
+    def number(self) -> str:
+        """What JSON calls the number of a part here."""
+        ...
+
+    def begin(self, meter: Meter) -> Flow[Session]:
+        """A new upload."""
+        ...
+
+    def ask(
+        self, make: Callable[[Credential], Request], policy: Policy | None, check: Callable[[], None] | None
+    ) -> Flow[Answer]:
+        """A request of an upload, with the headers that say who asks."""
+        ...
+
+    def finished(
+        self, session: Session, answer: Answer, material: FileMaterial | StreamMaterial, meter: Meter
+    ) -> Flow[T_co]:
+        """What the answer to `complete` comes to. Raises IntegrityError."""
+        ...
+
+
+def upload(door: Door[T], material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter) -> Flow[T]:
     """Send a material in parts. What a part raises ends the others."""
-    claim: Claim | None = yield Call(partial(_claim, way, material, wish))
+    claim: Claim | None = yield Call(partial(_claim, door, material, wish))
     try:
         if isinstance(material, FileMaterial):
             yield Call(material.source.settle)
-        session = yield from _session(ctx, way, material, wish, meter, claim)
+        session = yield from _session(door, material, meter, claim)
         try:
-            found = yield from _send_or_abandon(ctx, way, session, material, wish, meter, claim)
+            found = yield from _send_or_abandon(door, session, material, wish, meter, claim)
         except (ServerError, IntegrityError) as error:
             if not session.resumed or (isinstance(error, ServerError) and error.status_code not in _UNFIT):
                 raise
             # It ended between being found and being finished, or was published as something else.
             meter.restart()
-            session = yield from _begin(ctx, way, material, wish, meter, claim)
-            found = yield from _send_or_abandon(ctx, way, session, material, wish, meter, claim)
+            session = yield from _begin(door, material, meter, claim)
+            found = yield from _send_or_abandon(door, session, material, wish, meter, claim)
         if claim:
             yield Call(claim.drop)
         return found
@@ -79,218 +117,186 @@ def upload(ctx: Context, way: Way, material: FileMaterial | StreamMaterial, wish
 
 
 def _send_or_abandon(
-    ctx: Context,
-    way: Way,
+    door: Door[T],
     session: Session,
     material: FileMaterial | StreamMaterial,
     wish: Wish,
     meter: Meter,
     claim: Claim | None,
-) -> Flow[FileUrl]:
+) -> Flow[T]:
     """Send and publish. What nobody can go on with does not stay on the server."""
     try:
-        return (yield from send_all(ctx, way, session, material, wish, meter))
+        return (yield from send_all(door, session, material, wish, meter))
     except Exception as error:
         if claim is None or isinstance(error, SourceChanged):
-            yield from abandon(ctx, way, session)
+            yield from abandon(door, session)
             if claim:
                 yield Call(claim.drop)
         raise
 
 
-def _claim(way: Way, material: FileMaterial | StreamMaterial, wish: Wish) -> Claim | None:
+def _claim(door: Door[Any], material: FileMaterial | StreamMaterial, wish: Wish) -> Claim | None:
     source = material.source if isinstance(material, FileMaterial) else None
     if wish.states is None or not isinstance(source, FileSource) or source.identity is None:
         return None
-    return resume.claim(wish.states, way.target.url, way.repository, way.target.key_id, source.identity.path)
+    return resume.claim(wish.states, *door.name, source.identity.path)
 
 
 def _session(
-    ctx: Context,
-    way: Way,
-    material: FileMaterial | StreamMaterial,
-    wish: Wish,
-    meter: Meter,
-    claim: Claim | None,
+    door: Door[Any], material: FileMaterial | StreamMaterial, meter: Meter, claim: Claim | None
 ) -> Flow[Session]:
     """The upload that was cut, when the same file was to become the same; else a new one."""
     state: Mapping[str, Any] | None = (yield Call(claim.load)) if claim else None
     if state is None:
-        return (yield from _begin(ctx, way, material, wish, meter, claim))
+        return (yield from _begin(door, material, meter, claim))
     try:
-        url, base = link(state, "url"), link(state, "base", way.target.url)
+        session = Session(link(state, "url"), link(state, "base", door.target.url), resumed=True)
     except EntrepotError:  # somebody wrote into the file
-        return (yield from _begin(ctx, way, material, wish, meter, claim))
-    session = Session(url, base, way.repository == "fal", resumed=True)
-    if state.get("of") != _binding(material, wish):
-        yield from abandon(ctx, way, session)
-    elif (yield from _look(ctx, way, session, meter)):
+        return (yield from _begin(door, material, meter, claim))
+    if state.get("of") != _binding(door, material):
+        yield from abandon(door, session)
+    elif (yield from _look(door, session, meter)):
         return session
-    return (yield from _begin(ctx, way, material, wish, meter, claim))
+    return (yield from _begin(door, material, meter, claim))
 
 
 def _begin(
-    ctx: Context,
-    way: Way,
-    material: FileMaterial | StreamMaterial,
-    wish: Wish,
-    meter: Meter,
-    claim: Claim | None,
+    door: Door[Any], material: FileMaterial | StreamMaterial, meter: Meter, claim: Claim | None
 ) -> Flow[Session]:
-    session = yield from begin(ctx, way, wish, meter)
+    session = yield from door.begin(meter)
     if claim:
-        state = {"url": session.url, "base": session.base, "of": _binding(material, wish)}
+        state = {"url": session.url, "base": session.base, "of": _binding(door, material)}
         yield Call(partial(claim.save, state))
     return session
 
 
-def begin(ctx: Context, way: Way, wish: Wish, meter: Meter, extra: Mapping[str, str] | None = None) -> Flow[Session]:
-    """A new upload: its URL is known from here on. `extra` are headers of this one request, in lower case."""
-    unique = ctx.new_id()
-    if way.repository == "fal":
-        request = partial(initiation, unique, way.target, wish, wire.INITIATE_MULTIPART)
-        answer = yield from ask(ctx, lambda: _with(request(), extra or {}), way.policy)
-        url, base = link(answer.body, "file_url"), link(answer.body, "upload_url", way.target.url)
-        session = Session(url, base, signed=True)
-    else:
-        creation = partial(_creation, unique, wish)
-        answer = yield from ask_cdn(ctx, way.target, lambda token: _with(creation(token), extra or {}), way.policy)
-        url = link(answer.body, "access_url", way.target.url)
-        session = Session(url, f"{url}/multipart/{text(answer.body, 'uploadId')}", signed=False)
-    meter.lasts(moment(answer.body.get("expires_at")))
-    return session
-
-
-def _with(request: Request, extra: Mapping[str, str]) -> Request:
-    return replace(request, headers={**extra, **request.headers})
-
-
-def _creation(unique: str, wish: Wish, token: Token) -> Request:
-    name = {wire.FILE_NAME: "upload.bin"} if wish.name is None else {}
-    headers = {**wish.headers(), **name, wire.IDEMPOTENCY_KEY: unique, **token.credential}
-    return Request("POST", token.base_url + wire.MULTIPART_UPLOAD, headers)
-
-
-def _binding(material: FileMaterial | StreamMaterial, wish: Wish) -> list[Any]:
+def _binding(door: Door[Any], material: FileMaterial | StreamMaterial) -> list[Any]:
     """What must be the same for an upload to go on; a JSON value."""
     source = material.source if isinstance(material, FileMaterial) else None
     identity = source.identity if isinstance(source, FileSource) else None
     modified = identity.modified_ns if identity else None
-    return [material.size, modified, material.part_size, wish.name, wish.content_type, wish.lifecycle]
+    return [material.size, modified, material.part_size, *door.terms]
 
 
-def _look(ctx: Context, way: Way, session: Session, meter: Meter) -> Flow[bool]:
+def _look(door: Door[Any], session: Session, meter: Meter) -> Flow[bool]:
     """Ask the server which parts it holds; whether the upload can go on."""
     try:
-        answer = yield from _ask(ctx, way, session, "GET", "")
+        answer = yield from _ask(door, session, "GET", "")
     except ServerError as error:
         if error.status_code in _UNFIT:
             return False
         raise
-    session.held.update(_held(answer.body.get("parts")))
-    meter.lasts(moment(answer.body.get("expires_at")))
-    session.published = answer.body.get("state") == "published"
-    return session.published or answer.body.get("state") == "open"
+    session.held.update(_held(answer.body.get("parts"), door.number))
+    meter.lasts(moment(answer.body.get("expires_at") or answer.body.get("expires_time")))
+    state = answer.body.get("state", "open")
+    session.published = state == "published"
+    return session.published or state == "open"
 
 
-def _held(parts: object) -> Iterable[tuple[int, tuple[int, str]]]:
+def _held(parts: object, name: str) -> Iterable[tuple[int, tuple[int, str]]]:
     """The parts of a listing. What makes no sense is not held: it is sent."""
     for each in parts if isinstance(parts, list) else ():
         if isinstance(each, dict):
-            number, size, digest = each.get("partNumber"), each.get("size"), each.get("digest")
+            number, size, digest = each.get(name), each.get("size"), each.get("digest") or each.get("etag")
             if isinstance(number, int) and isinstance(size, int) and isinstance(digest, str):
                 yield number, (size, digest.removeprefix("sha256:"))
 
 
 def send_all(
-    ctx: Context,
-    way: Way,
-    session: Session,
-    material: FileMaterial | StreamMaterial,
-    wish: Wish,
-    meter: Meter,
-) -> Flow[FileUrl]:
+    door: Door[T], session: Session, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter
+) -> Flow[T]:
     """Send every part that the server has not, and publish them."""
-    in_file = isinstance(material, FileMaterial)
-    limit = wish.concurrency if in_file else min(wish.concurrency, STREAM_CONCURRENCY)
-    cited: list[dict[str, Any]] = []
-    number = 1
-    while (part := (yield from material.part(number))) is not None:
-        if session.holds(part):
-            meter.keep(part.size, resumed=True)
-            cited.append({"partNumber": number, "etag": part.sha256.hex()})
-        else:
-            yield Spawn(_send_part(ctx, way, session, part, wish, meter), limit)
-        number += 1
-    cited += yield Join()
+    cited: dict[int, bytes] = {}
+    if not session.published:
+        cited = yield from _bring_all(door, session, material, wish, meter)
     if isinstance(material, FileMaterial):
+        if session.published:  # as what, its complete will tell
+            yield from material.hash_all(meter.verified)
+            meter.keep(material.size, resumed=True)
+        material.digests = cited
         yield Call(material.source.check)
         if (yield Call(material.source.touched)):
             yield from material.hash_again(meter.verified)
     meter.publishing()
-    return (yield from _finish(ctx, way, session, material, wish, meter, cited))
-
-
-def _send_part(ctx: Context, way: Way, session: Session, part: Part, wish: Wish, meter: Meter) -> Flow[dict[str, Any]]:
-    """PUT a part with its digest; what the complete cites of it."""
-    window = Window(part.source, part.start, part.size, meter.sent)
-    headers = {
-        "content-type": wish.content_type,
-        "content-digest": f"sha-256=:{base64.b64encode(part.sha256).decode()}:",
-    }
-    try:
-        answer = yield from _ask(ctx, way, session, "PUT", str(part.number), headers, window, check=part.source.check)
-    except ServerError as error:
-        if error.code == "digest_mismatch":
-            yield Call(part.source.check)
-            yield Call(part.compare)
-            raise IntegrityError("The bytes are changed on the way to the server, each time.", error.fix) from error
-        raise
-    meter.keep(part.size)
-    etag = answer.headers.get("etag") or answer.body.get("etag")
-    return {"partNumber": part.number, "etag": str(etag).strip('"') if etag else None}
-
-
-def _finish(
-    ctx: Context,
-    way: Way,
-    session: Session,
-    material: FileMaterial | StreamMaterial,
-    wish: Wish,
-    meter: Meter,
-    cited: list[dict[str, Any]],
-) -> Flow[FileUrl]:
-    told: dict[str, Any] = {"parts": sorted(cited, key=lambda each: each["partNumber"]), "size": material.size}
+    parts = [{door.number: number, "etag": sha256.hex()} for number, sha256 in sorted(cited.items())]
+    told: dict[str, Any] = {"parts": parts, "size": material.size}
     if material.sha256 is not None:
         told["digest"] = f"sha256:{material.sha256.hex()}"
     headers = {"content-type": "application/json"}
-    answer = yield from _ask(ctx, way, session, "POST", "complete", headers, json.dumps(told).encode())
-    sha256 = material.sha256 or _digest_of(answer.body)
-    if sha256 is None:  # the server was not ready with it
-        assert isinstance(material, FileMaterial)  # a stream knows its own
-        sha256 = yield from material.hash_all(meter.verified)
-        yield Call(material.source.check)
-    return uploaded(session.url, answer.body, sha256, material.size, wish.content_type)
+    answer = yield from _ask(door, session, "POST", "complete", headers, json.dumps(told).encode())
+    return (yield from door.finished(session, answer, material, meter))
 
 
-def _digest_of(body: Mapping[str, object]) -> bytes | None:
-    try:
-        return bytes.fromhex(str(body.get("digest") or "").removeprefix("sha256:")) or None
-    except ValueError:
-        return None
+def _bring_all(
+    door: Door[Any], session: Session, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter
+) -> Flow[dict[int, bytes]]:
+    """The digests of all parts by number, when the server has them all. Those that it had before are compared first."""
+    in_file = isinstance(material, FileMaterial)
+    limit = wish.concurrency if in_file else min(wish.concurrency, STREAM_CONCURRENCY)
+    if isinstance(material, FileMaterial):
+        for number in session.held:
+            yield Spawn(_compare_part(session, material, number, meter), limit)
+    found: dict[int, bytes] = {number: sha256 for number, sha256 in (yield Join()) if sha256}
+    number = 1
+    while (part := (yield from material.part(number))) is not None:
+        if number not in found:
+            yield Spawn(_send_part(door, session, part, wish, meter), limit)
+        number += 1
+    return found | dict((yield Join()))
 
 
-def abandon(ctx: Context, way: Way, session: Session) -> Flow[None]:
+def _compare_part(
+    session: Session, material: FileMaterial, number: int, meter: Meter
+) -> Flow[tuple[int, bytes | None]]:
+    """The digest of a part when the server has these bytes of it."""
+    part: Part | None = yield from material.part(number)
+    size, digest = session.held[number]
+    if part is None or part.size != size:
+        return number, None
+    sha256: bytes = yield Call(part.digest)
+    if sha256.hex() != digest:
+        return number, None
+    meter.keep(size, resumed=True)
+    return number, sha256
+
+
+def _send_part(door: Door[Any], session: Session, part: Part, wish: Wish, meter: Meter) -> Flow[tuple[int, bytes]]:
+    """PUT a part until the server has the bytes that were sent, which its ETag tells; its number and digest."""
+    window = HashedWindow(part.source, part.start, part.size, meter.sent)
+    headers, attempt = {"content-type": wish.content_type}, 1
+    while True:
+        answer = yield from _ask(door, session, "PUT", str(part.number), headers, window, check=part.source.check)
+        if _etag(answer) == window.sha256.hex():
+            break
+        pause = door.ctx.policy.pause(attempt, error := _garbled(), door.ctx.random())
+        if pause is None:
+            raise error
+        yield Sleep(pause)
+        yield Call(part.source.check)
+        attempt += 1
+    meter.keep(part.size)
+    return part.number, window.sha256
+
+
+def _etag(answer: Answer) -> str:
+    return str(answer.body.get("etag") or answer.headers.get("etag")).strip('"')
+
+
+def _garbled() -> IntegrityError:
+    message = "The bytes are changed on the way to the server, each time."
+    return IntegrityError(message, "Look for a proxy that changes them, or for a broken device.")
+
+
+def abandon(door: Door[Any], session: Session) -> Flow[None]:
     """Free what the server holds. Should that fail, the server does it when the upload's time is over."""
     try:
-        yield from _ask(ctx, way, session, "DELETE", "", policy=hasty(ctx.policy))
+        yield from _ask(door, session, "DELETE", "", policy=hasty(door.ctx.policy))
     except EntrepotError:
         return
 
 
 def _ask(
-    ctx: Context,
-    way: Way,
+    door: Door[Any],
     session: Session,
     method: str,
     suffix: str,
@@ -300,12 +306,5 @@ def _ask(
     *,
     policy: Policy | None = None,
 ) -> Flow[Answer]:
-    """A request of an upload: by its own signature, else with a token, which is renewed when its time comes."""
     url, known = session.at(suffix), headers or {}
-    if session.signed:
-        return (yield from ask(ctx, lambda: Request(method, url, known, body), policy, check))
-
-    def make(token: Token) -> Request:
-        return Request(method, url, {**known, **token.credential}, body)
-
-    return (yield from ask_cdn(ctx, way.target, make, policy, check))
+    return (yield from door.ask(lambda who: Request(method, url, {**known, **who}, body), policy, check))

@@ -17,12 +17,16 @@ from entrepot.client.errors import ConnectionFailed, EntrepotError, ServerError
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _SHOWN = 200  # characters of a page or text that an error message quotes
 _LONGEST = 2000  # characters of what a server says in a field that is meant to be read
-_NOT_OURS = "Check the URL: between here and the server something else answers, such as a proxy or a login page."
+NOT_OURS = "Check the URL: between here and the server something else answers, such as a proxy or a login page."
 
 
-def answered(reply: Reply, request: Request, now: float) -> dict[str, Any]:
-    """The JSON object of a success; empty when the success has no body. Raises ServerError for all else, and
-    ConnectionFailed for JSON that ends too early: of a reply that says no length its end is told by that alone."""
+def answered(reply: Reply, request: Request, now: float) -> Any:
+    """The JSON value of a success; an empty object when the success has no body. Raises ServerError for all else, and
+    ConnectionFailed for a request that arrived garbled, and for JSON that ends too early: of a reply that says no
+    length its end is told by that alone."""
+    if reply.status == 400 and not reply.body and wire.REQUEST_ID not in reply.headers:
+        # So says an HTTP library, before the server hears of it: bytes were lost or doubled before this request.
+        raise ConnectionFailed(f"{_place(request)} could not read the request.", "Try again.")
     body = _json(reply.body)
     if not 200 <= reply.status < 300:
         raise _refused(reply, request, body, now)
@@ -30,15 +34,15 @@ def answered(reply: Reply, request: Request, now: float) -> dict[str, Any]:
         raise ConnectionFailed(f"The reply of {_place(request)} is cut: {_quoted(reply.body)}.", "Try again.")
     if body is None and reply.body:
         message = f"{_place(request)} answered {reply.status} with no JSON: {_quoted(reply.body)}"
-        raise ServerError(message, _NOT_OURS, reply.status, "not_json", headers=reply.headers)
-    return body or {}
+        raise ServerError(message, NOT_OURS, reply.status, "not_json", headers=reply.headers)
+    return {} if body is None else body
 
 
 def text(body: Mapping[str, Any], field: str) -> str:
     """A field that a reply must have. Raises EntrepotError."""
     value = body.get(field)
     if not isinstance(value, str) or not value:
-        raise EntrepotError(f"The server's reply has no {field!r}.", _NOT_OURS)
+        raise EntrepotError(f"The server's reply has no {field!r}.", NOT_OURS)
     return value
 
 
@@ -52,7 +56,7 @@ def link(body: Mapping[str, Any], field: str, asked: str = "") -> str:
     except ValueError:
         usable = False
     if not usable or parts.scheme not in ("http", "https") or not url.isascii() or not url.isprintable() or " " in url:
-        raise EntrepotError(f"The server's reply has no URL in {field!r}.", _NOT_OURS)
+        raise EntrepotError(f"The server's reply has no URL in {field!r}.", NOT_OURS)
     if asked.startswith("https:") and parts.scheme != "https":
         fix = "Tell the server its address: entrepot serve --public-url https://..."
         raise EntrepotError(f"The server is asked over TLS and names an address without it in {field!r}.", fix)
@@ -67,21 +71,25 @@ def moment(value: object) -> datetime | None:
         return None
 
 
-def _refused(reply: Reply, request: Request, body: dict[str, Any] | None, now: float) -> ServerError:
-    known = body or {}
+def _refused(reply: Reply, request: Request, body: Any, now: float) -> ServerError:
+    known = body if isinstance(body, dict) else {}
+    if isinstance(known.get("error"), dict):  # the Platform API's form (protocol 6.1)
+        known = known["error"]
     if 300 <= reply.status < 400:
         where = _plain(reply.headers.get("location", "nowhere").partition("?")[0], _SHOWN)
-        message = f"{_place(request)} redirects to {where}; uploads do not follow."
+        message = f"{_place(request)} redirects to {where}; that is not followed."
         return ServerError(message, "Set ENTREPOT_URL to the final address.", reply.status, headers=reply.headers)
-    return ServerError(
+    error = ServerError(
         _message(known) or f"{_place(request)} answered {reply.status}: {_quoted(reply.body)}",
-        _said(known.get("fix")) or (_NOT_OURS if body is None else ""),
+        _said(known.get("fix")) or (NOT_OURS if body is None else ""),
         reply.status,
         _said(known.get("code")),
         _said(known.get("request_id")) or _plain(reply.headers.get(wire.REQUEST_ID, ""), _SHOWN),
         _retry_after(reply.headers.get("retry-after", ""), now),
         reply.headers,
     )
+    error.error_type = error.error_type or _said(known.get("type")) or None
+    return error
 
 
 def _message(known: Mapping[str, Any]) -> str:
@@ -107,12 +115,12 @@ def _plain(text: str, most: int) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())[:most]
 
 
-def _json(body: bytes) -> dict[str, Any] | None:
+def _json(body: bytes) -> Any:
+    """None when it is none."""
     try:
-        value = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _quoted(body: bytes) -> str:

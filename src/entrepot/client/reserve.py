@@ -13,11 +13,12 @@ from entrepot.client import multipart
 from entrepot.client.asking import Context, Token, token_after
 from entrepot.client.clients import SyncClient
 from entrepot.client.commands import Call, Flow
+from entrepot.client.doors import door_of
 from entrepot.client.errors import AllFailed, Attempt, EntrepotError
 from entrepot.client.flows import upload, ways
 from entrepot.client.material import FileMaterial
 from entrepot.client.meter import Meter
-from entrepot.client.multipart import Session
+from entrepot.client.multipart import Door, Session
 from entrepot.client.profile import Profile
 from entrepot.client.retry import Policy, hasty, is_elsewhere
 from entrepot.client.sources import Source, Stream
@@ -27,9 +28,9 @@ from entrepot.client.wish import Way, Wish
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """An upload that was begun: the way it goes, what is to become of it, and where."""
+    """An upload that was begun: by which door, what is to become of it, and where."""
 
-    way: Way
+    door: Door[FileUrl]
     wish: Wish
     session: Session
 
@@ -44,8 +45,9 @@ def reserve(ctx: Context, chain: list[Way], wish: Wish, extra: Mapping[str, str]
     failed: list[Attempt] = []
     for way in chain:
         try:
-            session = yield from multipart.begin(ctx, way, wish, Meter(None, None), extra)
-            return Reserved(way, wish, session)
+            door = door_of(ctx, way, wish, extra)
+            session = yield from door.begin(Meter(None, None))
+            return Reserved(door, wish, session)
         except EntrepotError as error:
             failed.append(Attempt(way.target.url, way.repository, error))
             if not is_elsewhere(error):
@@ -53,7 +55,7 @@ def reserve(ctx: Context, chain: list[Way], wish: Wish, extra: Mapping[str, str]
     raise failed[0].error if len(failed) == 1 else AllFailed(failed)
 
 
-def fill(ctx: Context, reserved: Reserved, opened: Callable[[], Source | Stream]) -> Flow[FileUrl]:
+def fill(reserved: Reserved, opened: Callable[[], Source | Stream]) -> Flow[FileUrl]:
     """Send the bytes and publish them. There is no other way any more: the URL is out. What fails may be tried
     again until the server forgets the upload. Raises EntrepotError."""
     source: Source | Stream = yield Call(opened)
@@ -62,7 +64,7 @@ def fill(ctx: Context, reserved: Reserved, opened: Callable[[], Source | Stream]
     try:
         material = FileMaterial(source, reserved.wish.part_size)
         meter = Meter(reserved.wish.progress, material.size)
-        return (yield from multipart.send_all(ctx, reserved.way, reserved.session, material, reserved.wish, meter))
+        return (yield from multipart.send_all(reserved.door, reserved.session, material, reserved.wish, meter))
     finally:
         source.close()
 
@@ -108,11 +110,10 @@ class Reservation:
     def complete(self, opened: Callable[[], Source | Stream]) -> FileUrl:
         """Publish the bytes. Raises EntrepotError; then it may be called again."""
         with self._lock:
-            return self._client._driver.run(fill(self._client._context, self._reserved, opened))
+            return self._client._driver.run(fill(self._reserved, opened))
 
     def abort(self) -> None:
         """Give the URL up; what the server holds is freed. Quiet when the server does not hear it: it forgets by
         itself."""
         with self._lock:
-            flow = multipart.abandon(self._client._context, self._reserved.way, self._reserved.session)
-            self._client._driver.run(flow)
+            self._client._driver.run(multipart.abandon(self._reserved.door, self._reserved.session))

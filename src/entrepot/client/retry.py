@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from entrepot.client.errors import ConnectionFailed, EntrepotError, ServerError
+from entrepot.client.errors import ConnectionFailed, EntrepotError, IntegrityError, ServerError
 
-# 409 is in the stock client's list, where it means nothing permanent; our server never sends it.
+# 409 is in the stock client's list, where it means nothing permanent; our server says `conflict` when it does.
 _TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504}
 # The server's code for bytes that were changed on the way.
 _MANGLED = "digest_mismatch"
-# Damage on the server's disk does not go away by asking again.
-_LASTING = "integrity_failed"
+# Damage on the server's disk, or what is in the way there, does not go away by asking again.
+_LASTING = {"integrity_failed", "conflict"}
 # Who asks for more patience than this, in seconds, is asking a person, not a program.
 LONGEST_WAIT = 120.0
 
@@ -49,8 +49,8 @@ def brief(policy: Policy) -> Policy:
 def is_transient(error: EntrepotError) -> bool:
     """Whether the same request may succeed a moment later."""
     if isinstance(error, ServerError):
-        return (error.status_code in _TRANSIENT and error.code != _LASTING) or error.code == _MANGLED
-    return isinstance(error, ConnectionFailed)
+        return (error.status_code in _TRANSIENT and error.code not in _LASTING) or error.code == _MANGLED
+    return isinstance(error, ConnectionFailed | IntegrityError)
 
 
 def is_elsewhere(error: EntrepotError) -> bool:

@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol
 
 from entrepot.client.errors import SourceChanged, SourceError
 
+Data = str | bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]
 CHUNK = 1024 * 1024
 # File systems tell times in ticks of the kernel, which are 10 ms or less.
 _TICK_SECONDS = 0.02
@@ -233,6 +234,25 @@ class Window:
                 self._source.check()
             self._report(len(chunk))
             yield bytes(chunk)
+
+
+class HashedWindow(Window):
+    """A window that is hashed as it is given out: no byte is read twice, and what was sent is what was hashed."""
+
+    def __init__(self, source: Source, start: int, size: int, report: Callable[[int], None]) -> None:
+        super().__init__(source, start, size, report)
+        self._hasher = hashlib.sha256()
+
+    @property
+    def sha256(self) -> bytes:
+        """Of what was given out since the last `chunks`."""
+        return self._hasher.digest()
+
+    def chunks(self) -> Iterator[bytes]:
+        self._hasher = hashlib.sha256()
+        for chunk in super().chunks():
+            yield chunk
+            self._hasher.update(chunk)  # while the system sends it
 
 
 def digest(source: Source, start: int, size: int, *more: Any, report: Callable[[int], None] | None = None) -> bytes:

@@ -7,7 +7,7 @@ import threading
 import weakref
 from typing import Any, TypeVar
 
-from entrepot.client.commands import Alone, Call, Command, Flow, Join, Send, Sleep, Spawn
+from entrepot.client.commands import Alone, Call, Command, Flow, Join, Receive, Send, Sleep, Spawn
 from entrepot.client.crew import Crew
 from entrepot.client.http import Transport
 from entrepot.client.stop import Stop, Stopped
@@ -60,6 +60,8 @@ class SyncDriver:
         match command:
             case Send(request):
                 return self.transport.send(request, stop)
+            case Receive(request, take):
+                return self.transport.send(request, stop, take)
             case Sleep(seconds):
                 stop.sleep(seconds)
             case Call(work):

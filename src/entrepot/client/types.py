@@ -102,10 +102,11 @@ class FileUrl(str):
 
 
 class Phase(Enum):
-    """What an upload is doing."""
+    """What an upload or a download is doing."""
 
     HASHING = "hashing"
     SENDING = "sending"
+    RECEIVING = "receiving"
     VERIFYING = "verifying"
     PUBLISHING = "publishing"
 
@@ -114,8 +115,8 @@ class Phase(Enum):
 class Progress:
     """Bytes done in this phase; `total` is None while nobody knows it.
 
-    In an upload in parts `safe` bytes are on the server and stay there until `until`, should this process end;
-    `resumed` of them were there before it began.
+    In an upload in parts `safe` bytes are on the server and stay there until `until`, should this process end; in a
+    download they are on this machine. `resumed` of them were there before it began.
     """
 
     phase: Phase

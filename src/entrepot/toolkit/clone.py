@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from entrepot.client.partial import HIDDEN, try_lock
 from entrepot.fetch import Call, FetchError, shown, urls
 from entrepot.toolkit.errors import CloneError
-from entrepot.toolkit.lease import Lease, try_lock
-from entrepot.toolkit.naming import HIDDEN, url_digest
+from entrepot.toolkit.lease import Lease
+from entrepot.toolkit.naming import url_digest
 from entrepot.toolkit.volume import volume
 
 _COMMIT = re.compile(r"[0-9a-fA-F]{8,64}")

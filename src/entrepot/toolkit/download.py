@@ -12,19 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from entrepot import atomic
+from entrepot.client import partial
+from entrepot.client.partial import HIDDEN, Partial, Version, usual_mode
+from entrepot.client.transfer import receive
 from entrepot.fetch import Call, FetchError, Response, shown
 from entrepot.fetch.errors import BadReply, ConnectionFailed, InvalidHeader, TooLarge
-from entrepot.toolkit import inline, partial
+from entrepot.toolkit import inline
 from entrepot.toolkit.errors import DigestMismatch, TargetUnusable
 from entrepot.toolkit.freshness import VERIFY, Remote, Verify, is_fresh, remote_of, total_of
 from entrepot.toolkit.lease import Lease
-from entrepot.toolkit.naming import HIDDEN, url_digest
+from entrepot.toolkit.naming import url_digest
 from entrepot.toolkit.own import Opener
-from entrepot.toolkit.partial import Partial, Version
 from entrepot.toolkit.progress import Progress, reporter
 from entrepot.toolkit.ranges import Adaptive, OpenRange
 from entrepot.toolkit.reaching import as_download_error, fetcher
-from entrepot.toolkit.transfer import receive
 from entrepot.toolkit.volume import below_volume
 
 MIB = 1024 * 1024
@@ -147,7 +148,7 @@ def _from_text(wish: Wish) -> Path:
     path = wish.folder / url_digest(wish.url)
     _check_target(wish, path)
     if wish.force or not path.is_file() or path.stat().st_size != len(data):
-        atomic.write_file(path, data, _mode())
+        atomic.write_file(path, data, usual_mode())
     return path
 
 
@@ -228,7 +229,7 @@ def _attempt(wish: Wish, by: Opener, lease: Lease | None, file: Partial) -> Path
             f"Failed to download {wish.shown} to {path}: the bytes are not those that the server announced.",
             "Try again; if it stays so, the file is damaged at the server or on the way.",
         )
-    file.publish(remote.name, _mode(), remote.facts(wish.url, file.at, file.sha256))
+    file.publish(remote.name, usual_mode(), remote.facts(wish.url, file.at, file.sha256))
     if lease:
         lease.finish(remote.name, file.at)
     return path
@@ -309,13 +310,3 @@ def _check_target(wish: Wish, path: Path) -> None:
 def _has_files(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return any(not entry.name.startswith(HIDDEN) for entry in entries)
-
-
-def _mode() -> int:
-    """What a new file of this process may be used for by others: its umask says."""
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
-        return 0o666 & ~int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return 0o666 & ~mask

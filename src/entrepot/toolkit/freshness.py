@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from entrepot.atomic import File, read_facts
+from entrepot.client.owner import is_ours
+from entrepot.client.partial import sha256_of
 from entrepot.fetch import Response
 from entrepot.toolkit.naming import choose_name, url_digest
-from entrepot.toolkit.owner import is_ours
-from entrepot.toolkit.partial import sha256_of
 
 Verify = Literal["size", "etag", "digest"] | None
 VERIFY = (None, "size", "etag", "digest")

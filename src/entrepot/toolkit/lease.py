@@ -6,38 +6,23 @@ temporary files are private, and a finished one gets its name in one step.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from entrepot.client.owner import is_private
+from entrepot.client.partial import HIDDEN, try_lock
 from entrepot.fetch import Call
-from entrepot.toolkit.naming import HIDDEN, is_sound
-from entrepot.toolkit.owner import is_private
-
-if sys.platform != "win32":
-    import fcntl
+from entrepot.toolkit.naming import is_sound
 
 HANGS_SECONDS = 60.0  # a holder that shows no sign of life for so long is waited for no more
 _POLL_SECONDS = 0.02
 _POLL_MOST = 0.2
 _BEAT_SECONDS = 1.0
-
-
-def try_lock(fd: int) -> bool | None:
-    """Lock an open file, without waiting. False: another holds it; None: there are no locks here."""
-    if sys.platform == "win32":
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
-    return True
 
 
 class Lease:

@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from entrepot.client.partial import HIDDEN
+
 MAX_NAME_BYTES = 255
-# Our own hidden files in a target folder. Stock programs that share the folder pass over names that begin so.
-HIDDEN = ".fal_entrepot."
 _PARAMETER = re.compile(r';\s*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^";\s][^;]*)', re.DOTALL)
 
 

@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from entrepot import atomic
+from entrepot.client.partial import HIDDEN
 from entrepot.toolkit.download import Wish, download
-from entrepot.toolkit.naming import HIDDEN, url_digest
+from entrepot.toolkit.naming import url_digest
 from entrepot.toolkit.reaching import fetcher
 from entrepot.toolkit.volume import volume
 

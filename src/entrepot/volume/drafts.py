@@ -36,13 +36,14 @@ _ID = re.compile(r"[0-9a-f]{32}")
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An upload that was begun. `target` says where it leads, in the words of who began it; `when` is asked at the
-    end, too."""
+    end, too. Without `md5` nobody wants to know that of the whole, and it is not computed."""
 
     id: str
     account: str
     target: str
     created_at: float
     when: Conditions = ALWAYS
+    md5: bool = True
 
 
 class Drafts:
@@ -53,12 +54,12 @@ class Drafts:
         self._ttl = ttl
         self._clock = clock
 
-    def begin(self, account: str, target: str, when: Conditions, most: int) -> Draft:
+    def begin(self, account: str, target: str, when: Conditions, most: int, md5: bool = True) -> Draft:
         """Put an upload on record, durably. Raises Problem(RATE_LIMITED) when `most` are open."""
         with self._ground.own(STAGING) as staging:
             if self._number_open(staging, most) >= most:
                 raise _too_many(most)
-            draft = Draft(secrets.token_hex(16), account, target, self._clock(), when)
+            draft = Draft(secrets.token_hex(16), account, target, self._clock(), when, md5)
             staging.make_dir(draft.id)
             with staging.descend(draft.id) as folder:
                 folder.make_dir(PARTS)
@@ -101,7 +102,8 @@ class Drafts:
         when = facts["when"]
         matches = None if when["if_match"] is None else frozenset(when["if_match"])
         conditions = Conditions(matches, bool(when["if_none_match"]))
-        return Draft(upload_id, facts["account"], facts["target"], facts["created_at"], conditions)
+        md5 = bool(facts.get("md5", True))
+        return Draft(upload_id, facts["account"], facts["target"], facts["created_at"], conditions, md5)
 
     def owned(self, folder: Folder, upload_id: str, account: str, target: str) -> Draft:
         """The same, if that account began it for that target: else NOT_FOUND, as if there were none."""
@@ -198,7 +200,7 @@ def _encoded(draft: Draft) -> bytes:
         "if_none_match": draft.when.if_none_match,
     }
     facts = {"account": draft.account, "target": draft.target, "created_at": draft.created_at, "when": when}
-    return json.dumps(facts).encode()
+    return json.dumps({**facts, "md5": draft.md5}).encode()
 
 
 def _exists(folder: Folder, name: str) -> bool:

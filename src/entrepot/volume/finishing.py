@@ -18,7 +18,7 @@ from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import Cited, choose
 from entrepot.volume.assembly import WHOLE, WHOLE_LOCK, Assembly, Record, Whole, try_lock
-from entrepot.volume.drafts import END, FINISHED, FINISHING, Drafts, read_json, settled, unknown, write_json
+from entrepot.volume.drafts import END, FINISHED, FINISHING, Draft, Drafts, read_json, settled, unknown, write_json
 from entrepot.volume.entries import Conditions, Entry
 from entrepot.volume.facts import NONE, Digests
 from entrepot.volume.follower import NOTE, Hashing, noted
@@ -89,7 +89,7 @@ class Finishing:
                     return done
                 if (record := await self._put_together(turn.assembly, wish)) is None:
                     continue
-                digests = await self._digests(turn.folder, record, wish)
+                digests = await self._digests(turn, record, wish)
                 _check_digest(digests[0], wish.sha256)
                 if (done := await self._threads.run(turn.publish, record, digests, place)) is not None:
                     return done
@@ -122,19 +122,19 @@ class Finishing:
         record = await self._threads.run(assembly.record)
         return record if list(record.parts) == parts else None
 
-    async def _digests(self, folder: Folder, record: Record, wish: Wish) -> Digests:
+    async def _digests(self, turn: _Turn, record: Record, wish: Wish) -> Digests:
         """The keeper's, or our own of a small file or when they are to be compared; else after a while none."""
         if record.size > SMALL:
             deadline = asyncio.get_running_loop().time() + DIGEST_WAIT
-            while (found := await self._threads.run(noted, folder, record)) is None:
+            while (found := await self._threads.run(noted, turn.folder, record)) is None:
                 if asyncio.get_running_loop().time() >= deadline:
                     break
                 await asyncio.sleep(LOOK)
             if found is not None or wish.sha256 is None:
                 return found or NONE
-        hashing = Hashing(self._threads)
+        hashing = Hashing(self._threads, turn.draft.md5)
         while hashing.size < record.size:
-            await self._threads.run(_hash, folder, hashing, min(record.size, hashing.size + STEP))
+            await self._threads.run(_hash, turn.folder, hashing, min(record.size, hashing.size + STEP))
         return hashing.digests
 
 
@@ -142,6 +142,7 @@ class _Turn:
     """The right to finish an upload: its folder, and the lock of its file. All but `close` blocks."""
 
     folder: Folder
+    draft: Draft
     assembly: Assembly
 
     def __init__(self, drafts: Drafts, account: str, target: str, upload_id: str) -> None:
@@ -151,7 +152,7 @@ class _Turn:
 
     def open(self) -> None:
         with self._drafts.opened(self._whose[0]) as folder:
-            self._draft = self._drafts.owned(folder, *self._whose)
+            self.draft = self._drafts.owned(folder, *self._whose)
             self.folder = Folder(os.dup(folder.fd), folder.path)
         self.assembly = Assembly(self.folder)
 
@@ -175,7 +176,7 @@ class _Turn:
         end = read_json(self.folder, END)
         if end is not None and end["how"] == FINISHED:
             return Finished(_entry(end["entry"]), end["md5"])
-        self._drafts.check_open(self.folder, self._draft)
+        self._drafts.check_open(self.folder, self.draft)
         facts = read_json(self.folder, FINISHING)
         if facts is None or _exists(self.folder, WHOLE):
             return None
@@ -198,7 +199,7 @@ class _Turn:
                 entry = Entry(place.path, True, record.size, status.st_ctime, status.st_mtime, "", *digests)
                 facts = {"inode": status.st_ino, "mtime_ns": status.st_mtime_ns, "entry": _facts(entry)}
                 write_json(self.folder, FINISHING, facts)
-                return self._end(place.place(whole, self._draft.when), _hex(digests[1]))
+                return self._end(place.place(whole, self.draft.when), _hex(digests[1]))
         finally:
             whole.drop()
 

@@ -38,12 +38,16 @@ _CHUNK = 1024 * 1024
 
 
 class Hashing:
-    """SHA-256 and MD5 of a file that grows, side by side."""
+    """SHA-256 of a file that grows, and beside it, when it is wanted, the MD5."""
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: Threads, with_md5: bool = True) -> None:
         self._threads = threads
-        self._sha256, self._md5 = sha256(), md5(usedforsecurity=False)
+        self._sha256, self._md5 = sha256(), md5(usedforsecurity=False) if with_md5 else None
         self.size = 0
+
+    def anew(self) -> Hashing:
+        """One of the same kind that has seen nothing."""
+        return Hashing(self._threads, self._md5 is not None)
 
     def read_to(self, fd: int, end: int) -> None:
         """Go on to `end`. Raises OSError when the file ends before."""
@@ -51,25 +55,28 @@ class Hashing:
             chunk = os.pread(fd, min(_CHUNK, end - self.size), self.size)
             if not chunk:
                 raise OSError(f"the staged file ends at {self.size}, not at {end}")
-            other = self._threads.beside(self._md5.update, chunk)
+            other = self._threads.beside(self._md5.update, chunk) if self._md5 else None
             self._sha256.update(chunk)
-            other.result()
+            if other:
+                other.result()
             self.size += len(chunk)
 
     @property
     def digests(self) -> Digests:
-        return self._sha256.digest(), self._md5.digest()
+        return self._sha256.digest(), self._md5.digest() if self._md5 else None
 
 
 @dataclass(slots=True)
 class _Run:
     """What the keeper knows of one upload. `seen` is when its parts changed last, `since` when that was noticed;
-    `behind` says that something was left to do. `version` is of the record that `hashing` follows."""
+    `behind` says that something was left to do, `met` that it was looked up what is wanted. `version` is of the record
+    that `hashing` follows."""
 
     hashing: Hashing
     seen: int = -1
     since: float = 0.0
     behind: bool = True
+    met: bool = False
     version: int = 0
     noted: str = ""
     complaint: str = ""
@@ -124,7 +131,7 @@ class Follower:
         except (Problem, FileNotFoundError):
             run.behind = False  # finished or aborted meanwhile
         except OSError as error:
-            run.behind, run.hashing = False, Hashing(self._threads)
+            run.behind, run.hashing = False, run.hashing.anew()
             if str(error) != run.complaint:
                 log.error("the parts of upload=%s cannot be put together: %s", upload_id, error)
             run.complaint = str(error)
@@ -135,6 +142,9 @@ class Follower:
             if read_json(folder, END) is not None:
                 run.behind = False
                 return False
+            if not run.met:
+                draft = self._drafts.read(folder, upload_id)
+                run.met, run.hashing = True, Hashing(self._threads, draft is None or draft.md5)
             assembly, more = Assembly(folder), False
             # The time of a folder has ticks of milliseconds: one part may hide behind another.
             run.behind = time.monotonic() - run.since < QUIET
@@ -161,7 +171,7 @@ class Follower:
         """Go on with the digests; True when there is more to read."""
         record = assembly.record()
         if run.version != record.version or run.hashing.size > record.size:
-            run.version, run.hashing = record.version, Hashing(self._threads)
+            run.version, run.hashing = record.version, run.hashing.anew()
         if not record.parts or record.key == run.noted:
             return False
         fd = os.open(WHOLE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.fd)
@@ -170,7 +180,7 @@ class Follower:
         finally:
             os.close(fd)
         if assembly.record().version != record.version:
-            run.hashing = Hashing(self._threads)  # what was read may have been taken out under our eyes
+            run.hashing = run.hashing.anew()  # what was read may have been taken out under our eyes
             return True
         if run.hashing.size < record.size:
             return True
@@ -196,5 +206,5 @@ def noted(folder: Folder, record: Record) -> Digests | None:
     with suppress(OSError):
         facts = read_json(folder, NOTE)
         if facts and facts["of"] == record.key:
-            return bytes.fromhex(facts["sha256"]), bytes.fromhex(facts["md5"])
+            return bytes.fromhex(facts["sha256"]), bytes.fromhex(facts["md5"]) or None
     return None

@@ -33,14 +33,15 @@ class Parts:
         self._finishing = Finishing(volume, self.uploads)
         self._follower = Follower(self.uploads.drafts, volume.threads)
 
-    async def begin(self, who: Principal, path: Path, when: Conditions = ALWAYS) -> str:
-        """Open an upload and give its id; `when` is asked when it is finished. Nothing is at the path before.
+    async def begin(self, who: Principal, path: Path, when: Conditions = ALWAYS, *, md5: bool = True) -> str:
+        """Open an upload and give its id; `when` is asked when it is finished. Nothing is at the path before. Without
+        `md5` that of the whole is not computed, which is the better part of the keeper's work.
 
         Raises Problem: CONFLICT and PRECONDITION_FAILED as the finish would now, RATE_LIMITED when too many are open.
         """
         account = self._account(who)
         await self._volume.threads.run(self._volume.places.foresee, path, when)
-        return await self.uploads.begin(account, _target(path), when)
+        return await self.uploads.begin(account, _target(path), when, md5)
 
     async def write(
         self,

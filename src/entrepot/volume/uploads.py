@@ -53,9 +53,9 @@ class Uploads:
         self._most = most
         self.drafts = Drafts(volume.ground, volume.limits.upload_ttl, volume.clock)
 
-    async def begin(self, account: str, target: str, when: Conditions = ALWAYS) -> str:
+    async def begin(self, account: str, target: str, when: Conditions = ALWAYS, md5: bool = True) -> str:
         """Open an upload and give its id. Raises Problem(RATE_LIMITED)."""
-        return await self._volume.threads.run(self._begin, account, target, when)
+        return await self._volume.threads.run(self._begin, account, target, when, md5)
 
     async def write(
         self,
@@ -96,9 +96,9 @@ class Uploads:
 
     # --- steps, blocking ---
 
-    def _begin(self, account: str, target: str, when: Conditions) -> str:
+    def _begin(self, account: str, target: str, when: Conditions, md5: bool) -> str:
         self._volume.staging.check()
-        return self.drafts.begin(account, target, when, self._most).id
+        return self.drafts.begin(account, target, when, self._most, md5).id
 
     @contextmanager
     def _opened(self, account: str, target: str, upload_id: str) -> Iterator[tuple[Folder, Draft]]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from entrepot.cli import exits, login, plan
-from entrepot.cli.batch import Batch
+from entrepot.cli.batch import Batch, Outcome
 from entrepot.cli.plan import Item
 from entrepot.cli.screen import Screen
-from entrepot.client.types import FileUrl, OnProgress
+from entrepot.client.types import OnProgress
 
 
 def test_a_file_named_like_the_standard_input_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,8 +27,8 @@ def test_an_upload_that_ends_while_the_command_is_interrupted_is_not_lost(
 ) -> None:
     ended = threading.Event()
 
-    def send(item: Item, progress: OnProgress) -> FileUrl:
-        return FileUrl("http://host/file", "sha256:00", 1)
+    def send(item: Item, progress: OnProgress) -> Outcome:
+        return Outcome("http://host/file", {}, 1)
 
     batch = Batch([Item("a", "a", 1)], send, Screen(quiet=True), as_json=False, resumes=True)
     put = batch._events.put

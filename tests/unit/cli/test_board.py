@@ -38,6 +38,14 @@ def test_what_was_there_before_counts_as_done_but_not_for_the_rate():
     assert board.line() == "sending  3.0 of 4.0 GB  75 %  100.0 MB/s  0:10 left"
 
 
+def test_what_comes_is_counted_as_what_goes():
+    clock = Clock()
+    board = Board([4 * GB], clock)
+    board.note(0, Progress(Phase.RECEIVING, 3 * GB, 4 * GB, 2 * GB, 2 * GB))
+    clock.now = 10.0
+    assert board.line() == "receiving  3.0 of 4.0 GB  75 %  100.0 MB/s  0:10 left"
+
+
 def test_hashing_is_not_sending():
     board = Board([GB, GB], Clock())
     board.note(0, Progress(Phase.HASHING, GB // 2, GB))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.client.asking import Context
-from entrepot.client.commands import Alone, Call, Flow, Join, Reply, Send, Sleep, Spawn
-from entrepot.client.errors import SourceError
+from entrepot.client.commands import Reply
+from entrepot.client.errors import IntegrityError, SourceError
 from entrepot.client.flows import upload, ways
 from entrepot.client.material import MAX_PARTS, FileMaterial, StreamMaterial
 from entrepot.client.profile import Profile
@@ -24,6 +24,7 @@ from entrepot.client.sources import BytesSource, FileSource, Stream, open_path
 from entrepot.client.types import MIB, FileUrl, StorageACL, StorageSettings
 from entrepot.client.wish import Wish
 from entrepot.domain.keys import Secret
+from support.scripted import run
 
 
 class Sized(BytesSource):
@@ -54,38 +55,6 @@ def test_a_sparse_file_of_a_terabyte_needs_no_reading_to_be_cut(tmp_path: Path) 
     assert isinstance(source, FileSource)
     assert FileMaterial(source, 10 * MIB).count <= MAX_PARTS
     source.close()
-
-
-def run(flow: Flow[Any], replies: Iterator[Reply], sent: list[str]) -> Any:
-    """Carry a flow out with these replies, one thing after the other."""
-    value: Any = None
-    failed: Exception | None = None
-    spawned: list[Any] = []
-    while True:
-        try:
-            command = flow.throw(failed) if failed else flow.send(value)
-        except StopIteration as end:
-            return end.value
-        value, failed = None, None
-        try:
-            match command:
-                case Send(request):
-                    sent.append(f"{request.method} {request.url.partition('/')[2].partition('/')[2]}")
-                    if not isinstance(request.body, bytes):
-                        b"".join(request.body.chunks())
-                    value = next(replies)
-                case Sleep():
-                    sent.append("sleep")
-                case Call(work):
-                    value = work()
-                case Spawn(inner, _):
-                    spawned.append(run(inner, replies, sent))
-                case Join():
-                    value, spawned = spawned, []
-                case Alone(_, inner):
-                    value = run(inner, replies, sent)
-        except Exception as error:
-            failed = error
 
 
 def test_a_stream_of_too_many_parts_is_refused_when_it_is_too_long_and_not_before() -> None:
@@ -128,21 +97,42 @@ def test_a_small_file_is_a_token_and_a_request_and_what_may_pass_is_repeated() -
     ]
 
 
+def stored(data: bytes) -> Reply:
+    """What a server says that took these bytes of a part."""
+    return said(etag=hashlib.sha256(data).hexdigest())
+
+
+BEGUN = said(access_url="http://a/f", uploadId="u")
+PARTS = Wish("x", "text/plain", threshold=0, part_size=4)
+
+
 def test_a_large_file_is_begun_sent_and_published_and_after_401_goes_on_with_another_token() -> None:
     sent: list[str] = []
     chain = ways(ONE, ["fal_v3"], Policy())
-    begun = said(access_url="http://a/f", uploadId="u")
-    replies = iter(
-        [TOKEN, begun, said(etag="1"), said(401), TOKEN, said(etag="2"), said(access_url="http://a/f", digest=None)]
-    )
-    wish = Wish("x", "text/plain", threshold=0, part_size=4)
-    url = run(upload(context(), chain, lambda: BytesSource(b"12345678"), wish), replies, sent)
+    published = said(access_url="http://a/f", digest=None)
+    replies = iter([TOKEN, BEGUN, stored(b"1234"), said(401), TOKEN, stored(b"5678"), published])
+    url = run(upload(context(), chain, lambda: BytesSource(b"12345678"), PARTS), replies, sent)
     assert (url, url.size) == ("http://a/f", 8)
     token = "POST a/storage/auth/token?storage_type=fal-cdn-v3"
     assert sent == [
         token, "POST a/files/upload/multipart", "PUT a/f/multipart/u/1", "PUT a/f/multipart/u/2", token,
         "PUT a/f/multipart/u/2", "POST a/f/multipart/u/complete",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("times", [1, 2, 10])
+def test_a_part_that_the_server_has_other_bytes_of_is_sent_again_and_never_published(times: int) -> None:
+    sent: list[str] = []
+    garbled = [stored(b"1235")] * times
+    replies = iter([TOKEN, BEGUN, *garbled, stored(b"1234"), said(access_url="http://a/f", digest=None)])
+    flow = upload(context(), ways(ONE, ["fal_v3"], Policy()), lambda: BytesSource(b"1234"), PARTS)
+    if times < Policy().attempts:
+        assert run(flow, replies, sent) == "http://a/f"
+        assert sent.count("PUT a/f/multipart/u/1") == times + 1 and sent[-1].endswith("complete")
+    else:
+        with pytest.raises(IntegrityError, match="on the way"):
+            run(flow, replies, sent)
+        assert not any(each.endswith("complete") for each in sent)
 
 
 def test_a_url_is_a_text_that_keeps_its_facts() -> None:

@@ -497,7 +497,7 @@ def test_e10_what_an_ended_process_left_of_another_url_is_swept_after_a_day(get,
 
 
 def test_e10_a_temporary_file_in_use_is_not_swept_however_old(get, origin, tmp_path):
-    from entrepot.toolkit.lease import try_lock
+    from entrepot.client.partial import try_lock
 
     folder = tmp_path / "target"
     folder.mkdir()

@@ -12,9 +12,9 @@ import time
 import pytest
 
 from entrepot import atomic
+from entrepot.client import partial
 from entrepot.fetch import Call, Fetcher, Policy
 from entrepot.toolkit import lease as lease_module
-from entrepot.toolkit import partial
 from entrepot.toolkit.download import Wish, download
 from entrepot.toolkit.errors import DownloadCancelled, DownloadError, TargetUnusable
 from entrepot.toolkit.lease import Lease

@@ -2,7 +2,8 @@
 
 import pytest
 
-from entrepot.toolkit.naming import HIDDEN, choose_name, url_digest
+from entrepot.client.partial import HIDDEN
+from entrepot.toolkit.naming import choose_name, url_digest
 
 URL = "http://files.example.com/a/photo.png?x=1"
 

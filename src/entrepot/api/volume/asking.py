@@ -135,5 +135,14 @@ def conditions(x: Exchange) -> Conditions:
     return Conditions(None if match is None else tags_of(match), none is not None)
 
 
+def wants_md5(x: Exchange) -> bool:
+    """Whether the MD5 of the whole is of use: Want-Repr-Digest (RFC 9530) may say which digests are."""
+    wanted = x.text("want-repr-digest")
+    if wanted is None:
+        return True
+    members = (member.partition("=") for member in wanted.lower().split(","))
+    return any(name.strip() == "md5" and weight.strip() != "0" for name, _, weight in members)
+
+
 def _invalid(where: tuple[str, ...], message: str) -> Problem:
     return Problem(Code.VALIDATION_FAILED, message, where=("body", *where))

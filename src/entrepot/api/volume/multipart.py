@@ -26,7 +26,7 @@ async def initiate(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: a name for the upload; nothing is at the path until it is complete."""
     who = await asking.principal(x, doors)
     with _no_conflict(place):
-        upload_id = await doors.parts.begin(who, place.path, asking.conditions(x))
+        upload_id = await doors.parts.begin(who, place.path, asking.conditions(x), md5=asking.wants_md5(x))
     ends = wire.timestamp_ms(doors.clock() + doors.volume.limits.upload_ttl)
     await x.json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_time": ends})
 

@@ -9,21 +9,27 @@ to tell what a crash of this machine left unwritten, and CRC-32 does that for a 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from entrepot.atomic import File, Folder, read_facts
-from entrepot.toolkit.lease import try_lock
-from entrepot.toolkit.naming import HIDDEN
-from entrepot.toolkit.owner import is_ours, is_private
+from entrepot.client.owner import is_ours, is_private
 
+if sys.platform != "win32":
+    import fcntl
+
+# Our own hidden files in a target folder. Stock programs that share the folder pass over names that begin so.
+HIDDEN = ".fal_entrepot."
 STALE_SECONDS = 86400.0
 _READ = 1024 * 1024
 _END = ".part"
@@ -66,6 +72,7 @@ class Partial:
         self.kind = "crc32"
         self.sum = _SUMS[self.kind]()
         self.version: Version | None = None
+        self.noted = 0  # bytes that another process can go on from
         self._named = True
 
     @property
@@ -98,15 +105,36 @@ class Partial:
                 self.file.set_facts(
                     {"at": str(at), self.kind: digest, "total": str(self.version.total), "etag": self.version.etag}
                 )
+                self.noted = at
 
-    def publish(self, name: str, mode: int, facts: Mapping[str, str]) -> None:
-        """Make it durable and give it its name, in place of what file was there. Raises OSError."""
+    def beside(self, at: int) -> File:
+        """Another handle of it, to write what belongs at a later place. Raises OSError."""
+        fd = os.open(self.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folder.fd)
+        os.lseek(fd, at, os.SEEK_SET)
+        file = File(fd, self.file.path)
+        file.size = at
+        return file
+
+    def advance(self, end: int) -> None:
+        """It has all bytes up to `end`, written by others: take them in. Raises OSError."""
+        for block in _blocks(self.file.fd, end, self.at):
+            self.sum.update(block)
+        self.file.size = os.lseek(self.file.fd, end, os.SEEK_SET)
+        self.checkpoint(end, self.sum.hexdigest())
+
+    def publish(self, name: str, mode: int, facts: Mapping[str, str], *, replace: bool = True) -> None:
+        """Make it durable and give it its name, in place of what file was there. Raises OSError, FileExistsError when
+        that is not to be replaced."""
         os.fchmod(self.file.fd, mode)
         with suppress(OSError):
             self.file.set_facts({**facts, "mtime": str(os.fstat(self.file.fd).st_mtime_ns)})
         self.file.sync()
-        self.folder.rename(self.name, name)
-        self._named = False
+        if replace:
+            self.folder.rename(self.name, name)
+            self._named = False
+        else:
+            self.folder.link(self.name, name)
+            self.drop()
         self.folder.sync()
 
     def close(self) -> None:
@@ -170,6 +198,12 @@ def claim(folder: Folder, key: str) -> Partial | None:
     return found
 
 
+def sweep(folder: Path) -> None:
+    """Remove what ended processes left there a day ago and nobody came back for; nothing is told of failures."""
+    with suppress(OSError), Folder.open(folder) as place:
+        claim(place, "")
+
+
 def _taken(folder: Folder, key: str, name: str, fd: int) -> Partial | None:
     """The file under a new name that is ours alone, its prefix read and compared."""
     facts = read_facts(fd)
@@ -196,6 +230,27 @@ def _taken(folder: Folder, key: str, name: str, fd: int) -> Partial | None:
     return partial
 
 
+def try_lock(fd: int) -> bool | None:
+    """Lock an open file, without waiting. False: another holds it; None: there are no locks here."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+    return True
+
+
+def usual_mode() -> int:
+    """What a new file of this process may be used for by others: its umask says."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
+        return 0o666 & ~int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
 def sha256_of(fd: int) -> str:
     """The SHA-256 of a whole open file, in hex."""
     hasher = hashlib.sha256()
@@ -204,8 +259,7 @@ def sha256_of(fd: int) -> str:
     return hasher.hexdigest()
 
 
-def _blocks(fd: int, size: int) -> Iterator[bytes]:
-    at = 0
+def _blocks(fd: int, size: int, at: int = 0) -> Iterator[bytes]:
     while at < size and (block := os.pread(fd, min(_READ, size - at), at)):
         at += len(block)
         yield block

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Protocol
 
-from entrepot.toolkit.partial import Partial
+from entrepot.client.partial import Partial
 
 BLOCK = 1024 * 1024
 _BUFFERS = 4

@@ -1,0 +1,1 @@
+"""`entrepot files`: the /data volume of the server."""

@@ -1,0 +1,91 @@
+"""`entrepot files trash` and `undelete`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from entrepot.cli import exits, formats
+from entrepot.cli.files.remote import opened, parsed
+from entrepot.cli.files.showing import confirm, count, facts, for_each, stamp
+from entrepot.cli.screen import Screen
+from entrepot.client.entries import ROOT, Trashed
+
+
+def trash(args: argparse.Namespace) -> int:
+    with opened(args) as remote:
+        found = remote.files.trash()
+        if args.paths:
+            found = [one for text in args.paths for one in _meant(text, found)]
+        if args.empty:
+            return _empty(args, found, remote.files.drop)
+        for one in found:
+            print(json.dumps(_facts(one)) if args.json else _row(one))
+    return exits.OK
+
+
+def _empty(args: argparse.Namespace, found: list[Trashed], drop: Any) -> int:
+    if not found:
+        return exits.OK
+    size = formats.size(sum(one.size for one in found))
+    confirm(f"End {count(len(found), 'deleted path')} ({size}) for good?", args.yes)
+
+    def end(one: Trashed) -> None:
+        drop(one.id)
+        if args.json:
+            print(json.dumps(_facts(one)))
+
+    return for_each(found, lambda one: f"{ROOT}/{one.path}", end, Screen(quiet=args.quiet))
+
+
+def undelete(args: argparse.Namespace) -> int:
+    if args.to is not None and len(args.paths) > 1:
+        raise exits.Failure(exits.USAGE, f"--to is for one thing; here are {len(args.paths)}.")
+    to = None if args.to is None else parsed(args.to)
+    screen = Screen(quiet=args.quiet)
+    with opened(args) as remote:
+        known = remote.files.trash()
+        # The last one that was deleted from a path is what is meant by it.
+        chosen = [max(_meant(text, known), key=_when) for text in args.paths]
+
+        def restore(one: Trashed) -> None:
+            entry = remote.files.undelete(one.id, to)
+            print(json.dumps(facts(entry)) if args.json else exits.one_line(entry.absolute))
+
+        return for_each(chosen, lambda one: f"{ROOT}/{one.path}", restore, screen)
+
+
+def _meant(text: str, known: list[Trashed]) -> list[Trashed]:
+    """What an id or a path stands for. Raises Failure."""
+    found = [one for one in known if one.id == text] or [one for one in known if one.path == parsed(text)]
+    if not found:
+        said = f"{exits.one_line(text)}: Nothing of that path or id is in the trash."
+        raise exits.Failure(exits.NOT_FOUND, said, "See what is: entrepot files trash")
+    return found
+
+
+def _when(one: Trashed) -> float:
+    return one.deleted_at.timestamp() if one.deleted_at else 0.0
+
+
+def _row(one: Trashed) -> str:
+    name = exits.one_line(f"{ROOT}/{one.path}") + ("" if one.is_file else "/")
+    if not sys.stdout.isatty():
+        return "\t".join([one.id, stamp(one.deleted_at) or "-", str(one.size), name])
+    now = datetime.now(UTC)
+    until = f"until {formats.moment(one.gone_at, now)}" if one.gone_at else ""
+    return f"{one.id}  {formats.size(one.size):>10}  {until}  {name}"
+
+
+def _facts(one: Trashed) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "path": one.path,
+        "is_file": one.is_file,
+        "size": one.size,
+        "deleted_at": stamp(one.deleted_at),
+        "gone_at": stamp(one.gone_at),
+    }
