@@ -11,7 +11,8 @@ from typing import Protocol
 from entrepot.domain.errors import Code, Problem
 
 # Names as in the HTTP Digest Algorithm Values registry. MD5 guards against accidents only, as Content-MD5 always did.
-ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
+SHA_256 = "sha-256"
+ALGORITHMS = {SHA_256: "sha256", "sha-512": "sha512", "md5": "md5"}
 
 
 class Hasher(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass
 from typing import Protocol
 
-from entrepot.domain.digests import Expected, Hasher
+from entrepot.domain.digests import SHA_256, Expected, Hasher
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
 from entrepot.storage.base import Hash, Storage, Stored
@@ -119,12 +119,12 @@ class Receiver:
         """Store a body with a write of the storage."""
         self.check_length(body, room)
         head = bytearray()
-        hashers = [expected.hasher() for expected in body.expected]
+        others = _others(body.expected)
         stream = self._slots.slotted(_with_head(self.bounded(body, room), head))
         async with contextlib.aclosing(stream):
-            stored = await write(stream, facts, list(hashers))
+            stored = await write(stream, facts, list(others.values()))
         try:
-            _check_digests(body.expected, hashers)
+            _check_digests(body.expected, stored.sha256, others)
         except Problem:
             await self.discard(stored)
             raise
@@ -134,12 +134,12 @@ class Receiver:
         """Size and SHA-256 of a body that is compared and not kept. Raises Problem as `receive` does: bytes that
         changed on the way are not said to be other bytes."""
         hasher, size = hashlib.sha256(), 0
-        declared = [expected.hasher() for expected in body.expected]
+        others = _others(body.expected)
         async for chunk in self.bounded(body):
             size += len(chunk)
-            for each in (hasher, *declared):
+            for each in (hasher, *others.values()):
                 each.update(chunk)
-        _check_digests(body.expected, declared)
+        _check_digests(body.expected, hasher.digest(), others)
         return size, hasher.digest()
 
     async def discard(self, stored: Stored) -> None:
@@ -184,9 +184,15 @@ class Sent:
         return await self.receiver.measure(self.body)
 
 
-def _check_digests(expected: Sequence[Expected], hashers: Sequence[Hasher]) -> None:
-    for each, hasher in zip(expected, hashers, strict=True):
-        if not hmac.compare_digest(hasher.digest(), each.value):
+def _others(expected: Sequence[Expected]) -> dict[str, Hasher]:
+    """Hashers of the declared algorithms but SHA-256: that is computed of every body anyway, and is most of its cost."""
+    return {each.algorithm: each.hasher() for each in expected if each.algorithm != SHA_256}
+
+
+def _check_digests(expected: Sequence[Expected], sha256: bytes, others: Mapping[str, Hasher]) -> None:
+    for each in expected:
+        found = sha256 if each.algorithm == SHA_256 else others[each.algorithm].digest()
+        if not hmac.compare_digest(found, each.value):
             raise Problem(Code.DIGEST_MISMATCH, f"The {each.algorithm} of the body is not the declared one.")
 
 
