@@ -22,7 +22,11 @@ _NOT_OURS = "Check the URL: between here and the server something else answers, 
 
 def answered(reply: Reply, request: Request, now: float) -> dict[str, Any]:
     """The JSON object of a success; empty when the success has no body. Raises ServerError for all else, and
-    ConnectionFailed for JSON that ends too early: of a reply that says no length its end is told by that alone."""
+    ConnectionFailed for a request that arrived garbled, and for JSON that ends too early: of a reply that says no
+    length its end is told by that alone."""
+    if reply.status == 400 and not reply.body and wire.REQUEST_ID not in reply.headers:
+        # So says an HTTP library, before the server hears of it: bytes were lost or doubled before this request.
+        raise ConnectionFailed(f"{_place(request)} could not read the request.", "Try again.")
     body = _json(reply.body)
     if not 200 <= reply.status < 300:
         raise _refused(reply, request, body, now)

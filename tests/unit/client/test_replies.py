@@ -61,7 +61,7 @@ def test_retry_after_is_a_number_or_a_date(value: str, seconds: float | None) ->
     assert refused(429, retry_after=value).retry_after == seconds
 
 
-@given(st.binary(max_size=300), st.integers(300, 599), st.text(max_size=60), st.text(max_size=60))
+@given(st.binary(min_size=1, max_size=300), st.integers(300, 599), st.text(max_size=60), st.text(max_size=60))
 def test_no_reply_whatsoever_breaks_the_terminal_or_the_client(
     body: bytes, status: int, after: str, where: str
 ) -> None:
@@ -88,6 +88,12 @@ def test_a_long_message_is_cut() -> None:
 def test_json_that_is_cut_counts_as_a_broken_connection() -> None:
     with pytest.raises(ConnectionFailed, match="cut"):
         answered(Reply(200, {"content-type": "application/json"}, b'{"a'), ASKED, NOW)
+
+
+def test_a_400_of_which_the_server_knows_nothing_counts_as_a_broken_connection_too() -> None:
+    with pytest.raises(ConnectionFailed, match="could not read"):
+        answered(Reply(400, {}, b""), ASKED, NOW)
+    assert refused(400, x_request_id="r1").status_code == 400
 
 
 @pytest.mark.parametrize("value", [None, "", 5, [], {}])
