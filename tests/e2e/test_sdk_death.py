@@ -137,12 +137,13 @@ def test_a_file_that_changed_between_two_runs_is_uploaded_anew_and_the_old_one_g
     assert objects_named(server, path.name) == 1
 
 
-def test_other_bytes_with_the_same_size_and_time_are_told_apart_by_their_digests(server, tmp_path):
+@pytest.mark.parametrize("moment", ["part:3", "published"])
+def test_other_bytes_with_the_same_size_and_time_are_told_apart_by_their_digests(server, moment, tmp_path):
     """The state says that nothing changed; what counts are the bytes."""
-    path = tmp_path / "same-time.bin"
+    path = tmp_path / f"same-time-{moment}.bin"
     old = a_file(path, SIZE, 1)
     facts = path.stat()
-    dies(server, path, "part:3")
+    dies(server, path, moment)
     data = old[:PART] + os.urandom(SIZE - PART)
     path.write_bytes(data)
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))

@@ -20,31 +20,30 @@ _GROW_EVERY = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of a source. `sha256` is of its bytes as they were read for hashing: others are refused."""
+    """A stretch of a source."""
 
     number: int
     source: Source
     start: int
     size: int
-    sha256: bytes
 
-    def compare(self) -> None:
-        """Read it again. Raises SourceChanged when its bytes are others now."""
-        if digest(self.source, self.start, self.size) != self.sha256:
-            raise changed(f"Part {self.number} of the file was written to")
+    def digest(self) -> bytes:
+        """Read it; its SHA-256."""
+        return digest(self.source, self.start, self.size)
 
 
 @dataclass(slots=True)
 class FileMaterial:
-    """Something that can be read again: every way begins at its first byte, and a hash is computed once.
+    """Something that can be read again: every way begins at its first byte.
 
-    Of what goes in parts only those are hashed, and the server verifies each: to hash the whole beside them would take
-    as much processor time again, and its digest follows from the verified parts, which the server has hashed too.
+    Of what goes in parts only those are hashed, as they are sent, and the server's digest of each is compared: to hash
+    the whole beside them would take as much processor time again, and its digest follows from the verified parts, which
+    the server has hashed too. `digests` are those of the parts that the server has, by number.
     """
 
     source: Source
     part_size: int
-    digests: list[bytes] = field(default_factory=list)
+    digests: dict[int, bytes] = field(default_factory=dict)
     sha256: bytes | None = None
     spent = False
 
@@ -64,31 +63,22 @@ class FileMaterial:
     def hash_all(self, report: Callable[[int], None]) -> Flow[bytes]:
         """Read everything; the SHA-256 of the whole."""
         if self.sha256 is None:
-            self.digests, whole = [], hashlib.sha256()
-            for number in range(1, self.count + 1):
-                yield from self._hash(number, report, whole)
-            self.sha256 = whole.digest()
+            self.sha256 = yield Call(partial(digest, self.source, 0, self.size, report=report))
         return self.sha256
 
     def hash_again(self, report: Callable[[int], None]) -> Flow[None]:
-        """Read everything once more and compare. Raises SourceChanged."""
-        for number, known in enumerate(tuple(self.digests), 1):
+        """Read everything once more and compare it with what was sent. Raises SourceChanged."""
+        for number, known in sorted(self.digests.items()):
             start, size = self._place(number)
             if (yield Call(partial(digest, self.source, start, size, report=report))) != known:
                 raise changed(f"Part {number} of the file was written to")
+        if not self.digests and (yield Call(partial(digest, self.source, 0, self.size, report=report))) != self.sha256:
+            raise changed("The file was written to")
 
     def part(self, number: int) -> Flow[Part | None]:
-        """The part of that number, from 1; None after the last. To be asked for in order."""
-        if number > self.count:
-            return None
-        if number > len(self.digests):
-            yield from self._hash(number, None)
-        start, size = self._place(number)
-        return Part(number, self.source, start, size, self.digests[number - 1])
-
-    def _hash(self, number: int, report: Callable[[int], None] | None, *whole: hashlib._Hash) -> Flow[None]:
-        start, size = self._place(number)
-        self.digests.append((yield Call(partial(digest, self.source, start, size, *whole, report=report))))
+        """The part of that number, from 1; None after the last."""
+        yield from ()
+        return Part(number, self.source, *self._place(number)) if 1 <= number <= self.count else None
 
     def _place(self, number: int) -> tuple[int, int]:
         start = (number - 1) * self.part_size
@@ -129,8 +119,8 @@ class StreamMaterial:
         elif self.taken:  # another way begins with the same first part
             self._whole, self.size = hashlib.sha256(), 0
         self.taken, self.size = number, self.size + source.size
-        sha256 = yield Call(partial(digest, source, 0, source.size, self._whole))
-        return Part(number, source, 0, source.size, sha256)
+        yield Call(partial(self._whole.update, source.read(0, source.size)))
+        return Part(number, source, 0, source.size)
 
 
 def taken(stream: Stream, size: int) -> Flow[BytesSource]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,14 +12,14 @@ from urllib.parse import urlsplit, urlunsplit
 from entrepot import wire
 from entrepot.client import resume
 from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn
-from entrepot.client.commands import Call, Flow, Join, Request, Spawn
+from entrepot.client.commands import Call, Flow, Join, Request, Sleep, Spawn
 from entrepot.client.errors import EntrepotError, IntegrityError, ServerError, SourceChanged
 from entrepot.client.material import FileMaterial, Part, StreamMaterial
 from entrepot.client.meter import Meter
 from entrepot.client.replies import link, moment, text
 from entrepot.client.resume import Claim
 from entrepot.client.retry import Policy, hasty
-from entrepot.client.sources import FileSource, Window
+from entrepot.client.sources import FileSource, HashedWindow, Window
 from entrepot.client.types import FileUrl
 from entrepot.client.wish import Way, Wish, initiation, uploaded
 
@@ -43,10 +42,6 @@ class Session:
     held: dict[int, tuple[int, str]] = field(default_factory=dict)
     resumed: bool = False
     published: bool = False
-
-    def holds(self, part: Part) -> bool:
-        """Whether the server has these bytes; of a published upload its complete will tell."""
-        return self.published or self.held.get(part.number) == (part.size, part.sha256.hex())
 
     def at(self, suffix: str = "") -> str:
         """The URL of a part, of `complete`, or of the upload itself; the number goes before the query."""
@@ -211,19 +206,14 @@ def send_all(
     meter: Meter,
 ) -> Flow[FileUrl]:
     """Send every part that the server has not, and publish them."""
-    in_file = isinstance(material, FileMaterial)
-    limit = wish.concurrency if in_file else min(wish.concurrency, STREAM_CONCURRENCY)
-    cited: list[dict[str, Any]] = []
-    number = 1
-    while (part := (yield from material.part(number))) is not None:
-        if session.holds(part):
-            meter.keep(part.size, resumed=True)
-            cited.append({"partNumber": number, "etag": part.sha256.hex()})
-        else:
-            yield Spawn(_send_part(ctx, way, session, part, wish, meter), limit)
-        number += 1
-    cited += yield Join()
+    cited: dict[int, bytes] = {}
+    if not session.published:
+        cited = yield from _bring_all(ctx, way, session, material, wish, meter)
     if isinstance(material, FileMaterial):
+        if session.published:  # as what, its complete will tell
+            yield from material.hash_all(meter.verified)
+            meter.keep(material.size, resumed=True)
+        material.digests = cited
         yield Call(material.source.check)
         if (yield Call(material.source.touched)):
             yield from material.hash_again(meter.verified)
@@ -231,24 +221,66 @@ def send_all(
     return (yield from _finish(ctx, way, session, material, wish, meter, cited))
 
 
-def _send_part(ctx: Context, way: Way, session: Session, part: Part, wish: Wish, meter: Meter) -> Flow[dict[str, Any]]:
-    """PUT a part with its digest; what the complete cites of it."""
-    window = Window(part.source, part.start, part.size, meter.sent)
-    headers = {
-        "content-type": wish.content_type,
-        "content-digest": f"sha-256=:{base64.b64encode(part.sha256).decode()}:",
-    }
-    try:
+def _bring_all(
+    ctx: Context, way: Way, session: Session, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter
+) -> Flow[dict[int, bytes]]:
+    """The digests of all parts by number, when the server has them all. Those that it had before are compared first."""
+    in_file = isinstance(material, FileMaterial)
+    limit = wish.concurrency if in_file else min(wish.concurrency, STREAM_CONCURRENCY)
+    if isinstance(material, FileMaterial):
+        for number in session.held:
+            yield Spawn(_compare_part(session, material, number, meter), limit)
+    found: dict[int, bytes] = {number: sha256 for number, sha256 in (yield Join()) if sha256}
+    number = 1
+    while (part := (yield from material.part(number))) is not None:
+        if number not in found:
+            yield Spawn(_send_part(ctx, way, session, part, wish, meter), limit)
+        number += 1
+    return found | dict((yield Join()))
+
+
+def _compare_part(
+    session: Session, material: FileMaterial, number: int, meter: Meter
+) -> Flow[tuple[int, bytes | None]]:
+    """The digest of a part when the server has these bytes of it."""
+    part: Part | None = yield from material.part(number)
+    size, digest = session.held[number]
+    if part is None or part.size != size:
+        return number, None
+    sha256: bytes = yield Call(part.digest)
+    if sha256.hex() != digest:
+        return number, None
+    meter.keep(size, resumed=True)
+    return number, sha256
+
+
+def _send_part(
+    ctx: Context, way: Way, session: Session, part: Part, wish: Wish, meter: Meter
+) -> Flow[tuple[int, bytes]]:
+    """PUT a part until the server has the bytes that were sent, which its ETag tells; its number and digest."""
+    window = HashedWindow(part.source, part.start, part.size, meter.sent)
+    headers, attempt = {"content-type": wish.content_type}, 1
+    while True:
         answer = yield from _ask(ctx, way, session, "PUT", str(part.number), headers, window, check=part.source.check)
-    except ServerError as error:
-        if error.code == "digest_mismatch":
-            yield Call(part.source.check)
-            yield Call(part.compare)
-            raise IntegrityError("The bytes are changed on the way to the server, each time.", error.fix) from error
-        raise
+        if _etag(answer) == window.sha256.hex():
+            break
+        pause = ctx.policy.pause(attempt, error := _garbled(), ctx.random())
+        if pause is None:
+            raise error
+        yield Sleep(pause)
+        yield Call(part.source.check)
+        attempt += 1
     meter.keep(part.size)
-    etag = answer.headers.get("etag") or answer.body.get("etag")
-    return {"partNumber": part.number, "etag": str(etag).strip('"') if etag else None}
+    return part.number, window.sha256
+
+
+def _etag(answer: Answer) -> str:
+    return str(answer.body.get("etag") or answer.headers.get("etag")).strip('"')
+
+
+def _garbled() -> IntegrityError:
+    message = "The bytes are changed on the way to the server, each time."
+    return IntegrityError(message, "Look for a proxy that changes them, or for a broken device.")
 
 
 def _finish(
@@ -258,9 +290,10 @@ def _finish(
     material: FileMaterial | StreamMaterial,
     wish: Wish,
     meter: Meter,
-    cited: list[dict[str, Any]],
+    cited: Mapping[int, bytes],
 ) -> Flow[FileUrl]:
-    told: dict[str, Any] = {"parts": sorted(cited, key=lambda each: each["partNumber"]), "size": material.size}
+    parts = [{"partNumber": number, "etag": sha256.hex()} for number, sha256 in sorted(cited.items())]
+    told: dict[str, Any] = {"parts": parts, "size": material.size}
     if material.sha256 is not None:
         told["digest"] = f"sha256:{material.sha256.hex()}"
     headers = {"content-type": "application/json"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from entrepot.client.errors import ConnectionFailed, EntrepotError, ServerError
+from entrepot.client.errors import ConnectionFailed, EntrepotError, IntegrityError, ServerError
 
 # 409 is in the stock client's list, where it means nothing permanent; our server never sends it.
 _TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504}
@@ -50,7 +50,7 @@ def is_transient(error: EntrepotError) -> bool:
     """Whether the same request may succeed a moment later."""
     if isinstance(error, ServerError):
         return (error.status_code in _TRANSIENT and error.code != _LASTING) or error.code == _MANGLED
-    return isinstance(error, ConnectionFailed)
+    return isinstance(error, ConnectionFailed | IntegrityError)
 
 
 def is_elsewhere(error: EntrepotError) -> bool:

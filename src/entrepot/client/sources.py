@@ -235,6 +235,25 @@ class Window:
             yield bytes(chunk)
 
 
+class HashedWindow(Window):
+    """A window that is hashed as it is given out: no byte is read twice, and what was sent is what was hashed."""
+
+    def __init__(self, source: Source, start: int, size: int, report: Callable[[int], None]) -> None:
+        super().__init__(source, start, size, report)
+        self._hasher = hashlib.sha256()
+
+    @property
+    def sha256(self) -> bytes:
+        """Of what was given out since the last `chunks`."""
+        return self._hasher.digest()
+
+    def chunks(self) -> Iterator[bytes]:
+        self._hasher = hashlib.sha256()
+        for chunk in super().chunks():
+            yield chunk
+            self._hasher.update(chunk)  # while the system sends it
+
+
 def digest(source: Source, start: int, size: int, *more: Any, report: Callable[[int], None] | None = None) -> bytes:
     """The SHA-256 of a stretch; hashers in `more` are fed the same bytes."""
     own = hashlib.sha256()

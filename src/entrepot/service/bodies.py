@@ -185,7 +185,7 @@ class Sent:
 
 
 def _others(expected: Sequence[Expected]) -> dict[str, Hasher]:
-    """Hashers of the declared algorithms but SHA-256: that is computed of every body anyway, and is most of its cost."""
+    """Hashers of the declared algorithms but SHA-256: that is computed of every body anyway, and costs the most."""
     return {each.algorithm: each.hasher() for each in expected if each.algorithm != SHA_256}
 
 

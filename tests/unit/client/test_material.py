@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import pickle
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from entrepot.client.asking import Context
 from entrepot.client.commands import Alone, Call, Flow, Join, Reply, Send, Sleep, Spawn
-from entrepot.client.errors import SourceError
+from entrepot.client.errors import IntegrityError, SourceError
 from entrepot.client.flows import upload, ways
 from entrepot.client.material import MAX_PARTS, FileMaterial, StreamMaterial
 from entrepot.client.profile import Profile
@@ -128,21 +129,42 @@ def test_a_small_file_is_a_token_and_a_request_and_what_may_pass_is_repeated() -
     ]
 
 
+def stored(data: bytes) -> Reply:
+    """What a server says that took these bytes of a part."""
+    return said(etag=hashlib.sha256(data).hexdigest())
+
+
+BEGUN = said(access_url="http://a/f", uploadId="u")
+PARTS = Wish("x", "text/plain", threshold=0, part_size=4)
+
+
 def test_a_large_file_is_begun_sent_and_published_and_after_401_goes_on_with_another_token() -> None:
     sent: list[str] = []
     chain = ways(ONE, ["fal_v3"], Policy())
-    begun = said(access_url="http://a/f", uploadId="u")
-    replies = iter(
-        [TOKEN, begun, said(etag="1"), said(401), TOKEN, said(etag="2"), said(access_url="http://a/f", digest=None)]
-    )
-    wish = Wish("x", "text/plain", threshold=0, part_size=4)
-    url = run(upload(context(), chain, lambda: BytesSource(b"12345678"), wish), replies, sent)
+    published = said(access_url="http://a/f", digest=None)
+    replies = iter([TOKEN, BEGUN, stored(b"1234"), said(401), TOKEN, stored(b"5678"), published])
+    url = run(upload(context(), chain, lambda: BytesSource(b"12345678"), PARTS), replies, sent)
     assert (url, url.size) == ("http://a/f", 8)
     token = "POST a/storage/auth/token?storage_type=fal-cdn-v3"
     assert sent == [
         token, "POST a/files/upload/multipart", "PUT a/f/multipart/u/1", "PUT a/f/multipart/u/2", token,
         "PUT a/f/multipart/u/2", "POST a/f/multipart/u/complete",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("times", [1, 2, 10])
+def test_a_part_that_the_server_has_other_bytes_of_is_sent_again_and_never_published(times: int) -> None:
+    sent: list[str] = []
+    garbled = [stored(b"1235")] * times
+    replies = iter([TOKEN, BEGUN, *garbled, stored(b"1234"), said(access_url="http://a/f", digest=None)])
+    flow = upload(context(), ways(ONE, ["fal_v3"], Policy()), lambda: BytesSource(b"1234"), PARTS)
+    if times < Policy().attempts:
+        assert run(flow, replies, sent) == "http://a/f"
+        assert sent.count("PUT a/f/multipart/u/1") == times + 1 and sent[-1].endswith("complete")
+    else:
+        with pytest.raises(IntegrityError, match="on the way"):
+            run(flow, replies, sent)
+        assert not any(each.endswith("complete") for each in sent)
 
 
 def test_a_url_is_a_text_that_keeps_its_facts() -> None:

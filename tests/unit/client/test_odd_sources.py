@@ -69,12 +69,14 @@ def test_a_change_that_sets_the_time_back_is_one_and_no_fault_of_the_line(tmp_pa
             return fair(asked)
         path.write_bytes(b"new bytes")
         os.utime(path, (1_000_000_000, 1_000_000_000))
-        return said(400, {"code": "digest_mismatch", "message": "other bytes", "fix": ""})
+        mismatch = {"code": "digest_mismatch", "message": "other bytes", "fix": ""}
+        return said(400, mismatch) if threshold else fair(asked)
 
     with Stub(answer) as stub, SyncClient("id:secret", url=stub.url) as client:
         client._context.policy = Policy(attempts=2, base=0.001)
         with pytest.raises(SourceChanged):
             client.upload_file(path, multipart_threshold=threshold, fallback_repository=[], resume=False)
+        assert not stub.said("POST", "/complete")
 
 
 def test_a_write_through_a_mapping_is_a_change(tmp_path: Path) -> None:

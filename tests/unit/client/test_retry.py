@@ -10,6 +10,7 @@ from entrepot.client.errors import (
     ConfigurationError,
     ConnectionFailed,
     EntrepotError,
+    IntegrityError,
     ServerError,
     SourceChanged,
     Stalled,
@@ -55,7 +56,8 @@ def test_only_what_may_pass_is_tried_again_and_a_refusal_never_elsewhere(status:
 
 def test_damage_on_the_servers_disk_is_not_asked_for_again_and_garbled_bytes_are_sent_again() -> None:
     assert not is_transient(refused(500, "integrity_failed"))
-    assert is_transient(refused(400, "digest_mismatch"))
+    for garbled in (refused(400, "digest_mismatch"), IntegrityError("other bytes")):
+        assert is_transient(garbled) and not is_elsewhere(garbled)
 
 
 @pytest.mark.parametrize("kind", [EntrepotError, ConfigurationError, SourceChanged, TlsFailed])
