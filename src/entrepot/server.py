@@ -84,7 +84,7 @@ PARENT_CHECK_SECONDS = 0.5
 ORPHAN_INTERVAL = 3600.0
 CHECKPOINT_INTERVAL = 2.0
 VOLUME_INTERVAL = 300.0
-DIGEST_INTERVAL = 0.1
+PARTS_INTERVAL = 0.1
 # For the workers, who move bodies in pieces of half a megabyte: by default glibc gives the memory of a piece back to
 # the system when it is freed and takes it anew for the next, zeroed and page by page, which costs more than the read
 # and the send (docs/performance.md). Other C libraries do not know these.
@@ -290,8 +290,8 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         return False
 
     return [
-        Deed("digests", DIGEST_INTERVAL, digester.step, KEEPER_SURVIVES),
-        Deed("parts", DIGEST_INTERVAL, node.parts.step, KEEPER_SURVIVES),
+        Deed("digests", digester.pause, digester.step, KEEPER_SURVIVES),
+        Deed("parts", PARTS_INTERVAL, node.parts.step, KEEPER_SURVIVES),
         Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
         Deed("volume", VOLUME_INTERVAL, sweep_volume, KEEPER_SURVIVES),
         Deed("orphans", ORPHAN_INTERVAL, look_for_orphans, KEEPER_SURVIVES),
