@@ -121,3 +121,8 @@ def test_a_key_that_is_taken_for_a_url_is_not_repeated(environ):
     with pytest.raises(ConfigurationError) as refused:
         profile.targets(environ={**environ, "ENTREPOT_URL": "id:hushhush"})
     assert "hushhush" not in str(refused.value)
+
+
+def test_the_variable_may_name_several_servers_in_order(environ):
+    told = {**environ, "ENTREPOT_URL": "http://b:1/, https://a  http://c", "ENTREPOT_KEY": "i:s"}
+    assert [each.url for each in profile.targets(environ=told)] == ["http://b:1", "https://a", "http://c"]
