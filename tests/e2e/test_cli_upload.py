@@ -55,6 +55,20 @@ def test_the_url_alone_is_printed(up, tmp_path):
     assert fetch(url) == b"a note"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_urls_that_cannot_be_written_are_said_as_failures_and_no_upload_stops(server, tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    env = clean_environ(tmp_path, ENTREPOT_URL=server.url, ENTREPOT_KEY=server.key)
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            command("upload", "a", "b"), cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    urls = re.findall(r"not written: (\S+)", ran.stderr.decode())
+    assert (ran.returncode, [fetch(url) for url in urls]) == (1, [b"a", b"b"])
+    assert b"No space left on device" in ran.stderr and b"Traceback" not in ran.stderr
+
+
 def test_urls_come_in_the_order_of_the_files_though_the_first_is_the_largest(up, tmp_path):
     (tmp_path / "large").write_bytes(os.urandom(24 * MIB))
     for name in ("b", "a", "c", "d", "e"):

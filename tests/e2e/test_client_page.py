@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import entrepot
+from entrepot.client import errors
+from entrepot.client.errors import EntrepotError, ServerError
 from support.server import Server
 
 PAGE = Path(__file__).parents[2] / "docs" / "client.md"
@@ -76,3 +78,12 @@ def test_every_public_name_is_there_and_is_described(name):
     assert getattr(entrepot, name) is not None
     if not name.startswith("_") and not name.endswith("_async"):
         assert name in PAGE.read_text("utf-8")
+
+
+def test_every_error_is_of_one_tree_and_is_described_with_its_code():
+    raised = {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)}
+    found = {each for each in raised if issubclass(each, EntrepotError)}
+    told = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE))
+    assert found == raised
+    assert told == {each.__name__: each.code for each in found - {EntrepotError, ServerError}}
+    assert len(set(told.values())) == len(told) > 5

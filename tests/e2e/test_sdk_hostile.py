@@ -117,6 +117,17 @@ def test_a_listing_of_parts_that_makes_no_sense_costs_time_and_no_byte(parts, tm
         assert b"".join(stub.kept[str(n)] for n in (1, 2, 3)) == data
 
 
+@pytest.mark.parametrize("status", [403, 404, 405])
+def test_a_server_that_cannot_tell_what_is_held_is_sent_the_bytes(status):
+    """An older one, or one that does not tell this key."""
+    data = bytes(1 << 20)
+    with Stub(lambda asked: said(status) if asked.path.endswith("existing") else fair(asked)) as stub:
+        sdk = Sdk("sync", stub.url, KEY)
+        sdk.upload(data, skip_existing=True)
+        sdk.close()
+        assert [len(each.body) for each in stub.asked] == [2, 0, len(data)]
+
+
 @pytest.mark.parametrize(
     ("lie", "parts"),
     [({"digest": f"sha256:{'0' * 64}"}, False), ({"size": 5}, False), ({"size": 5}, True)],

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from entrepot.client.errors import SourceChanged, SourceError
+from entrepot.client.multipart import STREAM_CONCURRENCY
 from entrepot.client.types import Phase, Progress
 from support.sdk import PART, WORLDS, Sdk, a_file, fetched, objects_named, open_handles, uploads_named
 from support.server import Server, clean_environ, running
+from support.stubs import Stub, fair
 from support.talk import eventually
 
 TESTS = Path(__file__).parents[1]
@@ -276,6 +278,21 @@ def test_whatever_gives_bytes_is_uploaded_whole(server, kind, size):
     assert (url.size, url.digest) == (size, f"sha256:{hashlib.sha256(data).hexdigest()}")
     if hasattr(source, "close"):
         source.close()
+
+
+def test_of_a_stream_no_more_than_a_few_parts_are_held():
+    held: list[int] = []
+
+    def flowing() -> Iterator[bytes]:
+        for number in range(40):
+            held.append(number + 1 - len(stub.kept))
+            yield bytes(PART)
+
+    with Stub(fair) as stub:
+        sdk = Sdk("sync", stub.url, "id:secret")
+        sdk.upload(flowing(), part_size=PART, concurrency=10)
+        sdk.close()
+        assert len(stub.kept) == 40 and max(held) <= STREAM_CONCURRENCY + 2
 
 
 @pytest.mark.parametrize("size", [0, 1, PART, 3 * PART + 5], ids=str)

@@ -73,6 +73,19 @@ def test_lifetimes_and_rights_are_said_as_the_stock_client_says_them() -> None:
         assert headers and {json.dumps(json.loads(each)) for each in headers.values()} == {ours}
 
 
+def test_data_uris_are_those_of_the_stock_client(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(bytes(range(256)))
+    calls = "[c.encode('t\u00e9xt', 'text/plain'), c.encode(bytes(range(256)), 'a/b'), c.encode_file({path!r})]"
+    code = f"import json, fal_client as c; print(json.dumps({calls.format(path=str(path))}))"
+    ours = [
+        entrepot.encode("t\u00e9xt", "text/plain"),
+        entrepot.encode(bytes(range(256)), "a/b"),
+        entrepot.encode_file(path),
+    ]
+    assert ours == stock(code)
+
+
 def test_the_examples_of_the_fal_cdn_page_run(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENTREPOT_URL", server.url)
     monkeypatch.setenv("FAL_KEY", server.key)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits
+from entrepot.cli.output import Unwritable
 from entrepot.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -79,7 +80,14 @@ def run(args: argparse.Namespace) -> int:
 
 async def _create(args: argparse.Namespace, accounts: Accounts) -> None:
     key = await accounts.create_key(args.name)
-    print(json.dumps({"key": key.reveal(), "id": key.id, "name": args.name}) if args.json else key.reveal())
+    text = json.dumps({"key": key.reveal(), "id": key.id, "name": args.name}) if args.json else key.reveal()
+    try:
+        print(text, flush=True)
+    except (Unwritable, BrokenPipeError) as error:
+        await accounts.revoke_key(key.id)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise exits.Failure(error.code, f"{error.message} The key, which nobody has seen, was revoked.") from None
 
 
 async def _list(args: argparse.Namespace, accounts: Accounts) -> None:

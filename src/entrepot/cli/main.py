@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 from entrepot.cli import completion, exits, keys, login, profiles, serve, spelling, upload
 from entrepot.cli.files import commands as files
+from entrepot.cli.output import Errors, Output, leave
 from entrepot.domain.version import __version__
 
 _EXAMPLES = """examples:
@@ -79,18 +80,34 @@ def _taken(paths: list[str], words: list[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    streams = sys.stdout, sys.stderr
+    out = Output(sys.stdout)
+    with redirect_stdout(out), redirect_stderr(Errors(sys.stderr)):
+        code = _code(lambda: _run(argv)) or _code(out.settle)
+    for stream in streams:
+        leave(stream)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = parse(argv)
+    return int(args.run(args))
+
+
+def _code(work: Callable[[], int]) -> int:
+    """The exit code of `work`. What it fails with is said."""
     try:
-        return int(args.run(args))
+        return work()
     except exits.Failure as failure:
         exits.complain(failure.message, failure.fix, failure.detail)
         return failure.code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
-        return exits.FAILURE
+        return exits.FAILURE  # the reader of our output has left
     except KeyboardInterrupt:
         exits.complain("interrupted")
         return exits.INTERRUPTED
+    except SystemExit as end:  # of argparse
+        return end.code if isinstance(end.code, int) else exits.OK
 
 
 if __name__ == "__main__":

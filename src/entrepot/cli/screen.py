@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from entrepot.cli import exits
+from entrepot.cli.output import Unwritable
 
 _REDRAW_SECONDS = 0.1
 _LINE_SECONDS = 5.0
@@ -55,9 +56,12 @@ class Screen:
         exits.complain(failure.message, failure.fix, failure.detail)
 
     def answer(self, text: str) -> None:
-        """What was asked for, to standard output."""
+        """What was asked for, to standard output; when that takes no more, it is said as a failure."""
         self.clear()
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except Unwritable as failure:
+            self.complain(exits.Failure(failure.code, failure.message, detail=(f"not written: {text}",)))
 
 
 def _width() -> int:

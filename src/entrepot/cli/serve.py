@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits
+from entrepot.cli.output import Unwritable
 from entrepot.client import saved
 from entrepot.client.errors import ConfigurationError
 from entrepot.domain.keys import ApiKey, Secret
@@ -55,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
 def announce(settings: Settings, start: Start) -> None:
     """Say where the server is; on the first start also the key, this once, and three lines to try."""
     url = settings.api_origin
-    print(f"Entrepot serves {settings.home} on {url}", flush=True)
+    _say(f"Entrepot serves {settings.home} on {url}")
     if start.first_key is None:
         return
     key = start.first_key.reveal()
-    print(f"\nYour key, shown this once:  {key}", flush=True)  # before anything that can fail
+    _say(f"\nYour key, shown this once:  {key}")  # before anything that can fail
     lines = [
         _save(url, start.first_key),
         "",
@@ -70,7 +71,15 @@ def announce(settings: Settings, start: Start) -> None:
         "",
         "Stop with Ctrl-C.",
     ]
-    print("\n".join(lines), flush=True)
+    _say("\n".join(lines))
+
+
+def _say(text: str) -> None:
+    """To standard output, else to standard error: a server starts on a full disk too, and its key is shown only now."""
+    try:
+        print(text, flush=True)
+    except (Unwritable, BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _save(url: str, key: ApiKey) -> str:

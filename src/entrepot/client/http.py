@@ -48,7 +48,7 @@ class Transport:
         connect, stall = min(CONNECT_SECONDS, stall_seconds), min(stall_seconds, _LONGEST_STALL)
         self._times = {"connect": connect, "read": stall, "write": stall}
         self._guard = threading.Lock()
-        self._pools: dict[str, httpcore2.ConnectionPool] = {}
+        self._pools: dict[tuple[str, bool], httpcore2.ConnectionPool] = {}
         self._finalizer = weakref.finalize(self, _close_all, self._pools)
 
     def send(self, request: Request, stop: Stop, take: Take | None = None) -> Reply:
@@ -87,11 +87,11 @@ class Transport:
         _abandoned.append(self)
 
     def _pool(self, url: str) -> httpcore2.ConnectionPool:
-        proxy = _proxy(url)
+        name = _proxy(url), urlsplit(url).scheme == "https"
         with self._guard:
-            if proxy not in self._pools:
-                self._pools[proxy] = _new_pool(proxy)
-            return self._pools[proxy]
+            if name not in self._pools:
+                self._pools[name] = _new_pool(*name)
+            return self._pools[name]
 
 
 class _Arriving:
@@ -127,7 +127,7 @@ def _whole(response: httpcore2.Response, request: Request) -> bytes:
 _abandoned: list[Transport] = []  # kept: to free it would close it
 
 
-def _close_all(pools: dict[str, httpcore2.ConnectionPool]) -> None:
+def _close_all(pools: dict[tuple[str, bool], httpcore2.ConnectionPool]) -> None:
     while pools:
         pools.popitem()[1].close()
 
@@ -233,10 +233,11 @@ _FAILURES = (
 )
 
 
-def _new_pool(proxy: str) -> httpcore2.ConnectionPool:
-    """`proxy` is a URL, or empty for none. `create_default_context` honours SSL_CERT_FILE."""
+def _new_pool(proxy: str, tls: bool) -> httpcore2.ConnectionPool:
+    """`proxy` is a URL, or empty for none. `create_default_context` honours SSL_CERT_FILE, and takes 20 ms to read all
+    authorities, so it is left out where there is no TLS."""
     return httpcore2.ConnectionPool(
-        ssl_context=ssl.create_default_context(),
+        ssl_context=ssl.create_default_context() if tls else None,
         proxy=_named(proxy) if proxy else None,
         max_connections=None,
         keepalive_expiry=_IDLE_SECONDS,

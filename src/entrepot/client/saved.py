@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +75,14 @@ def save(
     server's host and port. Raises ConfigurationError, OSError.
     """
     path = config_path(environ)
-    content = read(path)
-    profiles = content.profiles
-    name = name or next((n for n, p in profiles.items() if p.get("url") == url), None)
-    name = name or _new_name(url, profiles)
-    profiles[name] = {**profiles.get(name, {}), "url": url, "key": key.reveal()}
-    _write(path, content, name)
+    os.makedirs(_place(path).parent, 0o700, exist_ok=True)
+    with _alone(path):
+        content = read(path)
+        profiles = content.profiles
+        name = name or next((n for n, p in profiles.items() if p.get("url") == url), None)
+        name = name or _new_name(url, profiles)
+        profiles[name] = {**profiles.get(name, {}), "url": url, "key": key.reveal()}
+        _write(path, content, name)
     return path, name
 
 
@@ -92,21 +96,25 @@ def remove(name: str | None = None, environ: Mapping[str, str] = os.environ) -> 
 
     Raises NoProfile, ConfigurationError, OSError.
     """
-    content = read(config_path(environ))
-    name = name or environ.get("ENTREPOT_PROFILE") or content.current
-    if name not in content.profiles:
-        raise missing(name, content)
-    url = str(content.profiles.pop(name).get("url", ""))
-    _write(config_path(environ), content, "" if name == content.current else content.current)
+    path = config_path(environ)
+    with _alone(path):
+        content = read(path)
+        name = name or environ.get("ENTREPOT_PROFILE") or content.current
+        if name not in content.profiles:
+            raise missing(name, content)
+        url = str(content.profiles.pop(name).get("url", ""))
+        _write(path, content, "" if name == content.current else content.current)
     return name, url
 
 
 def select(name: str, environ: Mapping[str, str] = os.environ) -> None:
     """Make a profile the current one. Raises NoProfile, ConfigurationError, OSError."""
-    content = read(config_path(environ))
-    if name not in content.profiles:
-        raise missing(name, content)
-    _write(config_path(environ), content, name)
+    path = config_path(environ)
+    with _alone(path):
+        content = read(path)
+        if name not in content.profiles:
+            raise missing(name, content)
+        _write(path, content, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +139,28 @@ def entries(environ: Mapping[str, str] = os.environ) -> list[Entry]:
 
 def _write(path: Path, content: Content, current: str) -> None:
     """Replace the file in one step, with all that it had."""
-    place = Path(os.path.realpath(path))  # a link to somewhere else stays one
-    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    atomic.write_file(place, toml.dumps({**content.values, "current": current}).encode(), 0o600)
+    atomic.write_file(_place(path), toml.dumps({**content.values, "current": current}).encode(), 0o600)
+
+
+def _place(path: Path) -> Path:
+    """Where the file itself is: a link to somewhere else stays one."""
+    return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """From reading to writing nobody else changes the file. The lock lies beside it, for it is replaced itself; where
+    there is no folder there is nothing to change. Raises OSError."""
+    place = _place(path)
+    if not place.parent.is_dir():
+        yield
+        return
+    lock = os.open(place.with_name(f".{place.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def missing(name: str, content: Content) -> NoProfile:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from entrepot.domain.errors import Code, Problem
 
 # Names as in the HTTP Digest Algorithm Values registry. MD5 guards against accidents only, as Content-MD5 always did.
-ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
+SHA_256 = "sha-256"
+ALGORITHMS = {SHA_256: "sha256", "sha-512": "sha512", "md5": "md5"}
 
 
 class Hasher(Protocol):
@@ -29,6 +32,19 @@ class Expected:
 
     def hasher(self) -> Hasher:
         return hashlib.new(ALGORITHMS[self.algorithm], usedforsecurity=False)
+
+
+def hashers_beside(expected: Sequence[Expected]) -> dict[str, Hasher]:
+    """Hashers of the declared algorithms but SHA-256: that is computed of every body anyway, and costs the most."""
+    return {each.algorithm: each.hasher() for each in expected if each.algorithm != SHA_256}
+
+
+def check(expected: Sequence[Expected], sha256: bytes, beside: Mapping[str, Hasher]) -> None:
+    """Raise Problem(DIGEST_MISMATCH) when a body is not what was declared of it."""
+    for each in expected:
+        found = sha256 if each.algorithm == SHA_256 else beside[each.algorithm].digest()
+        if not hmac.compare_digest(found, each.value):
+            raise Problem(Code.DIGEST_MISMATCH, f"The {each.algorithm} of the body is not the declared one.")
 
 
 def parse_digest_field(header: str, value: str) -> tuple[Expected, ...]:

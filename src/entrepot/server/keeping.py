@@ -26,7 +26,7 @@ KEEPER_SURVIVES = (Problem, StorageFailed, StorageFull, MetadataFailed, Metadata
 ORPHAN_INTERVAL = 3600.0
 CHECKPOINT_INTERVAL = 2.0
 VOLUME_INTERVAL = 300.0
-DIGEST_INTERVAL = 0.1
+PARTS_INTERVAL = 0.1
 
 
 def keep(settings: Settings, parent: int) -> None:
@@ -90,8 +90,8 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         return False
 
     return [
-        Deed("digests", DIGEST_INTERVAL, digester.step, KEEPER_SURVIVES),
-        Deed("parts", DIGEST_INTERVAL, node.parts.step, KEEPER_SURVIVES),
+        Deed("digests", digester.pause, digester.step, KEEPER_SURVIVES),
+        Deed("parts", PARTS_INTERVAL, node.parts.step, KEEPER_SURVIVES),
         Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
         Deed("volume", VOLUME_INTERVAL, sweep_volume, KEEPER_SURVIVES),
         Deed("orphans", ORPHAN_INTERVAL, look_for_orphans, KEEPER_SURVIVES),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import hmac
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from entrepot.domain.digests import Expected, Hasher
+from entrepot.domain import digests
+from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
 from entrepot.storage.base import Hash, Storage, Stored
@@ -119,12 +119,12 @@ class Receiver:
         """Store a body with a write of the storage."""
         self.check_length(body, room)
         head = bytearray()
-        hashers = [expected.hasher() for expected in body.expected]
+        beside = digests.hashers_beside(body.expected)
         stream = self._slots.slotted(_with_head(self.bounded(body, room), head))
         async with contextlib.aclosing(stream):
-            stored = await write(stream, facts, list(hashers))
+            stored = await write(stream, facts, list(beside.values()))
         try:
-            _check_digests(body.expected, hashers)
+            digests.check(body.expected, stored.sha256, beside)
         except Problem:
             await self.discard(stored)
             raise
@@ -134,12 +134,12 @@ class Receiver:
         """Size and SHA-256 of a body that is compared and not kept. Raises Problem as `receive` does: bytes that
         changed on the way are not said to be other bytes."""
         hasher, size = hashlib.sha256(), 0
-        declared = [expected.hasher() for expected in body.expected]
+        beside = digests.hashers_beside(body.expected)
         async for chunk in self.bounded(body):
             size += len(chunk)
-            for each in (hasher, *declared):
+            for each in (hasher, *beside.values()):
                 each.update(chunk)
-        _check_digests(body.expected, declared)
+        digests.check(body.expected, hasher.digest(), beside)
         return size, hasher.digest()
 
     async def discard(self, stored: Stored) -> None:
@@ -182,12 +182,6 @@ class Sent:
 
     async def measure(self) -> tuple[int, bytes]:
         return await self.receiver.measure(self.body)
-
-
-def _check_digests(expected: Sequence[Expected], hashers: Sequence[Hasher]) -> None:
-    for each, hasher in zip(expected, hashers, strict=True):
-        if not hmac.compare_digest(hasher.digest(), each.value):
-            raise Problem(Code.DIGEST_MISMATCH, f"The {each.algorithm} of the body is not the declared one.")
 
 
 def no_room(room: int) -> Problem:

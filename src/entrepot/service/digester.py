@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from entrepot.domain.multipart import fingerprint, prefix
 from entrepot.domain.objects import BLOCK_SIZE, Segment
 from entrepot.metadata.base import Metadata
+from entrepot.service.access import Clock
 from entrepot.storage.base import BlobMissing, Storage, StorageFailed
 from entrepot.storage.blocks import verify
 
@@ -23,6 +25,12 @@ log = logging.getLogger("entrepot.digester")
 
 # Bytes hashed before the keeper looks at its other work.
 STEP = 256 * 1024 * 1024
+# Seconds between two looks for parts. While they come it is soon: who finishes waits for the digest of the last ones. A
+# look costs time for each part that is there, so of many it is not as soon.
+INTERVAL = 0.1
+SOON = 0.02
+_MANY = 1_000  # parts
+_QUIET = 1.0  # seconds without a new part until none is expected
 # Of so many that are behind each gets its share of a step: a terabyte to catch up with holds up no other digest.
 SHARES = 4
 _BLOBS = 16
@@ -46,15 +54,24 @@ class Digester:
     What is damaged or cannot be read is passed over for the life of this process, and does not hold up the rest.
     """
 
-    def __init__(self, metadata: Metadata, storage: Storage) -> None:
+    def __init__(self, metadata: Metadata, storage: Storage, monotonic: Clock = time.monotonic) -> None:
         self._metadata = metadata
         self._storage = storage
+        self._monotonic = monotonic
+        self._advanced_at = monotonic() - _QUIET
+        self._listed = 0  # parts at the last look
         self._runs: dict[str, _Run] = {}
         self._seen: dict[str, int] = {}
         self._damaged: set[str] = set()  # keys of segments
         self._stuck: set[str] = set()  # ids of published blobs that have one
         self._left = 0  # bytes of the present turn
         self._last = ""  # whose turn was the last
+
+    def pause(self) -> float:
+        """Seconds until the next step, when there is nothing more to do at once."""
+        if self._monotonic() - self._advanced_at >= _QUIET:
+            return INTERVAL
+        return min(INTERVAL, SOON * max(1.0, self._listed / _MANY))
 
     async def step(self, budget: int = STEP) -> bool:
         """Hash up to about `budget` bytes; True when there is more to do at once."""
@@ -92,6 +109,7 @@ class Digester:
     async def _follow(self, upload_id: str) -> bool:
         """Catch up with the prefix of an open upload and note its digest; False when there was not enough budget."""
         parts = prefix(await self._metadata.list_parts(upload_id))
+        self._listed = len(parts)
         segments = await self._metadata.segments_of_parts(upload_id)
         chain = [s for part in parts for s in segments.get(part.blob_id, ())]
         if sum(s.size for s in chain) != sum(part.size for part in parts):
@@ -192,6 +210,7 @@ class Digester:
             self._damaged.add(segment.key)
             log.error("damaged bytes: no digest for upload=%s blob=%s: %r", run.upload_id, run.blob_id, error)
             raise _Damaged from None
+        self._advanced_at = self._monotonic()
         run.hasher, self._left = hasher, self._left - segment.size
         run.keys.append(segment.key)
         run.size += segment.size

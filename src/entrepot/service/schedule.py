@@ -15,13 +15,14 @@ RETRY = 30.0
 
 @dataclass(slots=True)
 class Deed:
-    """`act` is done every `interval` seconds; when it returns True there is more to do, and it comes again at once.
+    """`act` is done every `interval` seconds, a number or what says it each time; when it returns True there is more to
+    do, and it comes again at once.
 
     An exception of `survives` is logged: a full or failing disk must not end the keeper.
     """
 
     name: str
-    interval: float
+    interval: float | Callable[[], float]
     act: Callable[[], Awaitable[bool]]
     survives: tuple[type[Exception], ...]
     due: float = 0.0
@@ -33,8 +34,11 @@ class Deed:
     async def do(self) -> None:
         """Act once and settle when to act again."""
         try:
-            wait = 0.0 if await self.act() else self.interval
+            wait = 0.0 if await self.act() else self._pause()
         except self.survives as error:
-            wait = min(self.interval, RETRY)
+            wait = min(self._pause(), RETRY)
             log.error("%s failed and will be repeated: %s", self.name, error)
         self.due = time.monotonic() + wait
+
+    def _pause(self) -> float:
+        return self.interval() if callable(self.interval) else self.interval

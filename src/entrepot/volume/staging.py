@@ -10,7 +10,6 @@ A staged file is locked while its process works on it, so that no sweep takes it
 from __future__ import annotations
 
 import fcntl
-import hmac
 import os
 import secrets
 import stat
@@ -20,7 +19,8 @@ from contextlib import ExitStack, aclosing, suppress
 from hashlib import sha256
 
 from entrepot.atomic import File, Folder
-from entrepot.domain.digests import Expected, Hasher
+from entrepot.domain import digests
+from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.threads import Intake, Threads
 from entrepot.volume import facts
@@ -302,7 +302,7 @@ class _Taking:
         self._create = create
         self._expected = expected
         self._whole = sha256()
-        self._hashers: list[Hasher] = [each.hasher() for each in expected]
+        self._beside = digests.hashers_beside(expected)
         self._staged: Staged | None = None
         self._synced = 0
 
@@ -316,9 +316,7 @@ class _Taking:
 
     def finish(self, pieces: list[bytes]) -> Staged:
         self._append(pieces)
-        for each, hasher in zip(self._expected, self._hashers, strict=True):
-            if not hmac.compare_digest(hasher.digest(), each.value):
-                raise Problem(Code.DIGEST_MISMATCH, f"The {each.algorithm} of the body is not the declared one.")
+        digests.check(self._expected, self._whole.digest(), self._beside)
         md5 = next((each.value for each in self._expected if each.algorithm == "md5"), None)
         staged = self._opened()
         staged.seal(self._whole.digest(), md5)
@@ -347,5 +345,5 @@ class _Taking:
     def _hash(self, pieces: list[bytes]) -> None:
         for piece in pieces:
             self._whole.update(piece)
-            for hasher in self._hashers:
+            for hasher in self._beside.values():
                 hasher.update(piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -67,3 +68,31 @@ def test_results_come_in_the_order_of_spawning(count: int) -> None:
 
 def test_what_one_raises_ends_all() -> None:
     assert by_both(range(20)) == [("thirteen", 0, 1), ("thirteen", 0, 1)]
+
+
+def crowded(limit: int, together: threading.Barrier, now: set[int], most: list[int]) -> Flow[None]:
+    """Flows that wait for each other, so that `limit` of them must run at a time."""
+
+    def meet(number: int) -> None:
+        now.add(number)
+        most.append(len(now))
+        together.wait(30)
+        now.discard(number)
+
+    def one(number: int) -> Flow[None]:
+        yield Call(lambda: meet(number))
+
+    for number in range(3 * limit):
+        yield Spawn(one(number), limit)
+    yield Join()
+
+
+@pytest.mark.parametrize("world", ["sync", "async"])
+def test_as_many_run_at_a_time_as_may_and_no_more(world: str) -> None:
+    most: list[int] = []
+    flow = crowded(4, threading.Barrier(4), set(), most)
+    if world == "sync":
+        SyncDriver(1.0).run(flow)
+    else:
+        asyncio.run(AsyncDriver(1.0).run(flow))
+    assert max(most) == 4

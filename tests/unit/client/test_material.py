@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,24 @@ def test_a_large_file_is_begun_sent_and_published_and_after_401_goes_on_with_ano
         token, "POST a/files/upload/multipart", "PUT a/f/multipart/u/1", "PUT a/f/multipart/u/2", token,
         "PUT a/f/multipart/u/2", "POST a/f/multipart/u/complete",
     ]  # fmt: skip
+
+
+class Zeros(Sized):
+    """As many zeros."""
+
+    def read(self, start: int, size: int) -> memoryview:
+        return memoryview(bytes(size))
+
+
+def test_above_100_mib_a_file_goes_in_parts_of_10_mib_of_which_10_are_on_their_way() -> None:
+    whole = stored(bytes(10 * MIB))
+    parts = [TOKEN, BEGUN, *[whole] * 10, stored(bytes(1)), said(access_url="http://a/f", digest=None)]
+    for size, replies in ((100 * MIB, [TOKEN, said(access_url="http://a/f")]), (100 * MIB + 1, parts)):
+        sent: list[str] = []
+        chain = ways(ONE, ["fal_v3"], Policy())
+        run(upload(context(), chain, partial(Zeros, size), Wish("x", "text/plain")), iter(replies), sent)
+        assert len(sent) == len(replies)
+    assert Wish("x", "text/plain").concurrency == 10
 
 
 @pytest.mark.parametrize("times", [1, 2, 10])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import os
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -45,6 +48,22 @@ def test_the_file_is_for_its_user_alone_and_a_link_stays_one(environ, tmp_path):
     saved.save("http://x", Secret("i:s"), environ)
     assert path(environ).is_symlink()
     assert stat.S_IMODE((tmp_path / "real.toml").stat().st_mode) == 0o600
+
+
+def test_two_processes_that_save_at_once_lose_nothing_of_each_other(environ):
+    save = "import sys; from entrepot.client import saved; from entrepot.domain.keys import Secret\n"
+    save += "for n in range(30): saved.save(f'http://{sys.argv[1]}{n}', Secret('i:s'), name=f'{sys.argv[1]}{n}')"
+    both = [subprocess.Popen([sys.executable, "-c", save, who], env={**os.environ, **environ}) for who in "ab"]
+    assert [each.wait(60) for each in both] == [0, 0]
+    found = tomllib.loads(path(environ).read_text())
+    assert sorted(found["profiles"]) == sorted(f"{who}{n}" for who in "ab" for n in range(30))
+    assert {stat.S_IMODE(each.stat().st_mode) for each in path(environ).parent.iterdir()} == {0o600}
+
+
+def test_where_there_is_no_profile_nothing_is_made(environ):
+    with pytest.raises(saved.NoProfile):
+        saved.remove(environ=environ)
+    assert not path(environ).parent.exists()
 
 
 def test_names_are_found_for_servers_and_none_is_replaced_by_another(environ):
@@ -102,3 +121,8 @@ def test_a_key_that_is_taken_for_a_url_is_not_repeated(environ):
     with pytest.raises(ConfigurationError) as refused:
         profile.targets(environ={**environ, "ENTREPOT_URL": "id:hushhush"})
     assert "hushhush" not in str(refused.value)
+
+
+def test_the_variable_may_name_several_servers_in_order(environ):
+    told = {**environ, "ENTREPOT_URL": "http://b:1/, https://a  http://c", "ENTREPOT_KEY": "i:s"}
+    assert [each.url for each in profile.targets(environ=told)] == ["http://b:1", "https://a", "http://c"]

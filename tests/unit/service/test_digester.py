@@ -15,7 +15,7 @@ from entrepot.domain.multipart import etag_of, fingerprint
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Part
 from entrepot.metadata.sqlite import SqliteMetadata
-from entrepot.service.digester import Digester
+from entrepot.service.digester import INTERVAL, SOON, Digester
 from entrepot.storage.base import StorageFailed
 from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, LIMIT, an_object, an_upload
@@ -279,3 +279,19 @@ def test_a_part_that_is_sent_again_while_the_digester_looks_gives_no_wrong_diges
             await metadata.close()
 
     asyncio.run(test())
+
+
+def test_while_parts_come_the_next_look_is_soon() -> None:
+    async def test(scene: Scene) -> None:
+        now = [5.0]
+        scene.digester = Digester(scene.metadata, scene.storage, lambda: now[0])
+        await scene.begun("upload")
+        await scene.step()
+        assert scene.digester.pause() == INTERVAL
+        await scene.part("upload", 1, b"part")
+        await scene.step()
+        assert scene.digester.pause() == SOON
+        now[0] += 60
+        assert scene.digester.pause() == INTERVAL
+
+    with_scene(test)
