@@ -38,6 +38,12 @@ class ConfigurationError(EntrepotError):
     code = "configuration"
 
 
+class PathError(ConfigurationError):
+    """Text that names nothing on a volume."""
+
+    code = "bad_path"
+
+
 class SourceError(EntrepotError):
     """What was to be uploaded cannot be read, or is nothing that can be uploaded."""
 

@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 from entrepot.client import downloads, resume, stowing
 from entrepot.client.commands import Flow
 from entrepot.client.entries import Entry, Trashed, Uploaded, Usage
-from entrepot.client.errors import SourceError, TargetError
+from entrepot.client.errors import PathError, SourceError, TargetError
 from entrepot.client.filling import Downloaded, Target
-from entrepot.client.paths import PathError, parse
+from entrepot.client.paths import parse
 from entrepot.client.sources import Data, Source, Stream, of_data, open_path
 from entrepot.client.types import FileUrl, OnProgress, StorageSettings
 from entrepot.client.volume import Conditions, Volume

@@ -5,16 +5,10 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from entrepot.client.entries import ROOT
-from entrepot.client.errors import ConfigurationError
+from entrepot.client.errors import PathError
 
 # Below `.../files/file/` these are no folders.
 _ROUTES = {"multipart", "local", "url"}
-
-
-class PathError(ConfigurationError):
-    """Text that names nothing on a volume."""
-
-    code = "bad_path"
 
 
 def parse(text: str) -> str:

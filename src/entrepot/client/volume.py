@@ -12,8 +12,8 @@ from entrepot import wire
 from entrepot.client.asking import Answer, Context, ask, key_header
 from entrepot.client.commands import Flow, Request, Take
 from entrepot.client.entries import Entry, Trashed, Usage, entry_of, trashed_of, usage_of
-from entrepot.client.errors import EntrepotError, ServerError
-from entrepot.client.paths import PathError, parse, quoted
+from entrepot.client.errors import EntrepotError, PathError, ServerError
+from entrepot.client.paths import parse, quoted
 from entrepot.client.profile import Profile
 from entrepot.client.replies import moment, text
 from entrepot.client.retry import Policy, brief, hasty

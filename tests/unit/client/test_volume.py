@@ -11,8 +11,8 @@ import pytest
 from entrepot.client.asking import Context
 from entrepot.client.commands import Flow, Reply
 from entrepot.client.entries import entry_of
-from entrepot.client.errors import EntrepotError, ServerError
-from entrepot.client.paths import PathError, parse, quoted
+from entrepot.client.errors import EntrepotError, PathError, ServerError
+from entrepot.client.paths import parse, quoted
 from entrepot.client.profile import Profile
 from entrepot.client.retry import Policy
 from entrepot.client.volume import Volume

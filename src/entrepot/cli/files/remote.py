@@ -10,9 +10,9 @@ from entrepot.cli import exits
 from entrepot.cli.globs import expand_in, is_pattern
 from entrepot.client.clients import STALL_SECONDS, SyncClient
 from entrepot.client.entries import Entry
-from entrepot.client.errors import EntrepotError, ServerError
+from entrepot.client.errors import EntrepotError, PathError, ServerError
 from entrepot.client.files import Files
-from entrepot.client.paths import PathError, join, parse
+from entrepot.client.paths import join, parse
 from entrepot.client.volume import is_missing
 
 ROOT = Entry("", False, 0)
