@@ -58,7 +58,7 @@ RULES: Mapping[str, set[str]] = {
 ROUTES = [
     (method.upper(), template)
     for template, item in DOCUMENT.items()
-    for method in [*(item.keys() - {"parameters"}), *(["head"] if "get" in item and "head" not in item else [])]
+    for method in [*sorted(item.keys() - {"parameters"}), *(["head"] if "get" in item and "head" not in item else [])]
 ]
 
 
