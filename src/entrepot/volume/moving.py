@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
@@ -68,14 +68,16 @@ class Moving:
     def _move(
         self, source: Folder, name: str, status: os.stat_result, folder: Folder, path: Path, overwrite: bool
     ) -> None:
-        before = self._places.target(folder, path)
+        before, here = self._places.target(folder, path), there(folder, path.name)
         if before.status is not None and (not overwrite or stat.S_ISDIR(status.st_mode)):
             raise taken(path)
+        if here is not None and os.path.samestat(here, status):
+            with renaming(path):
+                return _merge(source, name, folder, path.name, status)
+        if stat.S_ISLNK(status.st_mode) and _leads_to(source, name, before.status):
+            raise conflict(f"What is moved is a link to {path}: it would take the place of its own bytes.")
         with self._quota.changed(-before.freed), renaming(path):
-            if before.status is not None and os.path.samestat(before.status, status) and status.st_nlink > 1:
-                source.unlink(name)  # two names of one file: a rename would leave both
-            else:
-                source.move(name, folder, path.name, replace=before.status is not None)
+            source.move(name, folder, path.name, replace=before.status is not None)
 
     def copy(self, path: Path, destination: Path, *, overwrite: bool) -> Making:
         """Copy a file, or all that a folder lists. It appears whole."""
@@ -159,6 +161,22 @@ def _check_apart(path: Path, destination: Path) -> None:
         raise is_the_root()
     if destination != path and destination.is_within(path):
         raise Problem(Code.VALIDATION_FAILED, f"{destination} is inside {path}.", fix=LOOK)
+
+
+def _merge(source: Folder, name: str, folder: Folder, new: str, status: os.stat_result) -> None:
+    """Both are names of one file: a rename would leave both. One name that is seen by two ways stays."""
+    is_one = name == new and os.path.samestat(os.fstat(source.fd), os.fstat(folder.fd))
+    if status.st_nlink > 1 and not is_one:
+        source.unlink(name)
+    else:
+        source.move(name, folder, new)  # another spelling, where the disk knows no case
+
+
+def _leads_to(folder: Folder, name: str, target: os.stat_result | None) -> bool:
+    """Whether a link leads there. Nothing is opened."""
+    with suppress(OSError):
+        return target is not None and os.path.samestat(os.stat(name, dir_fd=folder.fd), target)
+    return False
 
 
 def _movable(folder: Folder, path: Path) -> os.stat_result:

@@ -39,6 +39,14 @@ async def test_all_that_is_there_counts_until_it_is_gone_for_good(volume: Volume
 
 
 @with_volume(quota=1000)
+async def test_a_rename_to_the_same_place_by_another_way_frees_nothing(volume, root):
+    await put(volume, "a/f", bytes(300))
+    (root / "link").symlink_to("a")
+    await volume.rename(OWNER, p("a/f"), p("link/f"), overwrite=True)
+    assert counted(root) == 300 and tree(root)["a/f"] == bytes(300)
+
+
+@with_volume(quota=1000)
 async def test_what_does_not_fit_is_refused_and_nothing_is_left_of_it(volume, root):
     async def endless():
         while True:

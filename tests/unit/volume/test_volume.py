@@ -512,6 +512,17 @@ async def test_of_two_names_of_one_file_a_rename_leaves_one(volume, root):
     assert tree(root) == {"g": b"x"}
 
 
+@with_volume
+async def test_a_rename_between_a_file_and_a_link_to_it_never_loses_the_bytes(volume, root):
+    await put(volume, "f", b"x")
+    (root / "link").symlink_to("f")
+    with refused(Code.CONFLICT, "its own bytes"):
+        await volume.rename(OWNER, p("link"), p("f"), overwrite=True)
+    os.link(root / "f", root / "second")
+    await volume.rename(OWNER, p("f"), p("link"), overwrite=True)
+    assert tree(root) == {"link": b"x", "second": b"x"}
+
+
 # Copy and adopt
 
 
