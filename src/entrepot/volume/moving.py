@@ -136,10 +136,11 @@ class Moving:
 
     def _fill(self, staged: Staged, path: Path, *, before: int = 0, replaces: int = 0) -> Steps:
         """Copy a file, with the digests that are known. CONFLICT when another program writes to it meanwhile."""
-        fd, entry = self._files.open(path)
+        fd, _ = self._files.open(path)
         try:
-            self._staging.admit(entry.size, before=before, replaces=replaces)
             started = os.fstat(fd)
+            entry = self._files.entry(path, started, fd)  # of the same moment: its digests go with the copy
+            self._staging.admit(entry.size, before=before, replaces=replaces)
             yield from _copy_range(staged, fd, 0, entry.size)
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != (started.st_size, started.st_mtime_ns):
