@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -165,3 +166,26 @@ async def test_whatever_time_a_program_sets_it_is_one_that_a_calendar_has(volume
     (entry,) = (await volume.list(OWNER, p(""))).entries
     datetime.fromtimestamp(entry.updated_at, UTC)
     assert await volume.stat(OWNER, p("f")) == entry
+
+
+@with_volume
+async def test_i9_a_page_of_a_large_folder_holds_few_of_its_names(volume, root):
+    for number in range(3000):
+        (root / f"{number:0200}").touch()
+    await names(volume, limit=5)
+    tracemalloc.start()
+    try:
+        page = await volume.list(OWNER, p(""), limit=5)
+        assert tracemalloc.get_traced_memory()[1] < 200_000  # all names have 600,000 bytes
+    finally:
+        tracemalloc.stop()
+    assert [int(entry.path) for entry in page.entries] == [0, 1, 2, 3, 4]
+
+
+@with_volume
+async def test_names_that_are_not_listed_are_passed_over_however_many_they_are(volume, root):
+    for number in range(200):
+        (root / f"{number:03}").symlink_to("nowhere")
+    fill(root, "100-file", "last")
+    split = await pages(volume, "", 1)
+    assert [[entry.path for entry in page] for page in split] == [["100-file"], ["last"]]
