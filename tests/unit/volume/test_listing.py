@@ -189,3 +189,9 @@ async def test_names_that_are_not_listed_are_passed_over_however_many_they_are(v
     fill(root, "100-file", "last")
     split = await pages(volume, "", 1)
     assert [[entry.path for entry in page] for page in split] == [["100-file"], ["last"]]
+
+
+@with_volume
+async def test_what_no_path_leads_to_is_not_listed(volume, root):
+    fill(root, ".Entrepot/x", "entrep~1", "a/.entrepot/x")
+    assert await names(volume, recursive=True) == ["a", "a/.entrepot", "a/.entrepot/x"]
