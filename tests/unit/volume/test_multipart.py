@@ -345,6 +345,17 @@ def test_a20_too_many_open_uploads_are_refused_at_the_begin_only(root):
     played(act, Process(root, most=3))
 
 
+def test_h04_a_begin_that_fails_is_no_open_upload(root):
+    async def act(p: Process) -> None:
+        for k in range(1, 9):  # two folders, one file that is synced and renamed, two folders that are synced
+            with observe(FailAt(k, errno.ENOSPC)):
+                await refuses(Code.INSUFFICIENT_STORAGE, p.parts.begin(OWNER, PLACE))
+            assert os.listdir(root / ".entrepot/staging") == []
+        await p.parts.begin(OWNER, PLACE)
+
+    played(act, Process(root, most=1))
+
+
 def test_staged_parts_count_for_the_quota_once_each(root):
     async def act(p: Process) -> None:
         await p.volume.put(OWNER, PLACE, stream(bytes(4000)))
