@@ -315,6 +315,20 @@ def test_what_nothing_happens_to_is_over_and_then_forgotten(root):
     played(act, Process(root, upload_ttl=10_000, ahead=lambda: now))
 
 
+def test_an_upload_that_is_damaged_keeps_no_other_from_being_swept(root, caplog):
+    now = 0.0
+
+    async def act(p: Process) -> None:
+        nonlocal now
+        for upload in sorted([await p.parts.begin(OWNER, PLACE) for _ in range(2)])[:1]:
+            (root / ".entrepot/staging" / upload / "upload.json").write_text("{")
+        now = 10_001.0
+        assert await p.parts.sweep() == 1
+        assert upload in caplog.text
+
+    played(act, Process(root, upload_ttl=10_000, ahead=lambda: now))
+
+
 def test_parts_that_still_come_keep_an_upload_open(root):
     async def act(p: Process) -> None:
         upload = await p.parts.begin(OWNER, PLACE)
