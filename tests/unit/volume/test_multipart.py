@@ -579,6 +579,29 @@ def test_h01_h03_a_finish_that_breaks_off_anywhere_can_be_done_again(tmp_path, t
         played(act, Process(root), Process(root))
 
 
+@pytest.mark.parametrize("instead", ["a file", "a link that leads out", "nothing"])
+def test_a_finish_is_said_although_the_way_to_its_file_was_changed_before_it_could_be(root, instead):
+    async def act(p: Process) -> None:
+        upload = await p.parts.begin(OWNER, PLACE)
+        parts = [await p.put(upload, 1, ONE)]
+
+        def die_afterwards(op):
+            if op.kind is Kind.CREATE and (root / "models/a.bin").exists():
+                raise Killed.Now
+
+        with observe(die_afterwards), pytest.raises(Killed.Now):
+            await p.finish(upload, parts)
+        (root / "models").rename(root / "elsewhere")
+        match instead:
+            case "a file":
+                (root / "models").touch()
+            case "a link that leads out":
+                (root / "models").symlink_to("/")
+        assert (await p.finish(upload, parts)).md5 == hashlib.md5(ONE).hexdigest()
+
+    played(act, Process(root))
+
+
 def test_a_finish_whose_file_was_replaced_before_it_could_be_said_is_said_all_the_same(root):
     async def act(first: Process, second: Process) -> None:
         upload = await first.parts.begin(OWNER, PLACE)
