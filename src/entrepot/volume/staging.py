@@ -219,13 +219,17 @@ class Staging:
         nothing came to them for `upload_ttl` seconds."""
         with self._ground.own(STAGING) as staging:
             for name in os.listdir(staging.fd):
-                status = there(staging, name)
-                if status is None or not _is_free(staging, name, status):
-                    continue
-                is_upload = stat.S_ISDIR(status.st_mode) and not name.startswith(BRIEF)
-                if _last_change(staging, name, status) + (upload_ttl if is_upload else BRIEF_TTL) <= now:
-                    gone = self._gone.take(staging, name)
-                    yield from self._gone.clearing(gone, counted=is_upload)
+                with suppress(FileNotFoundError):  # it got to its place meanwhile
+                    yield from self._swept(staging, name, now, upload_ttl)
+
+    def _swept(self, staging: Folder, name: str, now: float, upload_ttl: float) -> Steps:
+        status = there(staging, name)
+        if status is None or not _is_free(staging, name, status):
+            return
+        is_upload = stat.S_ISDIR(status.st_mode) and not name.startswith(BRIEF)
+        if _last_change(staging, name, status) + (upload_ttl if is_upload else BRIEF_TTL) <= now:
+            gone = self._gone.take(staging, name)
+            yield from self._gone.clearing(gone, counted=is_upload)
 
     # --- the whole way ---
 

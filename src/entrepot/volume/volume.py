@@ -251,10 +251,16 @@ class Volume:
         return more
 
     def _sweeping(self, now: float) -> Steps:
-        yield from self.gone.sweep()
-        yield from self._trash.sweep(now)
-        yield from self.staging.sweep(now, self.limits.upload_ttl)
-        yield from self.quota.recount()
+        """All parts, also when one of them fails; the first failure is raised at the end."""
+        failures: list[OSError] = []
+        sweeps = self.gone.sweep(), self._trash.sweep(now), self.staging.sweep(now, self.limits.upload_ttl)
+        for part in (*sweeps, self.quota.recount()):
+            try:
+                yield from part
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def close(self) -> None:
         """End the threads, after the work they have."""
