@@ -16,7 +16,7 @@ from entrepot.volume import facts
 from entrepot.volume.entries import Entry, entry_of, etag_of
 from entrepot.volume.ground import Ground
 from entrepot.volume.paths import Path
-from entrepot.volume.refusals import conflict, reading, special, translated
+from entrepot.volume.refusals import FAILING, conflict, reading, special, translated
 
 PIECE = 512 * 1024
 READ_SIZE = 1024 * 1024
@@ -97,7 +97,9 @@ class Files:
             if stat.S_ISLNK(status.st_mode):
                 status = self._ground.root.status(Path((*above.split("/")[:-1], name)))
                 return entry_of(above + name, status) if stat.S_ISREG(status.st_mode) else None
-        except OSError:
+        except OSError as error:
+            if error.errno in FAILING:
+                raise
             return None
         if stat.S_ISDIR(status.st_mode):
             return entry_of(above + name, status)

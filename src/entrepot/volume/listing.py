@@ -15,7 +15,7 @@ from entrepot.volume.entries import Entry, Page
 from entrepot.volume.files import Files
 from entrepot.volume.ground import Ground
 from entrepot.volume.paths import MAX_DEPTH, Path, is_addressable
-from entrepot.volume.refusals import conflict, reading
+from entrepot.volume.refusals import FAILING, conflict, reading
 
 # Names that are held beyond a page: some are not listed, and one more tells whether there is another page.
 _SPARE = 16
@@ -73,7 +73,9 @@ class Listing:
         if len(path.parts) < MAX_DEPTH:
             try:
                 inner = folder.descend(path.name)
-            except OSError:
+            except OSError as error:
+                if error.errno in FAILING:
+                    raise
                 return
             yield from self._walk(inner, path, after, True, limit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import tracemalloc
@@ -9,8 +10,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from entrepot.atomic import Folder
 from entrepot.domain.errors import Code
 from entrepot.volume.entries import Entry
+from entrepot.volume.paths import Root
 from entrepot.volume.volume import Volume
 from support.volumes import OWNER, names, p, put, refused, with_volume
 
@@ -195,3 +198,20 @@ async def test_names_that_are_not_listed_are_passed_over_however_many_they_are(v
 async def test_what_no_path_leads_to_is_not_listed(volume, root):
     fill(root, ".Entrepot/x", "entrep~1", "a/.entrepot/x")
     assert await names(volume, recursive=True) == ["a", "a/.entrepot", "a/.entrepot/x"]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("owner, method", [(Folder, "descend"), (Root, "status")])
+@with_volume
+async def test_h03_h06_a_listing_that_the_disk_fails_is_refused_and_never_cut_short(
+    volume, root, monkeypatch, owner, method, number
+):
+    def fails(*_):
+        raise OSError(number, os.strerror(number))
+
+    fill(root, "a/b")
+    (root / "link").symlink_to("a/b")
+    assert await names(volume, recursive=True) == ["a", "a/b", "link"]
+    with monkeypatch.context() as patch, refused(Code.UNAVAILABLE):
+        patch.setattr(owner, method, fails)
+        await names(volume, recursive=True)
