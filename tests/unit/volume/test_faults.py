@@ -400,3 +400,22 @@ async def test_a_part_of_the_sweep_that_fails_keeps_none_of_the_others_from_its_
         await volume.sweep(2_000_000_000.0)
     assert not os.listdir(root / PRIVATE / "staging")
     assert (root / PRIVATE / "usage").read_text() == "12\n"
+
+
+@with_volume
+async def test_what_cannot_be_removed_keeps_nothing_else_on_the_disk(volume, root, caplog):
+    for path in ("a/b/c", "a/b/stays/f", "a/b/z", "a/d"):
+        await put(volume, path, b"x")
+
+    def holds(op: Op) -> None:
+        if op.path.endswith("/stays"):  # as a folder of another user, or where something is mounted
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with observe(holds):
+        await volume.delete(OWNER, p("a"), permanent=True)
+        await volume.sweep(0.0)
+    assert tree(root) == {} and "could not be removed" in caplog.text
+    left = [path for path in private(root) if (root / PRIVATE / path).is_file()]
+    assert [path.rpartition("/")[2] for path in left] == ["f"]
+    await volume.sweep(0.0)
+    assert private(root) == []
