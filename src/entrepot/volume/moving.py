@@ -89,19 +89,22 @@ class Moving:
         return (yield from self._copy_folder(path, destination))
 
     def _copy_file(self, path: Path, destination: Path, overwrite: bool) -> Making:
-        replaces = self._places.foresee(destination, ALWAYS).freed
-        staged = self._staging.create()
+        when = Conditions(if_none_match=not overwrite)
         try:
-            yield from self._fill(staged, path, replaces=replaces)
-        except BaseException:
-            staged.drop()
-            raise
-        try:
-            return self._staging.place(staged, destination, Conditions(if_none_match=not overwrite))[0]
+            replaces = self._places.foresee(destination, when).freed
+            staged = self._staging.create()
+            try:
+                yield from self._fill(staged, path, replaces=replaces)
+            except BaseException:
+                staged.drop()
+                raise
+            return self._staging.place(staged, destination, when)[0]
         except Problem as problem:
             raise taken(destination) if problem.code is Code.PRECONDITION_FAILED else problem from None
 
     def _copy_folder(self, path: Path, destination: Path) -> Making:
+        if self._places.foresee(destination, ALWAYS).status is not None:
+            raise taken(destination)
         staged = self._staging.create_folder()
         try:
             size = yield from self._copy_tree(path, staged.folder, destination)

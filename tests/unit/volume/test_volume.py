@@ -13,11 +13,13 @@ from contextlib import aclosing
 
 import pytest
 
+from entrepot.atomic import observe
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import Conditions
 from entrepot.volume.volume import Volume
+from support.disk import Recorder
 from support.volumes import (
     OWNER,
     Run,
@@ -554,6 +556,19 @@ async def test_a_rename_between_a_file_and_a_link_to_it_never_loses_the_bytes(vo
 
 
 # Copy and adopt
+
+
+@with_volume
+async def test_nothing_is_copied_to_a_place_that_is_taken(volume, root):
+    for path in ("f", "a/f", "taken", "folder/f"):
+        await put(volume, path, b"x")
+    recorder = Recorder()
+    with observe(recorder):
+        for path in ("f", "a"):
+            for destination in ("taken", "folder"):
+                with refused(Code.CONFLICT):
+                    await volume.copy(OWNER, p(path), p(destination))
+    assert recorder.ops == []
 
 
 @with_volume
