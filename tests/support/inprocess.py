@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -57,6 +59,21 @@ class InProcess:
     def root(self) -> Path:
         """The volume on the disk."""
         return self._settings.volume_root
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """One body is coming in, as long as the block lasts."""
+
+        async def endless() -> AsyncIterator[bytes]:
+            while True:
+                yield b"x"
+
+        stream = self._node.slots.slotted(endless())
+        self._runner.run(anext(stream))
+        try:
+            yield
+        finally:
+            self._runner.run(stream.aclose())
 
     def get(self, target: str, **headers: str) -> Reply:
         return self.ask("GET", target, b"", headers)

@@ -194,7 +194,7 @@ def _places(file: IO[bytes], slots: list[_Slot], shift: int, begin: int) -> list
     for number, slot in enumerate(slots):
         at = slot.start + shift
         limit = slots[number + 1].start + shift if number + 1 < len(slots) else begin
-        head = _at(file, at, _LOCAL.size)
+        head = _at(file, at, _LOCAL.size) if at <= begin else b""
         if len(head) < _LOCAL.size or not head.startswith(b"PK\3\4"):
             raise damaged("an entry is not where the directory says")
         _, _, _, method, _, _, _, _, _, name, extra = _LOCAL.unpack(head)

@@ -32,10 +32,11 @@ class Start:
 
 
 def prepare(settings: Settings) -> Start:
-    """Open the home, or make a new one with its default account and first key. Raises HomeError.
+    """Open the home, or make a new one with its default account and first key. Raises HomeError, VolumeUnusable.
 
     The caller holds the home's locks. Cut short, it is done again from the start: the mark of a home is written last.
     """
+    _check_apart(settings.home, settings.volume_root)
     if Home.exists(settings.home):
         home = Home.open(settings.home)
         home.check_blobs()
@@ -45,6 +46,12 @@ def prepare(settings: Settings) -> Start:
     home, key = asyncio.run(_found(settings.home, volume=settings.volume_root, with_key=True))
     home.signing_secret()
     return Start(home, key)
+
+
+def _check_apart(home: Path, volume: Path) -> None:
+    """Raise VolumeUnusable when secrets and catalogue would be files that everybody with a key can read and replace."""
+    if home.resolve().is_relative_to(volume.resolve()):
+        raise VolumeUnusable(f"The home {home} lies in the volume {volume}. Put one of them elsewhere.")
 
 
 async def _make_ready(home: Home, settings: Settings) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from entrepot.home import Home, HomeError, Incarnation
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.bodies import Slots
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
 from entrepot.volume.multipart import Parts
@@ -28,6 +29,7 @@ class Node:
     volume: Volume
     parts: Parts
     incarnation: Incarnation
+    slots: Slots  # of all bodies that this process takes in
 
     @classmethod
     def open(cls, settings: Settings, *, checkpoints: bool = False) -> Node:
@@ -38,8 +40,10 @@ class Node:
         metadata = open_catalogue(home, checkpoints=checkpoints)
         incarnation = Incarnation(home)
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
-        volume = _volume(home, settings)
-        return cls(home, metadata, storage, volume, Parts(volume, settings.max_open_uploads), incarnation)
+        slots = Slots(settings.max_uploads)
+        volume = _volume(home, settings, slots)
+        parts = Parts(volume, settings.max_open_uploads)
+        return cls(home, metadata, storage, volume, parts, incarnation, slots)
 
     async def close(self) -> None:
         await self.volume.close()
@@ -48,7 +52,7 @@ class Node:
         self.incarnation.end()
 
 
-def _volume(home: Home, settings: Settings) -> Volume:
+def _volume(home: Home, settings: Settings, slots: Slots) -> Volume:
     limits = Limits(
         max_file=settings.volume_max_file,
         quota=settings.volume_quota,
@@ -57,7 +61,7 @@ def _volume(home: Home, settings: Settings) -> Volume:
         trash_ttl=settings.trash_ttl,
         upload_ttl=settings.multipart_ttl,
     )
-    return Volume(settings.volume_root, home.store, limits, time.time)
+    return Volume(settings.volume_root, home.store, limits, time.time, gate=slots)
 
 
 def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteMetadata:

@@ -17,7 +17,6 @@ from entrepot.domain.signing import Signer
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.server.node import PARENT_CHECK_SECONDS, Node
 from entrepot.service.access import Access
-from entrepot.service.bodies import Slots
 from entrepot.service.crossing import Crossing
 from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
@@ -68,8 +67,7 @@ def doors_of(node: Node, settings: Settings, network: Network | None = None) -> 
         max_bodies=settings.max_uploads,
         quota=settings.account_quota,
     )
-    slots = Slots(rules.max_bodies)
-    uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots)
+    uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots)
     objects = Objects(node.metadata, node.storage, time.time, settings.cache_size)
     bounds = ImportBounds(
         max_size=settings.import_max_size,
@@ -83,7 +81,7 @@ def doors_of(node: Node, settings: Settings, network: Network | None = None) -> 
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
         uploads=uploads,
-        multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, slots),
+        multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots),
         objects=objects,
         health=Health(node.metadata, node.storage),
         volume=node.volume,

@@ -85,7 +85,7 @@ class Files(Sink[Place_contra, When_contra, Entry_co], Protocol[Place_contra, Wh
         size: int,
         when: When_contra,
     ) -> tuple[Entry_co, bool]:
-        """As `put`, with bytes cloned from open files, each extent good until the next is asked for."""
+        """As `take`, with bytes cloned from open files, each extent good until the next is asked for."""
 
 
 class Crossing(Generic[Place, When, Entry]):
@@ -132,7 +132,7 @@ class Crossing(Generic[Place, When, Entry]):
         if cloning is None:
             expected = (Expected("sha-256", obj.sha256),) if obj.sha256 else ()
             async with contextlib.aclosing(self._objects.read(obj, 0, obj.size)) as pieces:
-                entry, _ = await self._files.put(who, path, pieces, length=obj.size, expected=expected, when=when)
+                entry, _ = await self._files.take(who, path, pieces, length=obj.size, expected=expected, when=when)
             return entry
         async with self._copies, contextlib.aclosing(self._extents(obj, cloning)) as extents:
             entry, _ = await self._files.adopt(who, path, extents, sha256=obj.sha256, size=obj.size, when=when)

@@ -87,7 +87,7 @@ class Imports(Generic[Place, When, Entry]):
         async with self._turn(account_id, url) as fetching:
             response = await fetching.open(self._bounds.max_size)
             async with contextlib.aclosing(fetching.pieces(response)) as pieces:
-                entry, _ = await self._sink.put(
+                entry, _ = await self._sink.take(
                     who, path, pieces, length=response.length, expected=_declared(response), when=when
                 )
             return entry

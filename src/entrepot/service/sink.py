@@ -25,7 +25,7 @@ class Sink(Protocol[Place_contra, When_contra, Entry_co]):
     def check(self, who: Principal) -> None:
         """Raises Problem unless `who` may write here."""
 
-    async def put(
+    async def take(
         self,
         who: Principal,
         path: Place_contra,

@@ -60,11 +60,15 @@ class Drafts:
             if self._number_open(staging, most) >= most:
                 raise _too_many(most)
             draft = Draft(secrets.token_hex(16), account, target, self._clock(), when, md5)
-            staging.make_dir(draft.id)
-            with staging.descend(draft.id) as folder:
-                folder.make_dir(PARTS)
-                folder.replace(UPLOAD, _encoded(draft))
-            staging.sync()
+            try:
+                staging.make_dir(draft.id)
+                with staging.descend(draft.id) as folder:
+                    folder.make_dir(PARTS)
+                    folder.replace(UPLOAD, _encoded(draft))
+                staging.sync()
+            except BaseException:
+                _undo(staging, draft.id)
+                raise
         return draft
 
     def ids(self) -> list[str]:
@@ -201,6 +205,16 @@ def _encoded(draft: Draft) -> bytes:
     }
     facts = {"account": draft.account, "target": draft.target, "created_at": draft.created_at, "when": when}
     return json.dumps({**facts, "md5": draft.md5}).encode()
+
+
+def _undo(staging: Folder, name: str) -> None:
+    """Remove what there is of a begin that failed: it would count as an open upload for a while."""
+    with suppress(OSError):
+        with staging.descend(name) as folder:
+            for remove, inner in ((folder.rmdir, PARTS), (folder.unlink, UPLOAD)):
+                with suppress(FileNotFoundError):
+                    remove(inner)
+        staging.rmdir(name)
 
 
 def _exists(folder: Folder, name: str) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
 from hashlib import md5, sha256
 
 from entrepot.atomic import Folder
@@ -14,10 +16,12 @@ from entrepot.volume import facts
 from entrepot.volume.entries import Entry, entry_of, etag_of
 from entrepot.volume.ground import Ground
 from entrepot.volume.paths import Path
-from entrepot.volume.refusals import conflict, reading, special, translated
+from entrepot.volume.refusals import FAILING, conflict, reading, special, translated
 
 PIECE = 512 * 1024
 READ_SIZE = 1024 * 1024
+# File systems tell times in ticks of the kernel, which are 10 ms or less.
+TICK = 0.02
 
 
 class OpenFile:
@@ -93,7 +97,9 @@ class Files:
             if stat.S_ISLNK(status.st_mode):
                 status = self._ground.root.status(Path((*above.split("/")[:-1], name)))
                 return entry_of(above + name, status) if stat.S_ISREG(status.st_mode) else None
-        except OSError:
+        except OSError as error:
+            if error.errno in FAILING:
+                raise
             return None
         if stat.S_ISDIR(status.st_mode):
             return entry_of(above + name, status)
@@ -119,8 +125,9 @@ class Files:
         entry = self.stat(path)
         if not entry.is_file or (entry.sha256 and entry.md5):
             return entry
-        fd, entry = self.open(path)
+        fd, _ = self.open(path)
         try:
+            entry = self.entry(path, _settled(fd), fd)
             hashers = (sha256(), md5(usedforsecurity=False))
             for offset in range(0, entry.size, READ_SIZE):
                 data = read_waiting(fd, READ_SIZE, offset)
@@ -134,3 +141,14 @@ class Files:
             return self.entry(path, status, fd)
         finally:
             os.close(fd)
+
+
+def _settled(fd: int) -> os.stat_result:
+    """What a file is, from when on every change of it can be told by its times."""
+    # Who writes through a mapping changes the time only at the first write after the page went to the disk.
+    with suppress(OSError):  # of a file system that is read-only
+        os.fsync(fd)
+    status = os.fstat(fd)
+    if abs(time.time() - status.st_mtime) < TICK:
+        time.sleep(TICK)
+    return status

@@ -7,7 +7,7 @@ import os
 import stat
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
-from heapq import heapify, heappop
+from heapq import heapify, heappop, nsmallest
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
@@ -15,7 +15,10 @@ from entrepot.volume.entries import Entry, Page
 from entrepot.volume.files import Files
 from entrepot.volume.ground import Ground
 from entrepot.volume.paths import MAX_DEPTH, Path, is_addressable
-from entrepot.volume.refusals import conflict, reading
+from entrepot.volume.refusals import FAILING, conflict, reading
+
+# Names that are held beyond a page: some are not listed, and one more tells whether there is another page.
+_SPARE = 16
 
 
 class Listing:
@@ -34,7 +37,7 @@ class Listing:
         except Problem as problem:
             raise self._why(path, problem) from None
         entries: list[Entry] = []
-        for entry in self._walk(folder, path, after, recursive):
+        for entry in self._walk(folder, path, after, recursive, limit):
             if limit is not None and len(entries) == limit:
                 return Page(entries, _cursor(path, entries[-1]))
             entries.append(entry)
@@ -49,17 +52,14 @@ class Listing:
             pass
         return problem
 
-    def _walk(self, folder: Folder, path: Path, after: tuple[str, ...], recursive: bool) -> Iterator[Entry]:
+    def _walk(
+        self, folder: Folder, path: Path, after: tuple[str, ...], recursive: bool, limit: int | None
+    ) -> Iterator[Entry]:
         """Closes the folder."""
         with folder:
             first = after[0] if after else ""
-            names = os.listdir(folder.fd)
-            if first:
-                names = [name for name in names if name >= first]
-            heapify(names)
             above = f"{path}/" if path.parts else ""
-            while names:
-                name = heappop(names)
+            for name in _names(folder, first, limit):
                 resumed = name == first
                 if (resumed and not recursive) or not is_addressable(above, name):
                     continue
@@ -67,15 +67,36 @@ class Listing:
                 if entry is not None and not resumed:
                     yield entry
                 if entry is not None and recursive and not entry.is_file:
-                    yield from self._inside(folder, path.child(name), after[1:] if resumed else ())
+                    yield from self._inside(folder, path.child(name), after[1:] if resumed else (), limit)
 
-    def _inside(self, folder: Folder, path: Path, after: tuple[str, ...]) -> Iterator[Entry]:
+    def _inside(self, folder: Folder, path: Path, after: tuple[str, ...], limit: int | None) -> Iterator[Entry]:
         if len(path.parts) < MAX_DEPTH:
             try:
                 inner = folder.descend(path.name)
-            except OSError:
+            except OSError as error:
+                if error.errno in FAILING:
+                    raise
                 return
-            yield from self._walk(inner, path, after, True)
+            yield from self._walk(inner, path, after, True, limit)
+
+
+def _names(folder: Folder, first: str, limit: int | None) -> Iterator[str]:
+    """The names in a folder from `first` on, in order. For a page a few more than it takes are held at a time, however
+    many there are; the more, the more of them were passed over."""
+    if limit is None:
+        names = [name for name in os.listdir(folder.fd) if name >= first]
+        heapify(names)
+        while names:
+            yield heappop(names)
+        return
+    most = limit + _SPARE
+    while True:
+        with os.scandir(folder.fd) as found:
+            names = nsmallest(most, (entry.name for entry in found if entry.name >= first))
+        yield from names
+        if len(names) < most:
+            return
+        first, most = f"{names[-1]}\0", 4 * most
 
 
 def _cursor(path: Path, last: Entry) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
@@ -68,14 +68,16 @@ class Moving:
     def _move(
         self, source: Folder, name: str, status: os.stat_result, folder: Folder, path: Path, overwrite: bool
     ) -> None:
-        before = self._places.target(folder, path)
+        before, here = self._places.target(folder, path), there(folder, path.name)
         if before.status is not None and (not overwrite or stat.S_ISDIR(status.st_mode)):
             raise taken(path)
+        if here is not None and os.path.samestat(here, status):
+            with renaming(path):
+                return _merge(source, name, folder, path.name, status)
+        if stat.S_ISLNK(status.st_mode) and _leads_to(source, name, before.status):
+            raise conflict(f"What is moved is a link to {path}: it would take the place of its own bytes.")
         with self._quota.changed(-before.freed), renaming(path):
-            if before.status is not None and os.path.samestat(before.status, status) and status.st_nlink > 1:
-                source.unlink(name)  # two names of one file: a rename would leave both
-            else:
-                source.move(name, folder, path.name, replace=before.status is not None)
+            source.move(name, folder, path.name, replace=before.status is not None)
 
     def copy(self, path: Path, destination: Path, *, overwrite: bool) -> Making:
         """Copy a file, or all that a folder lists. It appears whole."""
@@ -87,19 +89,22 @@ class Moving:
         return (yield from self._copy_folder(path, destination))
 
     def _copy_file(self, path: Path, destination: Path, overwrite: bool) -> Making:
-        replaces = self._places.foresee(destination, ALWAYS).freed
-        staged = self._staging.create()
+        when = Conditions(if_none_match=not overwrite)
         try:
-            yield from self._fill(staged, path, replaces=replaces)
-        except BaseException:
-            staged.drop()
-            raise
-        try:
-            return self._staging.place(staged, destination, Conditions(if_none_match=not overwrite))[0]
+            replaces = self._places.foresee(destination, when).freed
+            staged = self._staging.create()
+            try:
+                yield from self._fill(staged, path, replaces=replaces)
+            except BaseException:
+                staged.drop()
+                raise
+            return self._staging.place(staged, destination, when)[0]
         except Problem as problem:
             raise taken(destination) if problem.code is Code.PRECONDITION_FAILED else problem from None
 
     def _copy_folder(self, path: Path, destination: Path) -> Making:
+        if self._places.foresee(destination, ALWAYS).status is not None:
+            raise taken(destination)
         staged = self._staging.create_folder()
         try:
             size = yield from self._copy_tree(path, staged.folder, destination)
@@ -134,10 +139,11 @@ class Moving:
 
     def _fill(self, staged: Staged, path: Path, *, before: int = 0, replaces: int = 0) -> Steps:
         """Copy a file, with the digests that are known. CONFLICT when another program writes to it meanwhile."""
-        fd, entry = self._files.open(path)
+        fd, _ = self._files.open(path)
         try:
-            self._staging.admit(entry.size, before=before, replaces=replaces)
             started = os.fstat(fd)
+            entry = self._files.entry(path, started, fd)  # of the same moment: its digests go with the copy
+            self._staging.admit(entry.size, before=before, replaces=replaces)
             yield from _copy_range(staged, fd, 0, entry.size)
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != (started.st_size, started.st_mtime_ns):
@@ -159,6 +165,22 @@ def _check_apart(path: Path, destination: Path) -> None:
         raise is_the_root()
     if destination != path and destination.is_within(path):
         raise Problem(Code.VALIDATION_FAILED, f"{destination} is inside {path}.", fix=LOOK)
+
+
+def _merge(source: Folder, name: str, folder: Folder, new: str, status: os.stat_result) -> None:
+    """Both are names of one file: a rename would leave both. One name that is seen by two ways stays."""
+    is_one = name == new and os.path.samestat(os.fstat(source.fd), os.fstat(folder.fd))
+    if status.st_nlink > 1 and not is_one:
+        source.unlink(name)
+    else:
+        source.move(name, folder, new)  # another spelling, where the disk knows no case
+
+
+def _leads_to(folder: Folder, name: str, target: os.stat_result | None) -> bool:
+    """Whether a link leads there. Nothing is opened."""
+    with suppress(OSError):
+        return target is not None and os.path.samestat(os.stat(name, dir_fd=folder.fd), target)
+    return False
 
 
 def _movable(folder: Folder, path: Path) -> os.stat_result:

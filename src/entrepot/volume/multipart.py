@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.digests import Expected
+from entrepot.domain.errors import Problem
 from entrepot.domain.multipart import Cited
 from entrepot.volume.assembly import Part, Whole
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, entry_of
@@ -13,6 +14,7 @@ from entrepot.volume.finishing import Finished, Finishing, Wish
 from entrepot.volume.follower import Follower
 from entrepot.volume.paths import Path
 from entrepot.volume.places import there
+from entrepot.volume.refusals import reading
 from entrepot.volume.uploads import Listing, Uploads
 from entrepot.volume.volume import Volume
 
@@ -119,8 +121,9 @@ class _Place:
 
     def find(self, inode: int, mtime_ns: int) -> Entry | None:
         try:
-            folder = self._volume.ground.root.open_folder(self._path.parent)
-        except FileNotFoundError:
+            with reading(self._path):
+                folder = self._volume.ground.root.open_folder(self._path.parent)
+        except Problem:  # the way leads elsewhere by now
             return None
         with folder:
             status = there(folder, self._path.name)

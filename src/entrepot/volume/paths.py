@@ -10,12 +10,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from unicodedata import category, normalize
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
@@ -25,6 +27,8 @@ PRIVATE = ".entrepot"
 MAX_NAME = 255  # bytes of UTF-8
 MAX_DEPTH = 64
 MAX_LENGTH = 4096  # bytes of UTF-8, of the whole
+_SHORT = re.compile(r"entrep~\d+")
+_UNSEEN = frozenset({"Cf", "Mn"})  # Unicode categories
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def parse(text: str, *, legacy: bool) -> Path:
         del parts[0]
     for part in parts:
         _check_name(part)
-    if parts and parts[0].lower() == PRIVATE:  # some file systems know no case
+    if parts and _is_private(parts[0]):
         raise _refusal(f"{PRIVATE} holds what belongs to the server.")
     path = Path(tuple(parts))
     check_length(path)
@@ -96,13 +100,22 @@ def _length(text: str) -> int:
         raise _refusal("A path must be valid UTF-8.") from None
 
 
+def _is_private(name: str) -> bool:
+    """Whether a name right in the volume may lead to the private folder: some file systems know no case and pass over
+    signs that nobody sees, and FAT has a short name for every long one."""
+    if not name.isascii():
+        name = "".join(sign for sign in normalize("NFKC", name) if category(sign) not in _UNSEEN)
+    folded = name.casefold()
+    return folded == PRIVATE or bool(_SHORT.fullmatch(folded))
+
+
 def _refusal(message: str) -> Problem:
     return Problem(Code.VALIDATION_FAILED, f"This is no path of the volume. {message}", fix="Correct the path.")
 
 
 def is_addressable(above: str, name: str) -> bool:
     """Whether a client can write a name that was found on the disk, below `above` (`a/b/`, or nothing for the root)."""
-    if not above and name == PRIVATE:
+    if not above and _is_private(name):
         return False
     if name.isascii() and len(above) + len(name) <= MAX_LENGTH // 4:  # nearly all names
         return True

@@ -11,6 +11,8 @@ from entrepot.volume.paths import NotPlain, Path
 
 LOOK = "List the folder to see what is there."
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Of the disk or of ourselves, whatever was looked at.
+FAILING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _LINK = frozenset({errno.ELOOP, errno.EXDEV})
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR})
 _WHY_NOT = {

@@ -6,7 +6,8 @@ import logging
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from entrepot.atomic import Folder
 from entrepot.volume.ground import GONE, Ground
@@ -61,30 +62,50 @@ class Gone:
 
 def _remove(gone: Folder, name: str, freed: list[int]) -> Steps:
     """Folders are moved up here before they are emptied, so that depth costs neither handles nor recursion. The same
-    may be done by another process at the same time."""
-    waiting, count = [name], 0
+    may be done by another process at the same time. What cannot be removed keeps nothing else; the first failure is
+    raised at the end."""
+    waiting, failures, count = [name], list[OSError](), 0
     while waiting:
         name = waiting.pop()
-        status = there(gone, name)
-        if status is None:
-            continue
-        if not stat.S_ISDIR(status.st_mode):
-            _unlink(gone, name, status, freed)
-            continue
-        with gone.descend(name) as folder:
-            for inner in os.listdir(folder.fd):
-                status = there(folder, inner)
-                if status is not None and stat.S_ISDIR(status.st_mode):
-                    waiting.append(secrets.token_hex(16))
-                    with suppress(FileNotFoundError):
-                        folder.move(inner, gone, waiting[-1])
-                elif status is not None:
-                    _unlink(folder, inner, status, freed)
-                count += 1
-                if count % STEP == 0:
-                    yield
-        with suppress(FileNotFoundError):
-            gone.rmdir(name)
+        with _noted(failures):
+            status = there(gone, name)
+            if status is None:
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                _unlink(gone, name, status, freed)
+                continue
+            with gone.descend(name) as folder:
+                for inner in os.listdir(folder.fd):
+                    with _noted(failures):
+                        _take_out(folder, inner, gone, waiting, freed)
+                    count += 1
+                    if count % STEP == 0:
+                        yield
+            with suppress(FileNotFoundError):
+                gone.rmdir(name)
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _noted(failures: list[OSError]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not failures:
+            failures.append(error)
+
+
+def _take_out(folder: Folder, name: str, gone: Folder, waiting: list[str], freed: list[int]) -> None:
+    status = there(folder, name)
+    if status is None:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        return _unlink(folder, name, status, freed)
+    new = secrets.token_hex(16)
+    with suppress(FileNotFoundError):
+        folder.move(name, gone, new)
+        waiting.append(new)
 
 
 def _unlink(folder: Folder, name: str, status: os.stat_result, freed: list[int]) -> None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from hashlib import sha256
+from typing import Protocol
 
 from entrepot.atomic import File, Folder
 from entrepot.domain import digests
@@ -39,6 +40,16 @@ BESIDE_FROM = 512 * 1024
 SYNC_EVERY = 64 * 1024 * 1024
 # Seconds after which what belonged to one request is nobody's: a file is locked only a moment after it was made.
 BRIEF_TTL = 3600.0
+
+
+class Gate(Protocol):
+    """Bounds how many bodies a process takes in at once: each costs memory, and work of the threads."""
+
+    def refuse_when_full(self) -> None:
+        """Raise Problem(RATE_LIMITED) when a body would have to wait."""
+
+    def slotted(self, stream: AsyncIterator[bytes], /) -> AsyncGenerator[bytes, None]:
+        """The stream, once it is its turn. Close it."""
 
 
 class Staged:
@@ -114,7 +125,8 @@ class StagedFolder:
 
 
 class Staging:
-    """The way in. `max_file` is the largest file in bytes, `reserve` the free space below which nothing is taken in."""
+    """The way in. `max_file` is the largest file in bytes, `reserve` the free space below which nothing is taken in;
+    without a `gate` there is no bound to the bodies at once."""
 
     def __init__(
         self,
@@ -126,6 +138,7 @@ class Staging:
         *,
         max_file: int,
         reserve: int = 0,
+        gate: Gate | None = None,
     ) -> None:
         self._ground = ground
         self._threads = threads
@@ -133,6 +146,7 @@ class Staging:
         self._quota = quota
         self._gone = gone
         self._reserve = reserve
+        self._gate = gate
         self.max_file = max_file
 
     # --- steps, blocking; OSErrors are those of the system ---
@@ -205,15 +219,24 @@ class Staging:
         nothing came to them for `upload_ttl` seconds."""
         with self._ground.own(STAGING) as staging:
             for name in os.listdir(staging.fd):
-                status = there(staging, name)
-                if status is None or not _is_free(staging, name, status):
-                    continue
-                is_upload = stat.S_ISDIR(status.st_mode) and not name.startswith(BRIEF)
-                if _last_change(staging, name, status) + (upload_ttl if is_upload else BRIEF_TTL) <= now:
-                    gone = self._gone.take(staging, name)
-                    yield from self._gone.clearing(gone, counted=is_upload)
+                with suppress(FileNotFoundError):  # it got to its place meanwhile
+                    yield from self._swept(staging, name, now, upload_ttl)
+
+    def _swept(self, staging: Folder, name: str, now: float, upload_ttl: float) -> Steps:
+        status = there(staging, name)
+        if status is None or not _is_free(staging, name, status):
+            return
+        is_upload = stat.S_ISDIR(status.st_mode) and not name.startswith(BRIEF)
+        if _last_change(staging, name, status) + (upload_ttl if is_upload else BRIEF_TTL) <= now:
+            gone = self._gone.take(staging, name)
+            yield from self._gone.clearing(gone, counted=is_upload)
 
     # --- the whole way ---
+
+    def refuse_when_full(self) -> None:
+        """Raise Problem(RATE_LIMITED) when a body would have to wait for others; for requests that clients repeat."""
+        if self._gate is not None:
+            self._gate.refuse_when_full()
 
     async def receive(
         self,
@@ -235,7 +258,10 @@ class Staging:
         taking = _Taking(self._threads, create or self.create, expected)
         intake = Intake(self._threads, taking.write, taking.finish, taking.drop)
         async with aclosing(self._bounded(stream, length, bound)) as bounded:
-            return await intake.take(bounded)
+            if self._gate is None:
+                return await intake.take(bounded)
+            async with aclosing(self._gate.slotted(bounded)) as slotted:
+                return await intake.take(slotted)
 
     async def publish(self, staged: Staged, path: Path, when: Conditions = ALWAYS) -> tuple[Entry, bool]:
         """`place`, in a thread."""

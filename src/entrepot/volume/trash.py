@@ -6,6 +6,7 @@ A deletion is one rename, whatever is deleted; so is an undo.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
@@ -22,9 +23,11 @@ from entrepot.volume.files import Files
 from entrepot.volume.ground import INFO, ITEM, TRASH, Ground
 from entrepot.volume.paths import Path, parse
 from entrepot.volume.places import Places, check_conditions, is_the_root, there
-from entrepot.volume.refusals import FULL, changing, conflict, missing, renaming, taken
+from entrepot.volume.refusals import FAILING, FULL, changing, conflict, missing, renaming, taken
 from entrepot.volume.removal import Gone
 from entrepot.volume.walking import Steps
+
+log = logging.getLogger("entrepot.volume")
 
 # A folder of the trash without an item: a deletion under way, or one that a crash cut short, when it is older.
 UNDER_WAY = 3600.0
@@ -123,14 +126,16 @@ class Trash:
             with trash.descend(trash_id) as place:
                 status = there(place, ITEM)
                 info = _info(place)
-        except OSError:
+        except OSError as error:
+            if error.errno in FAILING:
+                raise
             return None
         if status is None or info is None:
             return None
         is_file = not stat.S_ISDIR(status.st_mode)
         deleted_at = float(info["deleted_at"])
         size = status.st_size if is_file else 0
-        return Trashed(trash_id, str(info["path"]), is_file, size, deleted_at, deleted_at + self._ttl)
+        return Trashed(trash_id, info["path"], is_file, size, deleted_at, deleted_at + self._ttl)
 
     def restore(self, trash_id: str, destination: Path | None) -> Entry:
         """Put it back, where it was or at `destination`."""
@@ -163,10 +168,18 @@ class Trash:
         """Remove for good what was here long enough, and what crashes left."""
         with self._ground.own(TRASH) as trash:
             for name in os.listdir(trash.fd):
-                if self._is_over(trash, name, now):
-                    with self._ground.locked():
-                        gone = self._take(trash, name)
-                    yield from self._gone.clearing(gone)
+                try:
+                    yield from self._swept(trash, name, now)
+                except FileNotFoundError:
+                    pass  # it came back meanwhile
+                except OSError as error:
+                    log.error("what is in the trash as %s cannot be swept: %s", name, error)
+
+    def _swept(self, trash: Folder, name: str, now: float) -> Steps:
+        if self._is_over(trash, name, now):
+            with self._ground.locked():
+                gone = self._take(trash, name)
+            yield from self._gone.clearing(gone)
 
     def _take(self, trash: Folder, name: str) -> str:
         """Take an item out of the trash for good, under the lock; returns its name among what is gone."""
@@ -182,8 +195,10 @@ class Trash:
         trashed = self._read(trash, name)
         if trashed is not None:
             return trashed.purge_at <= now
-        status = there(trash, name)
-        return status is not None and status.st_mtime + UNDER_WAY <= now
+        with trash.descend(name) as place:
+            # What nothing is known of is kept as long as all else; without it the deletion was cut short.
+            kept = UNDER_WAY if there(place, ITEM) is None else max(self._ttl, UNDER_WAY)
+            return os.fstat(place.fd).st_mtime + kept <= now
 
     def _one(self, trash: Folder, trash_id: str) -> Trashed:
         trashed = self._read(trash, trash_id) if _ID.fullmatch(trash_id) else None
@@ -235,4 +250,6 @@ def _info(place: Folder) -> dict[str, Any] | None:
             info = json.load(file)
         except ValueError:
             return None
-    return info if isinstance(info, dict) and {"path", "deleted_at"} <= info.keys() else None
+    if not isinstance(info, dict) or not isinstance(info.get("deleted_at"), int | float):
+        return None
+    return info if isinstance(info.get("path"), str) else None

@@ -56,6 +56,7 @@ class Unpacking:
         a folder must be or the other way round; as `Volume.put`.
         """
         self._volume.check(who)
+        self._volume.staging.refuse_when_full()
         staged = await self._volume.staging.receive(stream, length=length)
         try:
             async with self._turns:

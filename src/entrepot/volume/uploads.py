@@ -6,9 +6,10 @@ not done when the upload is finished is done there (`finishing`).
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,6 +34,8 @@ from entrepot.volume.drafts import (
 from entrepot.volume.entries import ALWAYS, Conditions
 from entrepot.volume.ground import STAGING
 from entrepot.volume.volume import Volume
+
+log = logging.getLogger("entrepot.volume")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +176,13 @@ class Uploads:
     def _sweep(self) -> int:
         count = 0
         for upload_id in self.drafts.ids():
-            with suppress(Problem, FileNotFoundError), self.drafts.opened(upload_id) as folder:
-                count += self._swept(folder, upload_id)
+            try:
+                with self.drafts.opened(upload_id) as folder:
+                    count += self._swept(folder, upload_id)
+            except (Problem, FileNotFoundError):
+                pass  # it ended meanwhile
+            except OSError as error:  # one that is damaged must not keep the others, and all that the keeper does next
+                log.error("upload=%s cannot be swept: %s", upload_id, error)
         return count
 
     def _swept(self, folder: Folder, upload_id: str) -> bool:

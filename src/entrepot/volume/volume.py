@@ -28,7 +28,7 @@ from entrepot.volume.places import Places
 from entrepot.volume.quota import Quota
 from entrepot.volume.refusals import reading, translated
 from entrepot.volume.removal import Gone
-from entrepot.volume.staging import Staging
+from entrepot.volume.staging import Gate, Staging
 from entrepot.volume.trash import Trash
 from entrepot.volume.walking import Steps, Sums, measure, some
 
@@ -61,6 +61,7 @@ class Volume:
         *,
         threads: int = 32,
         by_hand: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         self.limits = limits
         self.clock = clock
@@ -77,6 +78,7 @@ class Volume:
             self.gone,
             max_file=limits.max_file,
             reserve=limits.reserve,
+            gate=gate,
         )
         self._files = Files(self.ground)
         self._listing = Listing(self.ground, self._files)
@@ -134,7 +136,23 @@ class Volume:
         expected: tuple[Expected, ...] = (),
         when: Conditions = ALWAYS,
     ) -> tuple[Entry, bool]:
-        """Write a file, replacing what is there; True: there was none. On an error nothing is changed."""
+        """Write a file, replacing what is there; True: there was none. On an error nothing is changed. RATE_LIMITED
+        when as many bodies come in as may."""
+        self.check(who)
+        self.staging.refuse_when_full()
+        return await self.take(who, path, stream, length=length, expected=expected, when=when)
+
+    async def take(
+        self,
+        who: Principal,
+        path: Path,
+        stream: AsyncIterator[bytes],
+        *,
+        length: int | None = None,
+        expected: tuple[Expected, ...] = (),
+        when: Conditions = ALWAYS,
+    ) -> tuple[Entry, bool]:
+        """As `put`, for bytes that come from anywhere: they wait for their turn."""
         self.check(who)
         before = await self.threads.run(self.places.foresee, path, when)
         staged = await self.staging.receive(stream, length=length, expected=expected, replaces=before.freed)
@@ -233,10 +251,16 @@ class Volume:
         return more
 
     def _sweeping(self, now: float) -> Steps:
-        yield from self.gone.sweep()
-        yield from self._trash.sweep(now)
-        yield from self.staging.sweep(now, self.limits.upload_ttl)
-        yield from self.quota.recount()
+        """All parts, also when one of them fails; the first failure is raised at the end."""
+        failures: list[OSError] = []
+        sweeps = self.gone.sweep(), self._trash.sweep(now), self.staging.sweep(now, self.limits.upload_ttl)
+        for part in (*sweeps, self.quota.recount()):
+            try:
+                yield from part
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def close(self) -> None:
         """End the threads, after the work they have."""

@@ -43,7 +43,7 @@ def measure(folder: Folder, sums: Sums, skip: str = "") -> Steps:
 def _walk(folder: Folder, device: int, skip: str) -> Iterator[os.stat_result]:
     levels: list[tuple[Folder, Iterator[str]]] = []
     try:
-        levels.append((folder.descend("."), iter(os.listdir(folder.fd))))
+        _enter(levels, folder.descend("."))  # a handle of our own: threads that share one share its place in the folder
         while levels:
             here, names = levels[-1]
             name = next(names, None)
@@ -56,12 +56,16 @@ def _walk(folder: Folder, device: int, skip: str) -> Iterator[os.stat_result]:
                 status = os.stat(name, dir_fd=here.fd, follow_symlinks=False)
                 yield status
                 if stat.S_ISDIR(status.st_mode) and status.st_dev == device and len(levels) < DEEPEST:
-                    inner = here.descend(name)
-                    levels.append((inner, iter(())))
-                    levels[-1] = (inner, iter(os.listdir(inner.fd)))
+                    _enter(levels, here.descend(name))
     finally:
         for level, _ in levels:
             level.close()
+
+
+def _enter(levels: list[tuple[Folder, Iterator[str]]], folder: Folder) -> None:
+    """Go down into a folder, which is closed with the others whatever comes."""
+    levels.append((folder, iter(())))
+    levels[-1] = (folder, iter(os.listdir(folder.fd)))
 
 
 def exhausted(steps: Generator[None, None, T]) -> T:

@@ -52,6 +52,14 @@ async def _accounts(home: Path) -> list[str]:
         return [account.id for account in await accounts._metadata.list_accounts()]
 
 
+@pytest.mark.parametrize("volume", ["home", ".", "link"])
+def test_a_volume_that_would_hold_the_home_is_refused(tmp_path, volume):
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(HomeError, match="lies in the volume"):
+        start(tmp_path / "home", volume=tmp_path / volume)
+    assert not list(tmp_path.rglob(".entrepot")) and not Home.exists(tmp_path / "home")
+
+
 def test_a_volume_that_cannot_be_made_costs_no_first_key(tmp_path):
     with pytest.raises(HomeError, match="Make it first"):
         start(tmp_path / "home", volume=tmp_path / "mnt" / "data")

@@ -81,7 +81,7 @@ class Shelf:
             raise not_found()
         return OpenFile(self.root / path)
 
-    async def put(
+    async def take(
         self, who: Principal, path: str, stream: AsyncIterator[bytes], *,
         length: int | None, expected: tuple[Expected, ...], when: None,
     ) -> tuple[Entry, bool]:  # fmt: skip

@@ -38,7 +38,7 @@ class Shelf:
     def check(self, who: Principal) -> None:
         require_account(who)
 
-    async def put(
+    async def take(
         self, who: Principal, path: str, stream: AsyncIterator[bytes], *,
         length: int | None, expected: tuple[Expected, ...], when: None,
     ) -> tuple[str, bool]:  # fmt: skip
@@ -346,13 +346,13 @@ def test_a_slow_sink_slows_the_sender_down() -> None:
         site = scene.net.sites["93.184.216.34", 80]
         hold, reached = asyncio.Event(), asyncio.Event()
 
-        async def put(who: Principal, path: str, stream: AsyncIterator[bytes], **_: Any) -> tuple[str, bool]:
+        async def take(who: Principal, path: str, stream: AsyncIterator[bytes], **_: Any) -> tuple[str, bool]:
             size = len(await anext(stream))
             reached.set()
             await hold.wait()
             return str(size + sum([len(piece) async for piece in stream])), True
 
-        scene.shelf.put = put  # type: ignore[method-assign]
+        scene.shelf.take = take  # type: ignore[method-assign]
         task = asyncio.create_task(scene.run())
         await reached.wait()
         assert site.sent < 48 * MIB  # what fits into the buffers of the system

@@ -198,6 +198,15 @@ def test_g02_an_entry_that_is_not_what_it_declares_is_refused(place, at):
     refused(io.BytesIO(with_entry(data, at, "<I", 1000)), place, ArchiveError)
 
 
+@pytest.mark.parametrize("start", [1 << 40, (1 << 63) - 1, (1 << 64) - 2])
+def test_g02_an_entry_that_is_said_to_lie_behind_the_end_of_everything_is_refused(place, start):
+    data = with_entry(with_entry(zipped(("x", b"hello")).getvalue(), 30, "<H", 12), 42, "<I", 0xFFFFFFFF)
+    at = data.index(b"PK\5\6")
+    far = data[:at] + struct.pack("<2HQ", 1, 8, start) + data[at:]
+    size = struct.unpack_from("<I", far, at + 24)[0] + 12
+    refused(io.BytesIO(far[: at + 24] + struct.pack("<I", size) + far[at + 28 :]), place, ArchiveError)
+
+
 @pytest.mark.parametrize("quoted", [False, True], ids=["all in one", "quoted"])
 def test_g02_entries_that_share_bytes_are_refused_before_anything_is_unpacked(place, quoted):
     assert "overlap" in refused(io.BytesIO(overlapping(100, quoted=quoted)), place, ArchiveError)

@@ -384,3 +384,38 @@ async def test_the_sweep_takes_what_crashes_left_in_staging_and_nothing_under_wa
     held.drop()
     held_folder.drop()
     assert set(os.listdir(folder)) == kept - {held.name, held_folder.name}
+
+
+@with_volume(quota=1000)
+async def test_a_part_of_the_sweep_that_fails_keeps_none_of_the_others_from_its_work(volume, root, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        yield
+
+    (root / PRIVATE / "staging/left").touch()
+    os.utime(root / PRIVATE / "staging/left", (1, 1))
+    (root / "f").write_bytes(b"by a program")
+    monkeypatch.setattr(volume.gone, "sweep", fails)
+    with refused(Code.UNAVAILABLE):
+        await volume.sweep(2_000_000_000.0)
+    assert not os.listdir(root / PRIVATE / "staging")
+    assert (root / PRIVATE / "usage").read_text() == "12\n"
+
+
+@with_volume
+async def test_what_cannot_be_removed_keeps_nothing_else_on_the_disk(volume, root, caplog):
+    for path in ("a/b/c", "a/b/stays/f", "a/b/z", "a/d"):
+        await put(volume, path, b"x")
+
+    def holds(op: Op) -> None:
+        if op.path.endswith("/stays"):  # as a folder of another user, or where something is mounted
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with observe(holds):
+        await volume.delete(OWNER, p("a"), permanent=True)
+        await volume.sweep(0.0)
+    assert tree(root) == {} and "could not be removed" in caplog.text
+    left = [path for path in private(root) if (root / PRIVATE / path).is_file()]
+    assert [path.rpartition("/")[2] for path in left] == ["f"]
+    await volume.sweep(0.0)
+    assert private(root) == []

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
 
+from entrepot.atomic import Folder
 from entrepot.domain.errors import Code
 from entrepot.volume.entries import Entry
+from entrepot.volume.paths import Root
 from entrepot.volume.volume import Volume
 from support.volumes import OWNER, names, p, put, refused, with_volume
 
@@ -165,3 +169,49 @@ async def test_whatever_time_a_program_sets_it_is_one_that_a_calendar_has(volume
     (entry,) = (await volume.list(OWNER, p(""))).entries
     datetime.fromtimestamp(entry.updated_at, UTC)
     assert await volume.stat(OWNER, p("f")) == entry
+
+
+@with_volume
+async def test_i9_a_page_of_a_large_folder_holds_few_of_its_names(volume, root):
+    for number in range(3000):
+        (root / f"{number:0200}").touch()
+    await names(volume, limit=5)
+    tracemalloc.start()
+    try:
+        page = await volume.list(OWNER, p(""), limit=5)
+        assert tracemalloc.get_traced_memory()[1] < 200_000  # all names have 600,000 bytes
+    finally:
+        tracemalloc.stop()
+    assert [int(entry.path) for entry in page.entries] == [0, 1, 2, 3, 4]
+
+
+@with_volume
+async def test_names_that_are_not_listed_are_passed_over_however_many_they_are(volume, root):
+    for number in range(200):
+        (root / f"{number:03}").symlink_to("nowhere")
+    fill(root, "100-file", "last")
+    split = await pages(volume, "", 1)
+    assert [[entry.path for entry in page] for page in split] == [["100-file"], ["last"]]
+
+
+@with_volume
+async def test_what_no_path_leads_to_is_not_listed(volume, root):
+    fill(root, ".Entrepot/x", "entrep~1", "a/.entrepot/x")
+    assert await names(volume, recursive=True) == ["a", "a/.entrepot", "a/.entrepot/x"]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("owner, method", [(Folder, "descend"), (Root, "status")])
+@with_volume
+async def test_h03_h06_a_listing_that_the_disk_fails_is_refused_and_never_cut_short(
+    volume, root, monkeypatch, owner, method, number
+):
+    def fails(*_):
+        raise OSError(number, os.strerror(number))
+
+    fill(root, "a/b")
+    (root / "link").symlink_to("a/b")
+    assert await names(volume, recursive=True) == ["a", "a/b", "link"]
+    with monkeypatch.context() as patch, refused(Code.UNAVAILABLE):
+        patch.setattr(owner, method, fails)
+        await names(volume, recursive=True)

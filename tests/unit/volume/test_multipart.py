@@ -315,6 +315,20 @@ def test_what_nothing_happens_to_is_over_and_then_forgotten(root):
     played(act, Process(root, upload_ttl=10_000, ahead=lambda: now))
 
 
+def test_an_upload_that_is_damaged_keeps_no_other_from_being_swept(root, caplog):
+    now = 0.0
+
+    async def act(p: Process) -> None:
+        nonlocal now
+        for upload in sorted([await p.parts.begin(OWNER, PLACE) for _ in range(2)])[:1]:
+            (root / ".entrepot/staging" / upload / "upload.json").write_text("{")
+        now = 10_001.0
+        assert await p.parts.sweep() == 1
+        assert upload in caplog.text
+
+    played(act, Process(root, upload_ttl=10_000, ahead=lambda: now))
+
+
 def test_parts_that_still_come_keep_an_upload_open(root):
     async def act(p: Process) -> None:
         upload = await p.parts.begin(OWNER, PLACE)
@@ -343,6 +357,17 @@ def test_a20_too_many_open_uploads_are_refused_at_the_begin_only(root):
         await p.parts.begin(OWNER, PLACE)
 
     played(act, Process(root, most=3))
+
+
+def test_h04_a_begin_that_fails_is_no_open_upload(root):
+    async def act(p: Process) -> None:
+        for k in range(1, 9):  # two folders, one file that is synced and renamed, two folders that are synced
+            with observe(FailAt(k, errno.ENOSPC)):
+                await refuses(Code.INSUFFICIENT_STORAGE, p.parts.begin(OWNER, PLACE))
+            assert os.listdir(root / ".entrepot/staging") == []
+        await p.parts.begin(OWNER, PLACE)
+
+    played(act, Process(root, most=1))
 
 
 def test_staged_parts_count_for_the_quota_once_each(root):
@@ -552,6 +577,29 @@ def test_h01_h03_a_finish_that_breaks_off_anywhere_can_be_done_again(tmp_path, t
 
         root = tmp_path / str(k)
         played(act, Process(root), Process(root))
+
+
+@pytest.mark.parametrize("instead", ["a file", "a link that leads out", "nothing"])
+def test_a_finish_is_said_although_the_way_to_its_file_was_changed_before_it_could_be(root, instead):
+    async def act(p: Process) -> None:
+        upload = await p.parts.begin(OWNER, PLACE)
+        parts = [await p.put(upload, 1, ONE)]
+
+        def die_afterwards(op):
+            if op.kind is Kind.CREATE and (root / "models/a.bin").exists():
+                raise Killed.Now
+
+        with observe(die_afterwards), pytest.raises(Killed.Now):
+            await p.finish(upload, parts)
+        (root / "models").rename(root / "elsewhere")
+        match instead:
+            case "a file":
+                (root / "models").touch()
+            case "a link that leads out":
+                (root / "models").symlink_to("/")
+        assert (await p.finish(upload, parts)).md5 == hashlib.md5(ONE).hexdigest()
+
+    played(act, Process(root))
 
 
 def test_a_finish_whose_file_was_replaced_before_it_could_be_said_is_said_all_the_same(root):

@@ -23,6 +23,7 @@ NAMES = [
     "a", "..a", "a..", "...", "....", " ", " a ", "a.", ".a", "a\\b", "..\\..\\x", "C:x", "C:\\x", "~root", "~", "CON",
     "%2e%2e", "%252e%252e", "%2F", "#", "?", "%", "+", ";", "a;b=c", '"; rm -rf', "<img onerror>", "[bold]x", "=cmd()",
     "\x1b[31m", "\x7f", "a\nb", "\r", "é", "e\u0301", "日本", "\u202e", "x" * 255, "é" * 127, "a:b", ".entrepo",
+    ".entrepoté", "entrep~x",
 ]  # fmt: skip
 REFUSED = [
     ("..", "'..'"), (".", "'.'"), ("a/..", "'..'"), ("../a", "'..'"), ("a/../b", "'..'"), ("a/./b", "'.'"),
@@ -31,6 +32,8 @@ REFUSED = [
     ("a\0b", "NUL"), ("\ud800", "UTF-8"), ("a/\udcff", "UTF-8"), ("x" * 256, "255"), ("é" * 128, "255"),
     ("/".join("a" * (MAX_DEPTH + 1)), "64"), ("/".join(["x" * 250] * 17), "4096"), (".entrepot", "server"),
     (".entrepot/lock", "server"), ("/data/.entrepot", "server"), (".ENTREPOT/x", "server"),
+    (".entre\u00adpot/x", "server"), (".entrepot\u200c", "server"), (".\uff45ntrepot", "server"),
+    ("ENTREP~1", "server"),
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 from entrepot.domain.errors import Code
 from entrepot.volume.paths import PRIVATE
 from entrepot.volume.volume import Volume
+from entrepot.volume.walking import Sums, exhausted, measure
 from support.volumes import OWNER, make, names, open_volume, p, private, put, refused, runs, stream, tree, with_volume
 
 
@@ -36,6 +37,14 @@ async def test_all_that_is_there_counts_until_it_is_gone_for_good(volume: Volume
     assert counted(root) == 0
     usage = await volume.usage(OWNER, p(""))
     assert (usage.quota, usage.free) == (1000, 1000)
+
+
+@with_volume(quota=1000)
+async def test_a_rename_to_the_same_place_by_another_way_frees_nothing(volume, root):
+    await put(volume, "a/f", bytes(300))
+    (root / "link").symlink_to("a")
+    await volume.rename(OWNER, p("a/f"), p("link/f"), overwrite=True)
+    assert counted(root) == 300 and tree(root)["a/f"] == bytes(300)
 
 
 @with_volume(quota=1000)
@@ -122,3 +131,14 @@ def test_without_a_quota_nothing_is_counted_and_an_old_count_is_not_believed_lat
         await volume.close()
 
     asyncio.run(test())
+
+
+@with_volume
+async def test_counts_of_several_threads_at_once_are_all_right(volume: Volume, root):
+    def count() -> int:
+        exhausted(measure(volume.ground.root.folder, sums := Sums(), skip=PRIVATE))
+        return sums.files
+
+    for n in range(1000):
+        (root / f"{n}").touch()
+    assert set(await asyncio.gather(*(volume.threads.run(count) for _ in range(60)))) == {1000}

@@ -10,6 +10,7 @@ import pytest
 
 from entrepot.atomic import Kind, Op, observe
 from entrepot.domain.errors import Code
+from entrepot.volume import trash
 from entrepot.volume import volume as volume_module
 from entrepot.volume.paths import PRIVATE
 from entrepot.volume.volume import Volume
@@ -208,3 +209,39 @@ async def test_a_sweep_is_done_a_moment_at_a_time(volume, root, monkeypatch):
         moments += 1
     assert moments == 3 and os.listdir(gone) == []
     assert not await volume.sweep_some(0.0)
+
+
+@pytest.mark.parametrize("info", ["{", "[]", '{"path": "f", "deleted_at": "x"}', '{"path": 1, "deleted_at": 1}', None])
+def test_what_nothing_is_known_of_any_more_stays_in_the_trash_as_long_as_all_else(tmp_path, info):
+    async def tell() -> None:
+        volume = open_volume(make(tmp_path / "data"))
+        try:
+            await put(volume, "f", b"x")
+            trashed = await volume.delete(OWNER, p("f"))
+            assert trashed
+            place = tmp_path / "data" / PRIVATE / "trash" / trashed.id
+            (place / "info.json").write_text(info or "") if info else (place / "info.json").unlink()
+            now = os.stat(place).st_mtime
+            await volume.sweep(now + 7 * 86_400 - 60)
+            assert (place / "item").read_bytes() == b"x"
+            assert (await volume.list_trash(OWNER)).entries == []
+            await volume.sweep(now + 7 * 86_400 + 60)
+            assert private(tmp_path / "data") == []
+        finally:
+            await volume.close()
+
+    asyncio.run(tell())
+
+
+@with_volume
+async def test_h03_a_disk_that_fails_makes_no_sweep_take_what_can_come_back(volume, root, monkeypatch, caplog):
+    def fails(*_):
+        raise OSError(errno.EIO, "input/output error")
+
+    await put(volume, "f", b"x")
+    trashed = await volume.delete(OWNER, p("f"))
+    with monkeypatch.context() as patch:
+        patch.setattr(trash, "_info", fails)
+        await volume.sweep(trashed.purge_at - 60)
+    assert trashed.id in caplog.text
+    await volume.restore(OWNER, trashed.id)

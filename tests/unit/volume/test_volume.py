@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import mmap
 import os
 import random
 import socket
@@ -12,11 +13,13 @@ from contextlib import aclosing
 
 import pytest
 
+from entrepot.atomic import observe
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import Conditions
 from entrepot.volume.volume import Volume
+from support.disk import Recorder
 from support.volumes import (
     OWNER,
     Run,
@@ -335,6 +338,35 @@ async def test_digests_are_trusted_only_for_the_bytes_they_belong_to(volume, roo
     assert (await volume.stat(OWNER, p("f"))).sha256 is None
 
 
+def test_what_a_program_writes_through_a_mapping_never_has_the_digest_of_before(tmp_path_factory):
+    async def tell() -> None:
+        volume = open_volume(make(root))
+        try:
+            with open(root / "f", "r+b") as file, mmap.mmap(file.fileno(), 4096) as mapped:
+                for byte in b"abc":
+                    mapped[0] = byte  # the first of them changes the time, and others when the page went to the disk
+                    summed = await volume.stat(OWNER, p("f"), checksum=True)
+                    assert summed.sha256 == hashlib.sha256(mapped).digest()
+        finally:
+            await volume.close()
+
+    root = tmp_path_factory.mktemp("disk") / "data"
+    root.mkdir()
+    (root / "f").write_bytes(bytes(4096))
+    if not _tells_mapped_writes(root / "f"):
+        pytest.skip("this file system does not tell of writes through a mapping")
+    asyncio.run(tell())
+
+
+def _tells_mapped_writes(path) -> bool:
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 4096) as mapped:
+        mapped[0] = 1
+        os.fsync(file.fileno())
+        os.utime(path, (1, 1))
+        mapped[0] = 0
+        return path.stat().st_mtime != 1
+
+
 @with_volume
 async def test_the_checksum_of_a_folder_is_none(volume, root):
     await volume.make_folder(OWNER, p("a"))
@@ -512,7 +544,43 @@ async def test_of_two_names_of_one_file_a_rename_leaves_one(volume, root):
     assert tree(root) == {"g": b"x"}
 
 
+@with_volume
+async def test_a_rename_between_a_file_and_a_link_to_it_never_loses_the_bytes(volume, root):
+    await put(volume, "f", b"x")
+    (root / "link").symlink_to("f")
+    with refused(Code.CONFLICT, "its own bytes"):
+        await volume.rename(OWNER, p("link"), p("f"), overwrite=True)
+    os.link(root / "f", root / "second")
+    await volume.rename(OWNER, p("f"), p("link"), overwrite=True)
+    assert tree(root) == {"link": b"x", "second": b"x"}
+
+
 # Copy and adopt
+
+
+@with_volume
+async def test_nothing_is_copied_to_a_place_that_is_taken(volume, root):
+    for path in ("f", "a/f", "taken", "folder/f"):
+        await put(volume, path, b"x")
+    recorder = Recorder()
+    with observe(recorder):
+        for path in ("f", "a"):
+            for destination in ("taken", "folder"):
+                with refused(Code.CONFLICT):
+                    await volume.copy(OWNER, p(path), p(destination))
+    assert recorder.ops == []
+
+
+@with_volume
+async def test_a_file_that_changes_as_its_copy_begins_never_lends_it_the_digests_of_before(volume, root, monkeypatch):
+    def admit(*args, **more):
+        (root / "f").write_bytes(b"after!")
+
+    await put(volume, "f", b"before")
+    monkeypatch.setattr(volume.staging, "admit", admit)
+    with refused(Code.CONFLICT, "changed while"):
+        await volume.copy(OWNER, p("f"), p("g"))
+    assert tree(root) == {"f": b"after!"} and private(root) == []
 
 
 @with_volume
