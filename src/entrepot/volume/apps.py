@@ -47,9 +47,10 @@ class AppFile:
         """Read the metadata of a request, all strings. Raises Problem(VALIDATION_FAILED)."""
         if facts.get("hash") != digest:
             raise _invalid("hash", "It is not the hash of the path.")
-        mtime = math.nan
-        with suppress(TypeError, ValueError):
-            mtime = float(facts.get("mtime", ""))
+        told, mtime = facts.get("mtime"), math.nan
+        if isinstance(told, str):  # a number may be larger than any float
+            with suppress(ValueError):
+                mtime = float(told)
         if not math.isfinite(mtime):
             raise _invalid("mtime", "It must be a time in seconds, as a string.")
         return cls(_whole_number(facts, "size"), mtime, _whole_number(facts, "mode"))

@@ -103,6 +103,7 @@ def test_bytes_that_have_another_hash_are_refused_and_nothing_is_kept(root, wron
         {**FACTS, "mode": None},
         {**FACTS, "mtime": "nan"},
         {**FACTS, "mtime": []},
+        {**FACTS, "mtime": 10**400},
     ],
     ids=str,
 )
