@@ -83,14 +83,22 @@ def test_a01_after_a_cut_signed_put_the_same_url_can_be_written(tiny: Talk) -> N
     assert tiny.get(urls["file_url"]).body == b"whole"
 
 
-def test_a_control_request_cut_in_its_body_is_no_fault_of_the_server(tiny: Talk) -> None:
-    for path in ("/storage/upload/initiate", "/storage/auth/token"):
+@pytest.mark.parametrize(
+    "path",
+    ["/storage/upload/initiate", "/storage/auth/token", "/files/upload", "/files/rename/x",
+     "/v1/serverless/files/rename/x"],
+)  # fmt: skip
+def test_a_request_cut_in_its_body_or_chunked_wrong_is_no_fault_of_the_server(tiny: Talk, path: str) -> None:
+    framings: list[dict[str, str]] = [{"content_length": "100"}, {"transfer_encoding": "chunked"}]
+    for framing, body in zip(framings, (b'{"file_name"', b"-3\r\nabc\r\n0\r\n\r\n"), strict=True):
         with line(tiny.server) as cut:
-            cut.send_head("POST", path, **tiny.key, content_length="100")
-            cut.send(b'{"file_name"')
-            cut.half_close()
-            answer = cut.rest()
-        assert b"HTTP/1.1 400 " in answer
+            cut.send_head("POST", path, **tiny.key, **framing)
+            cut.send(body)
+            with contextlib.suppress(OSError):  # it may have been closed at once
+                cut.half_close()
+            reply = cut.answer("POST")
+        assert reply.status == 400
+        assert "invalid_request" in reply.body.decode()
     assert "defect" not in tiny.server.log()
     assert "ClientDisconnect" not in tiny.server.log()
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import ClientGone, Exchange, Message, Receive, Scope, Send
-from entrepot.api.responses import CORS, as_problem, no_route
+from entrepot.api.responses import CORS, as_problem, cut_short, no_route
 from entrepot.domain.errors import Code, Problem
 from entrepot.logs import iso
 
@@ -64,7 +64,9 @@ class Front:
         try:
             await self._answer(x, receive, send)
         except ClientGone:
-            # Returning without the last body message cuts the connection: a body never ends short as if it were whole.
+            # Who closed only its sending half, or framed a chunk wrong, reads why. When a reply has begun, returning
+            # without its last message cuts the connection: a body never ends short as if it were whole.
+            await x.refuse(cut_short())
             self._log(x, "client_gone")
         except Exception as error:
             await self._fail(x, error)

@@ -122,6 +122,10 @@ def no_route() -> Problem:
     return Problem(Code.NOT_FOUND, "There is no such route.", fix="See /openapi.json for what there is.")
 
 
+def cut_short() -> Problem:
+    return Problem(Code.INVALID_REQUEST, "The connection ended before the request was over, or its framing is wrong.")
+
+
 def as_problem(error: Exception, failures: Mapping[type[Exception], Code]) -> Problem | None:
     """The problem that an exception stands for; None for a defect of ours."""
     if isinstance(error, Problem):

@@ -16,7 +16,7 @@ from entrepot.api import auth, multipart, openapi, users
 from entrepot.api.cdn import uploaded
 from entrepot.api.doors import Doors
 from entrepot.api.front import exchange_of
-from entrepot.api.responses import STATUS, as_problem, error_body, error_headers, no_route
+from entrepot.api.responses import STATUS, as_problem, cut_short, error_body, error_headers, no_route
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.names import quote_segment
@@ -220,7 +220,7 @@ def _failure(doors: Doors) -> Any:
 
 async def _cut_body(request: Request, error: Exception) -> Response:
     """The connection ended within the request; a client that only closed its sending half reads this."""
-    return _refusal(request, Problem(Code.INVALID_REQUEST, "The connection ended before the body did."))
+    return _refusal(request, cut_short())
 
 
 async def _http_failure(request: Request, error: Exception) -> Response:
