@@ -73,9 +73,29 @@ def test_a_write_may_ask_for_what_is_there(files: Files) -> None:
     assert files.v1("DELETE", "file/a", if_match=second.headers["etag"]).status == 200
 
 
-def test_a_condition_that_a_write_cannot_have_is_refused(files: Files) -> None:
-    assert files.store("a", b"1", if_none_match='"x"').status == 400
-    assert files.read("a") is None
+def test_a_form_a_url_and_a_legacy_delete_may_ask_for_what_is_there_too(files: Files) -> None:
+    etag = files.store("a", b"1").headers["etag"]
+    for family in ("/files", "/v1/serverless/files"):
+        local = f"{family}/file/local/a"
+        assert files.form(local, b"2", if_none_match="*").status == 412
+        assert files.form(local, b"2", if_match='"x"').status == 412
+        assert files.form(local + "?unzip=true", b"2", if_match="*").status == 400
+        own = files.upload(b"2")
+        assert files.post_json(f"{family}/file/url/a", {"url": own}, if_none_match="*").status == 412
+    assert files.old("DELETE", "file/a", if_match='"x"').status == 412
+    assert files.read("a") == b"1"
+    assert files.form("/files/file/local/a", b"2", if_match=etag).status == 200
+
+
+@pytest.mark.parametrize("condition", [{"if_none_match": '"x"'}, {"if_none_match": ""}, {"if_match": ""},
+                                       {"if_unmodified_since": "Thu, 01 Jan 1970 00:00:00 GMT"}])  # fmt: skip
+def test_a_condition_that_a_write_cannot_have_is_refused_and_not_passed_over(
+    files: Files, condition: dict[str, str]
+) -> None:
+    files.store("a", b"1")
+    assert files.store("a", b"2", **condition).status == 400
+    assert files.v1("DELETE", "file/a", **condition).status == 400
+    assert files.read("a") == b"1"
 
 
 def test_a_write_of_a_program_on_the_disk_is_seen_by_a_condition(files: Files) -> None:

@@ -127,12 +127,20 @@ def query(x: Exchange, name: str) -> str | None:
 
 
 def conditions(x: Exchange) -> Conditions:
-    """If-Match and If-None-Match of a write. Raises Problem(VALIDATION_FAILED)."""
+    """If-Match and If-None-Match of a write. Raises Problem(VALIDATION_FAILED): a condition that is passed over costs
+    somebody's bytes."""
     match, none = x.text("if-match"), x.text("if-none-match")
-    if none not in (None, "*"):
-        message = "Of a write it can be * only: that nothing is there."
-        raise Problem(Code.VALIDATION_FAILED, message, where=("header", "if-none-match"))
+    if match is None and "if-match" in x.headers:
+        raise _no_condition("if-match", "It is empty: name an ETag, or * for any file.")
+    if none not in (None, "*") or (none is None and "if-none-match" in x.headers):
+        raise _no_condition("if-none-match", "Of a write it can be * only: that nothing is there.")
+    if "if-unmodified-since" in x.headers:
+        raise _no_condition("if-unmodified-since", "A time tells no two writes of one second apart; send If-Match.")
     return Conditions(None if match is None else tags_of(match), none is not None)
+
+
+def _no_condition(name: str, message: str) -> Problem:
+    return Problem(Code.VALIDATION_FAILED, message, where=("header", name))
 
 
 def wants_md5(x: Exchange) -> bool:

@@ -133,7 +133,13 @@ OPERATIONS: dict[str, Json] = {
     },
     f"{_OLD}/file/{{file}}": {
         "get": _old("downloadFile", "Read a file", _BINARY, "404 409 412 416", parameters=_RANGE, more=_PARTIAL),
-        "delete": _old("deleteFile", "Delete a file, or a folder with what is in it", _YES, "404"),
+        "delete": _old(
+            "deleteFile",
+            "Delete a file, or a folder with what is in it",
+            _YES,
+            "404 409 412",
+            parameters=[_IF_MATCH],
+        ),
     },
     f"{_OLD}/rename/{{file}}": {
         "post": _old(
@@ -149,7 +155,8 @@ OPERATIONS: dict[str, Json] = {
             "uploadFromUrl",
             "Fetch a URL into a file",
             _YES,
-            "404 409 413 424 429 507",
+            "404 409 412 413 424 429 507",
+            parameters=[_IF_MATCH, _IF_NONE],
             body=_object(["url"], url={"type": "string", "format": "uri"}),
         )
     },
@@ -158,8 +165,8 @@ OPERATIONS: dict[str, Json] = {
             "uploadLocalFile",
             "Store a file, or unpack an archive into a folder",
             _YES,
-            "400 409 413 507",
-            parameters=[_UNZIP, _DIGEST],
+            "400 409 412 413 507",
+            parameters=[_UNZIP, _IF_MATCH, _IF_NONE, _DIGEST],
             body=_FORM,
         )
     },
@@ -275,15 +282,22 @@ OPERATIONS: dict[str, Json] = {
         ),
     },
     f"{_V1}/file/url/{{file}}": {
-        "post": _v1("serverlessUploadFromUrl", "Fetch a URL into a file", _YES, "404 409 413 424 507", body=_URL)
+        "post": _v1(
+            "serverlessUploadFromUrl",
+            "Fetch a URL into a file",
+            _YES,
+            "404 409 412 413 424 507",
+            parameters=[_IF_MATCH, _IF_NONE],
+            body=_URL,
+        )
     },
     f"{_V1}/file/local/{{target_path}}": {
         "post": _v1(
             "serverlessUploadLocalFile",
             "Store a file, or unpack an archive into a folder",
             _YES,
-            "409 413 507",
-            parameters=[_UNZIP, _DIGEST],
+            "409 412 413 507",
+            parameters=[_UNZIP, _IF_MATCH, _IF_NONE, _DIGEST],
             body=_FORM,
         )
     },

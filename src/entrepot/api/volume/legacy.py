@@ -27,7 +27,7 @@ async def list_folder(x: Exchange, doors: Doors, place: Place) -> None:
 async def delete(x: Exchange, doors: Doors, place: Place) -> None:
     """DELETE a file, or a folder with all that is in it."""
     who = await asking.principal(x, doors)
-    await doors.volume.delete(who, place.path)
+    await doors.volume.delete(who, place.path, when=asking.conditions(x))
     await x.json(200, True)
 
 

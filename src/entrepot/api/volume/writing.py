@@ -14,19 +14,20 @@ from entrepot.api.volume.place import Place
 from entrepot.api.volume.replies import platform_entry
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
-from entrepot.volume.entries import Conditions
+from entrepot.volume.entries import ALWAYS
 
 
 async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a form whose file goes to the path; with `unzip` what is in it goes into the folder of that path. The
     name that the form gives the file means nothing."""
     who = await asking.principal(x, doors)
-    path, unzip = place.path, asking.query_flag(x, "unzip")
+    path, unzip, when = place.path, asking.query_flag(x, "unzip"), asking.conditions(x)
     stream, expected = await file_of_form(x, doors)
     if not unzip:
-        await doors.volume.put(who, path, stream, expected=expected)
-    elif expected:
-        raise Problem(Code.INVALID_REQUEST, "The digest of an archive that is unpacked is not checked.")
+        await doors.volume.put(who, path, stream, expected=expected, when=when)
+    elif expected or when != ALWAYS:
+        message = "Digests and conditions are those of one file; of an archive that is unpacked they are not checked."
+        raise Problem(Code.INVALID_REQUEST, message)
     else:
         await doors.unpack.unpack(who, path, stream)
     await x.json(200, True)
@@ -49,8 +50,8 @@ async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a URL: the reply comes when its file is whole at the path, as the stock client expects. A client that goes
     ends the fetch."""
     who, path = await asking.principal(x, doors), place.path
-    given = await asking.fields(x, doors, place, "url")
-    await x.unless_gone(doors.imports.run(who, path, asking.text(given, "url"), Conditions()))
+    when, given = asking.conditions(x), await asking.fields(x, doors, place, "url")
+    await x.unless_gone(doors.imports.run(who, path, asking.text(given, "url"), when))
     await x.json(200, True)
 
 
