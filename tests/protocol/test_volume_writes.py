@@ -249,6 +249,14 @@ def test_a23_a_body_that_stands_still_is_given_up(files: Files) -> None:
     assert files.read("slow") is None
 
 
+@pytest.mark.parametrize("header", [{"content_encoding": "gzip"}, {"content_range": "bytes 0-0/5"}])
+def test_a_body_that_is_not_the_file_as_it_is_is_refused(files: Files, header: dict[str, str]) -> None:
+    assert files.store("a", b"1", **header).status == 400
+    assert files.form("/files/file/local/a", b"1", **header).status == 400
+    assert files.post("/files/upload", b"1", **header).status == 400
+    assert files.read("a") is None
+
+
 A26 = {
     "no boundary": ("multipart/form-data", form(b"x")),
     "a long boundary": ("multipart/form-data; boundary=" + "b" * 71, b"--" + b"b" * 71 + b"\r\n"),

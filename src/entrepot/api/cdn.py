@@ -60,15 +60,21 @@ def intent_of(x: Exchange) -> Intent:
 
 
 def body_of(x: Exchange, doors: Doors, lifecycle: Lifecycle = Lifecycle()) -> Body:
-    """The request's body with all that the client said about it.
+    """The request's body with all that the client said about it. Raises Problem."""
+    check_plain(x)
+    return Body(x.body(doors.stall_timeout), x.content_length(), declared_type(x), declared_digests(x), lifecycle)
 
-    An encoding of the body is refused: it would be stored as the file, and served without its name.
-    """
+
+def check_plain(x: Exchange) -> None:
+    """Raise Problem for a body that is not the file's bytes as they are: an encoding would be stored as the file and
+    served without its name, a part as the whole (RFC 9110 section 14.5)."""
     if (x.text("content-encoding") or "identity").lower() != "identity":
         raise Problem(Code.INVALID_REQUEST, "A Content-Encoding is not kept.", fix="Send the file's bytes as they are.")
     if (x.text("transfer-encoding") or "chunked").lower() != "chunked":
         raise Problem(Code.INVALID_REQUEST, "The only Transfer-Encoding is chunked.", fix="Send the bytes as they are.")
-    return Body(x.body(doors.stall_timeout), x.content_length(), declared_type(x), declared_digests(x), lifecycle)
+    if x.text("content-range"):
+        message = "A Content-Range is not taken: the body would be stored as the whole file."
+        raise Problem(Code.INVALID_REQUEST, message, fix="Send the whole file, or begin an upload in parts.")
 
 
 def declared_type(x: Exchange) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from entrepot.api import forms
-from entrepot.api.cdn import body_of, declared_digests
+from entrepot.api.cdn import body_of, check_plain, declared_digests
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import Headers
@@ -35,6 +35,7 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
     """The file in a form's body, and the digests of it that were declared. Raises Problem."""
+    check_plain(x)
     if x.text("content-digest") or x.text("content-md5"):
         message = "A digest of the whole form is not checked; Repr-Digest is that of the file in it."
         raise Problem(Code.INVALID_REQUEST, message)
