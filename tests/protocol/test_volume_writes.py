@@ -165,6 +165,7 @@ def test_a06_what_is_too_large_is_refused_before_its_bytes_are_sent(files: Files
         ("PUT", "/v1/serverless/files/file/a", {}),
         ("POST", "/files/file/local/a", {"content_type": FORM}),
         ("POST", "/v1/serverless/files/file/local/a", {"content_type": FORM}),
+        ("POST", "/v1/serverless/files/rename/a", {}),
     )
     for method, target, headers in targets:
         with line(files.server) as waiting:

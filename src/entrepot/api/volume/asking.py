@@ -46,12 +46,14 @@ async def fields(x: Exchange, doors: Doors, place: Place, *known: str) -> dict[s
 
 
 async def small_body(x: Exchange, doors: Doors) -> bytes:
-    """The whole body, which is bounded. Raises Problem(TOO_LARGE)."""
-    received = bytearray()
+    """The whole body, which is bounded: one that says that it is larger is not read. Raises Problem(TOO_LARGE)."""
+    received, beyond = bytearray(), Problem(Code.TOO_LARGE, f"The body is larger than the limit of {MAX_JSON} bytes.")
+    if (x.content_length() or 0) > MAX_JSON:
+        raise beyond
     async for chunk in x.body(doors.stall_timeout):
         received += chunk
         if len(received) > MAX_JSON:
-            raise Problem(Code.TOO_LARGE, f"The body is larger than the limit of {MAX_JSON} bytes.")
+            raise beyond
     return bytes(received)
 
 
