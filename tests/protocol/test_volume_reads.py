@@ -117,9 +117,11 @@ def test_a_digest_is_not_told_of_bytes_that_changed_on_the_disk(files: Files) ->
 
 
 def test_a_folder_is_no_file(files: Files) -> None:
+    for root in ("/files/file//data", "/v1/serverless/files/file/"):
+        assert "The volume is a folder." in files.get(root, **files.key).body.decode()
     for route in BOTH:
         got = files.get(route.format(""), **files.key)
-        assert (got.status, "folder" in got.body.decode()) == (409, True)
+        assert (got.status, "reads is a folder" in got.body.decode()) == (409, True)
         assert files.get(route.format("none"), **files.key).status == 404
         assert files.get(route.format("a/below"), **files.key).status == 404
 

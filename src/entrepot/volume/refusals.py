@@ -92,7 +92,7 @@ def taken(path: Path) -> Problem:
 
 
 def missing(path: Path) -> Problem:
-    return Problem(Code.NOT_FOUND, f"There is nothing at {path or '/'} in the volume.", fix=LOOK)
+    return Problem(Code.NOT_FOUND, f"There is nothing at {str(path) or 'the root'} in the volume.", fix=LOOK)
 
 
 def conflict(message: str) -> Problem:
@@ -112,7 +112,7 @@ def _wrong_kind(path: Path, error: OSError) -> Problem | None:
     if isinstance(error, NotPlain):
         return special(path)
     if isinstance(error, IsADirectoryError):
-        return conflict(f"{path or '/'} is a folder.")
+        return conflict(f"{str(path) or 'The volume'} is a folder.")
     return None
 
 
