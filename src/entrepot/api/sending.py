@@ -29,12 +29,14 @@ Read = Callable[[int, int], AsyncGenerator[bytes, None]]
 
 
 class Version(NamedTuple):
-    """The state of a file that a request is held against; `etag` with its quotes, the time in epoch seconds."""
+    """The state of a file that a request is held against; `etag` with its quotes, the time in epoch seconds. When
+    `changes`, two states may have one time, so that no range goes by it (RFC 9110 section 13.1.5)."""
 
     etag: str
     modified_at: float
     size: int
     content_type: str
+    changes: bool = False
 
 
 async def decide(x: Exchange, file: Version, headers: Headers) -> tuple[int, tuple[ByteRange, ...]] | None:
@@ -106,7 +108,7 @@ def _ranges(x: Exchange, file: Version) -> tuple[ByteRange, ...]:
     if header is None or x.method != "GET":
         return ()
     condition = x.text("if-range")
-    if condition is not None and condition != file.etag and _date(condition) != int(file.modified_at):
+    if condition not in (None, file.etag) and (file.changes or _date(condition) != int(file.modified_at)):
         return ()
     return parse_ranges(header, file.size)
 

@@ -57,7 +57,7 @@ _PAGE = [
     _query("limit", "Entries of a page, up to 10,000; without it all come.", {"type": "integer", "minimum": 1}),
     _query("cursor", "What X-Entrepot-Next-Cursor of the last page said.", TEXT),
 ]
-_RANGE = [_header("Range", "Bytes to send."), _header("If-Range", "ETag or date of the file that the range is of.")]
+_RANGE = [_header("Range", "Bytes to send."), _header("If-Range", "ETag of the file that the range is of.")]
 _MOVE = _closed(["destination"], destination=TEXT, overwrite=BOOLEAN)
 _URL = _closed(["url"], url={"type": "string", "format": "uri"})
 

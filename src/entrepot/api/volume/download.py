@@ -24,7 +24,7 @@ async def download(x: Exchange, doors: Doors, place: Place) -> None:
     opened = await doors.volume.open(who, place.path)
     try:
         entry = opened.entry
-        file = Version(entry.etag, entry.updated_at, entry.size, _TYPE)
+        file = Version(entry.etag, entry.updated_at, entry.size, _TYPE, changes=True)
         headers = _headers(entry)
         decided = await decide(x, file, headers)
         if decided is not None:
