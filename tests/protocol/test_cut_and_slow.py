@@ -187,6 +187,15 @@ def test_a_client_that_writes_first_and_reads_later_still_sees_the_refusal(tiny:
         assert writer.answer("POST").status == 401
 
 
+@pytest.mark.parametrize("target", ["GET /v1/serverless/files/stat/", "POST /files/file/exists//data",
+                                    "POST /files/upload/multipart", "GET /files/b/x/y"])  # fmt: skip
+def test_a_reply_to_a_body_that_is_not_read_says_that_it_is_the_last(tiny: Talk, target: str) -> None:
+    with line(tiny.server) as asking:
+        asking.send_head(*target.split(), **tiny.key, content_length="10")
+        answer = asking.answer()
+        assert (answer.status in (200, 404), answer.headers.get("connection")) == (True, "close")
+
+
 # Slow clients
 
 

@@ -123,8 +123,12 @@ class Exchange:
                 yield chunk
 
     async def start(self, status: int, headers: Headers) -> None:
+        """Begin a reply. After one to a body that was not read the server closes the connection, so the client is told:
+        else it loses the next request on it."""
         self.status = status
         headers.append((b"x-request-id", self.request_id.encode()))
+        if self._may_have_body():
+            headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, data: bytes, more: bool = False) -> None:
@@ -160,10 +164,7 @@ class Exchange:
         if self.status:
             return
         status, body = refusal(problem, self.request_id, self.raw_path)
-        headers = error_headers(problem, body) + (extra or [])
-        if self._may_have_body():
-            headers.append((b"connection", b"close"))
-        await self.reply(status, headers, body)
+        await self.reply(status, error_headers(problem, body) + (extra or []), body)
         if self._may_have_body():
             await self._drain()
 
