@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import os
 import stat
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -10,12 +9,12 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, nsmallest
 
 from entrepot.atomic import Folder
-from entrepot.domain.errors import Code, Problem
+from entrepot.domain.errors import Problem
 from entrepot.volume.entries import Entry, Page
 from entrepot.volume.files import Files
 from entrepot.volume.ground import Ground
 from entrepot.volume.paths import MAX_DEPTH, Path, is_addressable
-from entrepot.volume.refusals import FAILING, conflict, reading
+from entrepot.volume.refusals import FAILING, conflict, reading, wrong_cursor
 
 # Names that are held beyond a page: some are not listed, and one more tells whether there is another page.
 _SPARE = 16
@@ -100,14 +99,18 @@ def _names(folder: Folder, first: str, limit: int | None) -> Iterator[str]:
 
 
 def _cursor(path: Path, last: Entry) -> str:
-    below = last.path.split("/")[len(path.parts) :]
-    return urlsafe_b64encode("/".join(below).encode()).decode().rstrip("=")
+    return _encoded("/".join(last.path.split("/")[len(path.parts) :]))
+
+
+def _encoded(below: str) -> str:
+    return urlsafe_b64encode(below.encode()).decode().rstrip("=")
 
 
 def _parse_cursor(text: str) -> tuple[str, ...]:
     try:
-        return tuple(urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().split("/"))
-    except (binascii.Error, ValueError):
-        raise Problem(
-            Code.VALIDATION_FAILED, "This is no cursor that a listing gave.", where=("query", "cursor")
-        ) from None
+        below = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+        if _encoded(below) != text:  # the decoder passes over what is not of its alphabet
+            raise ValueError
+        return tuple(below.split("/"))
+    except ValueError:
+        raise wrong_cursor() from None

@@ -108,6 +108,11 @@ def special(path: Path) -> Problem:
     return Problem(Code.VALIDATION_FAILED, f"{path} is neither a file nor a folder.", fix=LOOK)
 
 
+def wrong_cursor() -> Problem:
+    message = "This is no cursor that such a listing gave."
+    return Problem(Code.VALIDATION_FAILED, message, where=("query", "cursor"), fix="Begin again without a cursor.")
+
+
 def _wrong_kind(path: Path, error: OSError) -> Problem | None:
     if isinstance(error, NotPlain):
         return special(path)

@@ -23,7 +23,7 @@ from entrepot.volume.files import Files
 from entrepot.volume.ground import INFO, ITEM, TRASH, Ground
 from entrepot.volume.paths import Path, parse
 from entrepot.volume.places import Places, check_conditions, is_the_root, there
-from entrepot.volume.refusals import FAILING, FULL, changing, conflict, missing, renaming, taken
+from entrepot.volume.refusals import FAILING, FULL, changing, conflict, missing, renaming, taken, wrong_cursor
 from entrepot.volume.removal import Gone
 from entrepot.volume.walking import Steps
 
@@ -112,6 +112,8 @@ class Trash:
 
     def page(self, limit: int | None, cursor: str | None) -> TrashPage:
         """What can come back, the newest first."""
+        if cursor and not _ID.fullmatch(cursor):
+            raise wrong_cursor()
         with self._ground.own(TRASH) as trash:
             names = (name for name in os.listdir(trash.fd) if _ID.fullmatch(name) and (not cursor or name < cursor))
             ordered = sorted(names, reverse=True)
