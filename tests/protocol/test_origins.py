@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.server import Server, free_port, running
-from support.talk import Talk, line
+from support.talk import Talk, eventually, line
 
 DATA = b"some bytes"
 EVIL = {
@@ -49,7 +49,8 @@ def test_c05_links_come_from_the_settings_whatever_a_request_claims(talk: Talk) 
 
 def test_c05_the_log_names_the_peer_and_not_whom_it_claims_to_speak_for(talk: Talk) -> None:
     reply = talk.get("/healthz", x_forwarded_for="6.6.6.6")
-    (entry,) = [e for e in talk.server.log_lines() if e.get("request_id") == reply.headers["x-request-id"]]
+    request_id = reply.headers["x-request-id"]
+    (entry,) = eventually(lambda: [e for e in talk.server.log_lines() if e.get("request_id") == request_id])
     assert entry["client"] == "127.0.0.1"
 
 
