@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(cases: Sequence[Case], pairs: int, seconds: float) -> list[Result]:
     """Run what can be run here; name what is missing for the rest."""
+    # Bytecode may be kept: peers that were installed have theirs, and ours was compiled by nobody yet.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     results = {case.name: skipped(case, reason) for case in cases if (reason := missing(case))}
     able = [case for case in cases if case.name not in results]
     if able:
