@@ -303,6 +303,24 @@ def test_files_cross_between_the_volume_and_their_urls(server, files, place, on_
     assert files("upload-url", "http://127.0.0.1:22/x", f"{place}/x").code != 0 and not (on_disk / "x").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_a_full_standard_output_does_not_take_is_told_of(files, place, monkeypatch):
+    for name in ("a", "b"):
+        Path(name).write_text(name)
+
+    def full(*words: str) -> Ran:
+        with open("/dev/full", "w") as stream, monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", stream)
+            return files(*words)
+
+    for words in (["upload", "a", "b", f"{place}/"], ["publish", f"{place}/a", f"{place}/b"]):
+        ran = full(*words)
+        assert (ran.code, ran.err.count("not written: "), ran.err.count("No space left")) == (1, 2, 2)
+    for words in (["cat", f"{place}/a"], ["download", f"{place}/a", "-"], ["ls", "-l", place], ["du"]):
+        ran = full(*words)
+        assert ran.code == 1 and "No space left" in ran.err
+
+
 def run(environ: dict[str, str], *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command("files", *words), env=environ, input=stdin, capture_output=True, timeout=60)
 

@@ -16,7 +16,7 @@ from entrepot.client.entries import ROOT, Entry
 
 
 def publish(args: argparse.Namespace) -> int:
-    lifecycle = lifecycle_of(args)
+    lifecycle, screen = lifecycle_of(args), Screen(quiet=args.quiet)
     with opened(args) as remote:
         entries = [entry for text in args.paths for entry in remote.resolve(text)]
         if args.name is not None and len(entries) != 1:
@@ -34,9 +34,9 @@ def publish(args: argparse.Namespace) -> int:
                 "content_type": url.content_type,
                 "expires_at": url.expires_at.isoformat() if url.expires_at else None,
             }
-            print(json.dumps(told) if args.json else exits.one_line(url))
+            screen.answer(json.dumps(told) if args.json else exits.one_line(url))
 
-        return for_each(entries, lambda entry: entry.absolute, give, Screen(quiet=args.quiet))
+        return for_each(entries, lambda entry: entry.absolute, give, screen)
 
 
 def keep(args: argparse.Namespace) -> int:
