@@ -19,7 +19,7 @@ from entrepot.atomic import Folder
 from entrepot.domain.errors import Problem
 from entrepot.threads import Threads
 from entrepot.volume.assembly import NOTE, WHOLE, WHOLE_LOCK, Assembly, Record, try_lock
-from entrepot.volume.drafts import END, Drafts, read_json
+from entrepot.volume.drafts import END, UPLOAD, Drafts, read_json
 from entrepot.volume.facts import Digests
 
 log = logging.getLogger("entrepot.follower")
@@ -138,7 +138,7 @@ class Follower:
 
     def _follow(self, upload_id: str, run: _Run, budget: int) -> bool:
         with self._drafts.opened(upload_id) as folder:
-            if read_json(folder, END) is not None:
+            if read_json(folder, END) is not None or read_json(folder, UPLOAD) is None:
                 run.behind = False
                 return False
             if not run.met:

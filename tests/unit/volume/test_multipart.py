@@ -347,6 +347,19 @@ def test_an_upload_that_is_damaged_keeps_no_other_from_being_swept(root, caplog)
     played(act, Process(root, upload_ttl=10_000, ahead=lambda: now))
 
 
+def test_h01_a_begin_that_was_cut_short_is_forgotten_though_the_keeper_came_by(root):
+    async def act(p: Process) -> None:
+        upload = await p.parts.begin(OWNER, PLACE)
+        folder = root / ".entrepot/staging" / upload
+        (folder / "upload.json").unlink()
+        os.utime(folder, (time.time() - 7200,) * 2)
+        await p.keep()
+        await p.parts.sweep()
+        assert not folder.exists()
+
+    played(act, Process(root))
+
+
 def test_parts_that_still_come_keep_an_upload_open(root):
     async def act(p: Process) -> None:
         upload = await p.parts.begin(OWNER, PLACE)
