@@ -38,6 +38,7 @@ class Claims:
 
     now: Model = field(default_factory=Model)
     wanted: Model | None = None
+    halfway: Model | None = None  # what another program did before it
     parts: dict[int, bytes] = field(default_factory=dict)  # of the upload that is open
     sending: tuple[int, bytes] | None = None
     upload: str = ""
@@ -49,7 +50,7 @@ class Claims:
         self.parts[number], self.sending = data, None
 
     def came_to(self, model: Model) -> None:
-        self.now, self.wanted = model, None
+        self.now, self.wanted, self.halfway = model, None, None
 
 
 class Day:
@@ -69,6 +70,7 @@ class Day:
             await self.delete_and_undo(volume)
             await self.send_in_parts(volume, parts)
             await self.write_where_a_program_was(volume)
+            await self.write_where_a_program_moved(volume)
 
     async def write(self, volume: Volume) -> None:
         await self.put(volume, "a.bin", 10_000)
@@ -148,6 +150,23 @@ class Day:
 
         await self.does(lambda model: model.put("found/file", b"1234"), deed())
 
+    async def write_where_a_program_moved(self, volume: Volume) -> None:
+        """A folder that we know to be safe under one name is not under the name that another program gave it."""
+        known, moved = self.recorder.root / "data/known", self.recorder.root / "data/moved"
+        await self.does(lambda model: model.make_folder("known"), volume.make_folder(OWNER, p("known")))
+
+        async def deed() -> None:
+            self.recorder(Op(Kind.RENAME, str(known), target=str(moved)))
+            known.rename(moved)
+            await volume.put(OWNER, p("moved/file"), pieces(b"5678"))
+
+        halfway = copy.deepcopy(self.model)
+        halfway.rename("known", "moved", overwrite=False)
+        self.recorder.mark(lambda claims: setattr(claims, "halfway", halfway))
+        await self.does(
+            lambda model: (model.rename("known", "moved", overwrite=False), model.put("moved/file", b"5678")), deed()
+        )
+
     async def does(self, change: Callable[[Model], Any], deed: Awaitable[Any]) -> Any:
         """From here on the model may have changed so; when the deed returns it has."""
         after = copy.deepcopy(self.model)
@@ -200,7 +219,9 @@ def violations(folder: Path, marks: list[Event]) -> list[str]:
 async def _look(root: Path, claims: Claims) -> list[str]:
     found = listed_on_disk(root)
     wanted = claims.wanted or claims.now
-    wrong = [] if stands_between(found, claims.now, wanted) else [f"I1, I2: {_difference(found, claims.now)}"]
+    before = [claims.now] + ([claims.halfway] if claims.halfway else [])
+    right = any(stands_between(found, model, wanted) for model in before)
+    wrong = [] if right else [f"I1, I2: {_difference(found, claims.now)}"]
     done = found == wanted.nodes
     async with opened(root) as (volume, parts):
         page = await volume.list(OWNER, p(""), recursive=True)
