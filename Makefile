@@ -3,6 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 PYTEST_ARGS ?= -q -ra -n 2
 ROUNDS ?= 100
+EXAMPLES ?= 2000
 LOCK_ARGS ?=
 
 # Only what the locks name is installed: wheels with known hashes, then the project itself.
@@ -12,7 +13,7 @@ PROJECT = $(INSTALL) --no-deps --no-build-isolation --editable .
 COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' .venv-lock/bin/uv --no-config --quiet pip compile $(LOCK_ARGS) \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup serve test check demo bench crash browser lock clean
+.PHONY: help setup serve test check demo bench crash storm browser lock clean
 .NOTPARALLEL:
 
 help:  ## Show this list
@@ -39,7 +40,12 @@ bench: .venv/.dev  ## Measure side by side with peers (ARGS='get-8k put-500m')
 	@exec .venv/bin/python -m benchmarks.run $(ARGS)
 
 crash: setup  ## Kill a real server over and over and look for losses (ROUNDS=100)
-	@ENTREPOT_CRASH_ROUNDS=$(ROUNDS) .venv/bin/python -m pytest -q -ra --timeout 0 tests/e2e/test_crash.py
+	@ENTREPOT_CRASH_ROUNDS=$(ROUNDS) .venv/bin/python -m pytest -q -ra --timeout 0 tests/e2e/test_crash.py \
+		tests/e2e/test_crash_volume.py
+
+storm: setup  ## Do things to a volume in ever new orders, and many at once (EXAMPLES=2000)
+	@ENTREPOT_STORM_EXAMPLES=$(EXAMPLES) .venv/bin/python -m pytest -q -ra --timeout 0 tests/e2e/test_volume_model.py \
+		tests/e2e/test_volume_storms.py
 
 browser:  ## Install Chromium from Debian's packages, for the browser tests (as root)
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null

@@ -23,10 +23,10 @@ def wrk(port: int, path: str, seconds: float, connections: int, script: Path | N
     return float(rate[1])
 
 
-def put(port: int, path: str, body_fd: int, size: int, start: int = 0) -> str:
+def put(port: int, path: str, body_fd: int, size: int, start: int = 0, key: str = "") -> str:
     """One PUT of `size` bytes from an open file, by sendfile; returns when the reply is there, its ETag if it has
     one."""
-    head = f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+    head = _head("PUT", port, path, key, f"Content-Length: {size}\r\n")
     with socket.create_connection(("127.0.0.1", port), 120) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(head.encode())
@@ -39,6 +39,27 @@ def put(port: int, path: str, body_fd: int, size: int, start: int = 0) -> str:
         raise RuntimeError(f"PUT {path} was refused: {reply[:200]!r}")
     etag = re.search(rb'(?i)\r\netag: "?([^"\r]*)', reply)
     return etag[1].decode() if etag else ""
+
+
+def get(port: int, path: str, key: str = "") -> int:
+    """One GET; how many bytes the body had. They are received and dropped."""
+    with socket.create_connection(("127.0.0.1", port), 120) as connection:
+        connection.sendall(_head("GET", port, path, key).encode())
+        head = connection.recv(65536)
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(65536)
+        status, _, begun = head.partition(b"\r\n\r\n")
+        if not status.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(f"GET {path} was refused: {head[:200]!r}")
+        room, received = bytearray(1 << 20), len(begun)
+        while taken := connection.recv_into(room):
+            received += taken
+    return received
+
+
+def _head(method: str, port: int, path: str, key: str, more: str = "") -> str:
+    more += f"Authorization: Key {key}\r\n" if key else ""
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{more}Connection: close\r\n\r\n"
 
 
 class Stopwatch:

@@ -20,12 +20,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import downloads, reads, sdk, volumecli, writes
+from benchmarks import downloads, reads, sdk, volume, volumecli, writes
 from benchmarks.cases import Bench, Case, Pair
 from benchmarks.servers import Nginx, nginx, nginx_has_dav, nginx_path, nginx_version, ours
 from benchmarks.table import Result, render
 
-CASES = [*reads.CASES, *writes.CASES, *sdk.CASES, *downloads.CASES, *volumecli.CASES]
+CASES = [*reads.CASES, *writes.CASES, *sdk.CASES, *downloads.CASES, *volume.CASES, *volumecli.CASES]
 INSTALL = {
     "wrk": "apt install wrk",
     "nginx": "apt install nginx-light",

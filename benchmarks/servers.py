@@ -51,6 +51,7 @@ http {{
         listen 127.0.0.1:{port};
         root {folder}/files;
         location /put/ {{ {dav} }}
+        location /many/ {{ autoindex on; autoindex_format json; }}
     }}
 }}
 """
@@ -62,11 +63,17 @@ class Ours:
 
     port: int
     key: str
+    volume: Path
+    pid: int
     ca: Path | None = None
 
     @property
     def origin(self) -> str:
         return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}"
+
+    def processes(self) -> list[int]:
+        """The parent, the workers and the keeper."""
+        return [self.pid, *map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())]
 
     def store(self, data: bytes, name: str) -> str:
         """Upload a public file; returns the path of its URL."""
@@ -128,7 +135,7 @@ def ours(folder: Path, *, tls: bool = False) -> Iterator[Ours]:
     with _ended(process):
         _wait(process, port, folder / "server.log")
         key = profile.targets(environ=environ)[0].key.reveal()
-        yield Ours(port, key, folder / "ca.pem" if tls else None)
+        yield Ours(port, key, folder / "home" / "data", process.pid, folder / "ca.pem" if tls else None)
 
 
 def _certified(folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -68,9 +69,21 @@ def timestamp(seconds: float) -> str:
 
 
 def timestamp_ms(seconds: float) -> str:
-    """ISO 8601 with milliseconds and `Z` (protocol 6.4). A file may have a time that no calendar has."""
+    """ISO 8601 with milliseconds and `Z` (protocol 6.4). A file may have a time that no calendar has.
+
+    A page of a listing has thousands, most of them of few seconds.
+    """
     within = min(max(seconds, _FIRST_SECOND), _LAST_SECOND)
-    return datetime.fromtimestamp(within, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(within // 1)
+    micros = round((within - second) * 1e6)
+    if micros == 1_000_000:
+        second, micros = second + 1, 0
+    return f"{_second(second)}.{micros // 1000:03}Z"
+
+
+@lru_cache(1024)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def decode_file_name(raw: bytes | None) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -36,22 +35,18 @@ from support.powerloss import (
     NAMES,
     ONLY_SYNCED,
     TORN,
-    Disk,
+    Checked,
     Event,
     Extra,
     Luck,
     Recorder,
-    build,
-    crash,
-    fingerprint,
+    fast_place,
 )
 from support.promises import ALONE, HOME, Claims, Deeds, opened, violations
 
 DAY = 1_700_000_000.0
 SEGMENT = 4096
 ROUNDS = int(os.environ.get("ENTREPOT_CRASH_ROUNDS", "0"))
-# Two megabytes are written for a state: in memory, when there is such a place, it takes a tenth of the time.
-FAST = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
 class Day:
@@ -227,58 +222,32 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    folder = FAST / f"entrepot-crash-{os.getpid()}" if FAST else tmp_path / "states"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
+    with fast_place(tmp_path) as folder:
+        yield folder
 
 
-class Checked:
-    """Checks states, each once: the log has many moments that leave the same."""
-
-    def __init__(self, day: Day, place: Path) -> None:
-        self.day = day
-        self._place = place
-        self._seen: set[tuple[int, int]] = set()
-        self.states = 0
-
-    def moments(self, ignored: frozenset[str] = frozenset()) -> Iterator[tuple[int, Disk, list[Event]]]:
-        disk, marks = Disk(ignored), []
-        for moment, event in enumerate(self.day.recorder.events):
-            disk.follow(event)
-            marks += [event] if event.mark else []
-            yield moment, disk, marks
-
-    def after(self, disk: Disk, marks: list[Event], luck: Luck, seed: int) -> list[str]:
-        """What a crash now breaks."""
-        state = crash(disk, luck, Random(seed))
-        if (key := (fingerprint(state), len(marks))) in self._seen:
-            return []
-        self._seen.add(key)
-        self.states += 1
-        claims = Claims(self.day.contents, DAY)
+def checked(day: Day, place: Path) -> Checked:
+    def look(folder: Path, marks: list[Event]) -> list[str]:
+        claims = Claims(day.contents, DAY)
         for event in marks:
             assert event.mark
             event.mark(claims)
-        folder = self._place / "state"
-        build(state, folder)
-        try:
-            return violations(folder, claims)
-        finally:
-            shutil.rmtree(folder)
+        return violations(folder, claims)
+
+    return Checked(day.recorder.events, place, look)
 
 
 @pytest.mark.parametrize("luck", [EVERYTHING, ONLY_SYNCED, NAMES, TORN, CHANCE], ids=lambda luck: luck.title)
 def test_no_power_cut_breaks_a_promise_when(day: Day, place: Path, luck: Luck) -> None:
-    checked = Checked(day, place)
-    events = day.recorder.events
+    crashes = checked(day, place)
+    events = crashes.events
     for round_ in range(1 + (ROUNDS if luck in (TORN, CHANCE) else 0)):
-        for moment, disk, marks in checked.moments():
+        for moment, disk, marks in crashes.moments():
             if round_ == 0 and _is_amid_writes(events, moment):
                 continue
-            found = checked.after(disk, marks, luck, moment + 1_000_003 * round_)
+            found = crashes.after(disk, marks, luck, moment + 1_000_003 * round_)
             assert not found, (moment, events[moment], round_, found)
-    assert checked.states > 100
+    assert crashes.states > 100
 
 
 def _is_amid_writes(events: list[Event], moment: int) -> bool:
@@ -295,20 +264,20 @@ def test_every_sync_is_needed(day: Day, place: Path) -> None:
     """With any one line that syncs taken out, some crash breaks a promise."""
     sites = {event.site for event in day.recorder.events if event.site} - OF_NO_USE
     assert {"sqlite: wal", "sqlite: database"} < sites
-    missed = {site: _first_loss(Checked(day, place), site) for site in sorted(sites)}
+    missed = {site: _first_loss(checked(day, place), site) for site in sorted(sites)}
     for site, loss in missed.items():
         print(f"without {site}: {loss}")
     assert all(missed.values())
     assert len(missed) >= 12
 
 
-def _first_loss(checked: Checked, site: str) -> list[str]:
+def _first_loss(crashes: Checked, site: str) -> list[str]:
     """Looks first at the moments after something was acknowledged, where a lost sync shows best."""
-    events = checked.day.recorder.events
+    events = crashes.events
     for luck, only_marks in ((ONLY_SYNCED, True), (NAMES, False), (ONLY_SYNCED, False), (CHANCE, False)):
-        for moment, disk, marks in checked.moments(frozenset({site})):
+        for moment, disk, marks in crashes.moments(frozenset({site})):
             if only_marks and events[moment].kind is not Extra.MARK:
                 continue
-            if found := checked.after(disk, marks, luck, moment):
+            if found := crashes.after(disk, marks, luck, moment):
                 return found
     return []

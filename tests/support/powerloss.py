@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from random import Random
@@ -31,8 +32,10 @@ from typing import Any
 import apsw
 
 from entrepot import atomic
-from entrepot.atomic import FACTS_ATTRIBUTE, Kind, Op
+from entrepot.atomic import Kind, Op
 from entrepot.metadata import connect
+
+OF_A_FILE = (Kind.SET_FACTS, Kind.SET_TIME)
 
 
 class Extra(Enum):
@@ -51,6 +54,7 @@ class Event:
     data: bytes = b""
     offset: int = 0
     target: str = ""
+    name: str = ""  # of the attribute
     site: str = ""
     mark: Callable[[Any], None] | None = None
 
@@ -73,6 +77,9 @@ class Recorder:
         with self._lock:
             self.events.append(event)
             self._known |= {event.path, event.target}
+            if event.kind is Kind.RENAME:
+                inside = [path for path in self._known if path.startswith(f"{event.path}/")]
+                self._known |= {event.target + path[len(event.path) :] for path in inside}
 
     def __call__(self, op: Op) -> None:
         """Observe `entrepot.atomic`."""
@@ -87,7 +94,7 @@ class Recorder:
         with self._lock:
             if op.kind is Kind.SYNC_DIR:
                 self._see_locks(path)
-            self.add(Event(op.kind, path, op.data, op.offset, target, site))
+            self.add(Event(op.kind, path, op.data, op.offset, target, op.name, site))
 
     def sync_folder(self, folder: Path) -> None:
         """Stands in for the catalogue's own sync of its folder, which may not use `entrepot.atomic`."""
@@ -113,7 +120,7 @@ class Recorder:
             path = os.path.normpath(f"{folder}/{name}")
             if path in self._known or name.endswith("-shm"):
                 continue
-            if not (name.endswith((".lock", "-lock")) or os.path.basename(folder) == "run"):
+            if not (name == "lock" or name.endswith((".lock", "-lock")) or os.path.basename(folder) == "run"):
                 raise AssertionError(f"{path} was written around the doors")
             self.add(Event(Kind.CREATE, path))
 
@@ -184,47 +191,73 @@ class RecordingFile(apsw.VFSFile):
 # --- the disk -------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a file has beside its bytes: facts (the attribute and what it holds), and a time that was set."""
+
+    facts: tuple[str, bytes] | None = None
+    time: int | None = None
+
+    def changed(self, event: Event) -> About:
+        if event.kind is Kind.SET_FACTS:
+            return replace(self, facts=(event.name, event.data))
+        return replace(self, time=event.offset)
+
+
 @dataclass(slots=True, eq=False)
 class File:
     """`now` is what programs see; `safe` survives any crash; `loose` are the changes since."""
 
     now: bytearray = field(default_factory=bytearray)
-    facts: bytes | None = None
+    about: About = About()
     safe: bytes = b""
-    safe_facts: bytes | None = None
+    safe_about: About = About()
     loose: list[Event] = field(default_factory=list)
 
     def change(self, event: Event) -> None:
         self.loose.append(event)
-        if event.kind is Kind.SET_FACTS:
-            self.facts = event.data
+        if event.kind in OF_A_FILE:
+            self.about = self.about.changed(event)
         else:
             _alter(self.now, event)
 
     def sync(self) -> None:
-        self.safe, self.safe_facts = bytes(self.now), self.facts
+        self.safe, self.safe_about = bytes(self.now), self.about
         self.loose.clear()
 
 
 @dataclass(slots=True, eq=False)
 class Folder:
-    """As `File`, for names. A loose change sets several names at once (a rename), each to a node or to nothing."""
+    """As `File`, for names. `loose` are the changes that are not safe, in order."""
 
     now: dict[str, File | Folder] = field(default_factory=dict)
     safe: dict[str, File | Folder] = field(default_factory=dict)
-    loose: list[dict[str, File | Folder | None]] = field(default_factory=list)
-
-    def change(self, names: dict[str, File | Folder | None]) -> None:
-        self.loose.append(names)
-        _rename(self.now, names)
+    loose: list[Change] = field(default_factory=list)
 
     def sync(self) -> None:
+        for change in self.loose:
+            for folder in change.names.keys() - {self}:
+                _rename(folder.safe, change.names[folder])
+                folder.loose.remove(change)
         self.safe = dict(self.now)
         self.loose.clear()
 
     def sync_name(self, name: str) -> None:
         _rename(self.safe, {name: self.now.get(name)})
-        self.loose = [change for change in self.loose if name not in change]
+        self.loose = [change for change in self.loose if name not in change.names[self]]
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """Names that are set at once, each to a node or to nothing. A rename from one folder into another is one change of
+    both: no file system that is in use lets go of a thing without having it elsewhere, nor keeps it twice."""
+
+    names: dict[Folder, dict[str, File | Folder | None]]
+
+    def make(self) -> None:
+        for folder, names in self.names.items():
+            folder.loose.append(self)
+            _rename(folder.now, names)
 
 
 class Disk:
@@ -247,11 +280,13 @@ class Disk:
         node = folder.now.get(name)
         if event.kind is Extra.SYNC_NAME:
             return folder.sync_name(name)
-        if event.kind in (Kind.WRITE, Kind.SET_FACTS, Kind.TRUNCATE):
+        if event.kind in (Kind.WRITE, Kind.TRUNCATE, *OF_A_FILE):
             assert isinstance(node, File), event.path
             return node.change(event)
-        if changed := _changed_names(event, name, node, folder.now):
-            folder.change(changed)
+        target = self._find(event.target.rpartition("/")[0]) if event.target else folder
+        assert isinstance(target, Folder), event.target
+        if names := _changed_names(event, name, node, folder, target):
+            Change(names).make()
 
     def _find(self, path: str) -> File | Folder:
         node: File | Folder = self.root
@@ -262,23 +297,25 @@ class Disk:
 
 
 def _changed_names(
-    event: Event, name: str, node: File | Folder | None, taken: dict[str, File | Folder]
-) -> dict[str, File | Folder | None]:
+    event: Event, name: str, node: File | Folder | None, folder: Folder, target: Folder
+) -> dict[Folder, dict[str, File | Folder | None]]:
     """What the operation does to names; nothing when the system refused it."""
-    target = event.target.rpartition("/")[2]
+    new = event.target.rpartition("/")[2]
     match event.kind:
         case Kind.CREATE if node is None:
-            return {name: File()}
+            return {folder: {name: File()}}
         case Kind.MAKE_DIR if node is None:
-            return {name: Folder()}
+            return {folder: {name: Folder()}}
         case Kind.UNLINK if isinstance(node, File):
-            return {name: None}
+            return {folder: {name: None}}
         case Kind.RMDIR if isinstance(node, Folder) and not node.now:
-            return {name: None}
+            return {folder: {name: None}}
+        case Kind.RENAME if node is not None and folder is target:
+            return {folder: {new: node, name: None}}
         case Kind.RENAME if node is not None:
-            return {target: node, name: None}
-        case Kind.LINK if node is not None and target not in taken:
-            return {target: node}
+            return {target: {new: node}, folder: {name: None}}
+        case Kind.LINK if node is not None and new not in target.now:
+            return {target: {new: node}}
     return {}
 
 
@@ -304,8 +341,8 @@ def _rename(names: dict[str, File | Folder], change: dict[str, File | Folder | N
 
 # --- crash states ---------------------------------------------------------------------------------------------------
 
-# A path to a file's bytes and facts, or to None for a folder.
-State = dict[str, tuple[bytes, bytes | None] | None]
+# A path to a file's bytes and what it has beside them, or to None for a folder.
+State = dict[str, tuple[bytes, About] | None]
 Keep = bool | None  # of what is not safe: all, nothing, or (None) some by chance
 
 
@@ -328,9 +365,10 @@ CHANCE = Luck("some of everything survives", None, None)
 def crash(disk: Disk, luck: Luck, chance: Random) -> State:
     """What is found after a crash at this moment."""
     state: State = {}
+    fates: dict[Change, bool] = {}
 
     def visit(folder: Folder, above: str) -> None:
-        for name, node in _surviving_names(folder, luck.names, chance).items():
+        for name, node in _surviving_names(folder, luck.names, fates, chance).items():
             if isinstance(node, Folder):
                 state[above + name] = None
                 visit(node, f"{above}{name}/")
@@ -341,33 +379,33 @@ def crash(disk: Disk, luck: Luck, chance: Random) -> State:
     return state
 
 
-def _surviving_names(folder: Folder, keep: Keep, chance: Random) -> dict[str, File | Folder]:
+def _surviving_names(folder: Folder, keep: Keep, fates: dict[Change, bool], chance: Random) -> dict[str, File | Folder]:
     if keep is not None:
         return folder.now if keep else folder.safe
     names = dict(folder.safe)
     for change in folder.loose:
-        if chance.random() < 0.5:
-            _rename(names, change)
+        if fates.setdefault(change, chance.random() < 0.5):
+            _rename(names, change.names[folder])
     return names
 
 
-def _surviving_bytes(file: File, keep: Keep, chance: Random) -> tuple[bytes, bytes | None]:
+def _surviving_bytes(file: File, keep: Keep, chance: Random) -> tuple[bytes, About]:
     if keep is True or not file.loose:
-        return bytes(file.now), file.facts
+        return bytes(file.now), file.about
     if keep is False:
-        return file.safe, file.safe_facts
-    data, facts = bytearray(file.safe), file.safe_facts
+        return file.safe, file.safe_about
+    data, about = bytearray(file.safe), file.safe_about
     for event in file.loose:
         fate = chance.choice(["whole", "torn", "size only", "lost"])
-        if event.kind is Kind.SET_FACTS:
-            facts = event.data if fate == "whole" else facts
+        if event.kind in OF_A_FILE:
+            about = about.changed(event) if fate == "whole" else about
         elif fate == "whole":
             _alter(data, event)
         elif fate == "torn" and event.data:
             _alter(data, event, chance.randrange(len(event.data)))
         elif fate == "size only" and event.data:
             data.extend(bytes(max(0, event.offset + len(event.data) - len(data))))
-    return bytes(data), facts
+    return bytes(data), about
 
 
 def build(state: State, folder: Path) -> None:
@@ -380,11 +418,58 @@ def build(state: State, folder: Path) -> None:
         fd = os.open(folder / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.write(fd, content[0])
-            if content[1] is not None:
-                os.setxattr(fd, FACTS_ATTRIBUTE, content[1])
+            if content[1].facts is not None:
+                os.setxattr(fd, *content[1].facts)
+            if content[1].time is not None:
+                os.utime(fd, ns=(content[1].time,) * 2)
         finally:
             os.close(fd)
 
 
 def fingerprint(state: State) -> int:
     return hash(frozenset(state.items()))
+
+
+class Checked:
+    """Makes the states that crashes leave of a log, each once (many moments leave the same), and has `look` tell what
+    is wrong with each: a folder with the state, and the marks that had been logged."""
+
+    def __init__(self, events: list[Event], place: Path, look: Callable[[Path, list[Event]], list[str]]) -> None:
+        self.events = events
+        self.states = 0
+        self._place = place
+        self._look = look
+        self._seen: set[tuple[int, int]] = set()
+
+    def moments(self, ignored: frozenset[str] = frozenset()) -> Iterator[tuple[int, Disk, list[Event]]]:
+        disk, marks = Disk(ignored), []
+        for moment, event in enumerate(self.events):
+            disk.follow(event)
+            marks += [event] if event.mark else []
+            yield moment, disk, marks
+
+    def after(self, disk: Disk, marks: list[Event], luck: Luck, seed: int) -> list[str]:
+        """What a crash now breaks."""
+        state = crash(disk, luck, Random(seed))
+        if (key := (fingerprint(state), len(marks))) in self._seen:
+            return []
+        self._seen.add(key)
+        self.states += 1
+        folder = self._place / "state"
+        build(state, folder)
+        try:
+            return self._look(folder, marks)
+        finally:
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def fast_place(otherwise: Path) -> Iterator[Path]:
+    """A folder for states: in memory, when there is such a place, making them takes a tenth of the time."""
+    memory = Path("/dev/shm")
+    folder = memory / f"entrepot-crash-{os.getpid()}" if memory.is_dir() else otherwise / "states"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)

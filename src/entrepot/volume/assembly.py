@@ -30,7 +30,7 @@ from entrepot.atomic import File, Folder
 from entrepot.volume.ground import FILE_MODE
 from entrepot.volume.staging import Staged
 
-PARTS, WHOLE, RECORD = "parts", "whole", "whole.parts"
+PARTS, WHOLE, RECORD, NOTE = "parts", "whole", "whole.parts", "digest.json"
 STATE_LOCK, WHOLE_LOCK = "state.lock", "whole.lock"
 _SHA256_SIZE = 32
 _VERSION = struct.Struct("<Q")
@@ -210,14 +210,23 @@ class Assembly:
                 if name.startswith(".") and os.stat(name, dir_fd=parts.fd).st_mtime < before and _is_free(parts, name):
                     parts.unlink(name)
 
+    def clear(self) -> None:
+        """Remove the bytes of an upload that has ended, unless somebody is putting them together, who looks for the end
+        then."""
+        if (lock := try_lock(self._folder, WHOLE_LOCK)) is not None:
+            try:
+                self.remove()
+            finally:
+                os.close(lock)
+
     def remove(self) -> None:
-        """Remove all bytes, as far as the disk lets us."""
+        """Remove all bytes, as far as the disk lets us: a sweep comes by. The caller has the lock of `whole`."""
         with suppress(OSError):
             with self._folder.descend(PARTS) as parts:
                 for name in os.listdir(parts.fd):
                     parts.unlink(name)
             self._folder.rmdir(PARTS)
-        for name in (WHOLE, RECORD):
+        for name in (WHOLE, RECORD, NOTE):
             with suppress(OSError):
                 self._folder.unlink(name)
 

@@ -21,7 +21,7 @@ from entrepot.volume.assembly import WHOLE, WHOLE_LOCK, Assembly, Record, Whole,
 from entrepot.volume.drafts import END, FINISHED, FINISHING, Draft, Drafts, read_json, settled, unknown, write_json
 from entrepot.volume.entries import Conditions, Entry
 from entrepot.volume.facts import NONE, Digests
-from entrepot.volume.follower import NOTE, Hashing, noted
+from entrepot.volume.follower import Hashing, noted
 from entrepot.volume.uploads import Uploads
 from entrepot.volume.volume import Volume
 
@@ -206,9 +206,8 @@ class _Turn:
     def _end(self, entry: Entry, md5: str | None) -> Finished:
         write_json(self.folder, END, {"how": FINISHED, "entry": _facts(entry), "md5": md5})
         self.assembly.remove()
-        for name in (FINISHING, NOTE):
-            with suppress(OSError):
-                self.folder.unlink(name)
+        with suppress(OSError):
+            self.folder.unlink(FINISHING)
         return Finished(entry, md5)
 
 

@@ -18,8 +18,8 @@ from hashlib import md5, sha256
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Problem
 from entrepot.threads import Threads
-from entrepot.volume.assembly import WHOLE, WHOLE_LOCK, Assembly, Record, try_lock
-from entrepot.volume.drafts import END, Drafts, read_json
+from entrepot.volume.assembly import NOTE, WHOLE, WHOLE_LOCK, Assembly, Record, try_lock
+from entrepot.volume.drafts import END, UPLOAD, Drafts, read_json
 from entrepot.volume.facts import Digests
 
 log = logging.getLogger("entrepot.follower")
@@ -33,7 +33,6 @@ BATCH = 64 * 1024 * 1024
 QUIET = 0.5
 # The keeper looks for new parts again when it has waited so many times as long as the last look took.
 IDLE = 20
-NOTE = "digest.json"
 _CHUNK = 1024 * 1024
 
 
@@ -139,7 +138,7 @@ class Follower:
 
     def _follow(self, upload_id: str, run: _Run, budget: int) -> bool:
         with self._drafts.opened(upload_id) as folder:
-            if read_json(folder, END) is not None:
+            if read_json(folder, END) is not None or read_json(folder, UPLOAD) is None:
                 run.behind = False
                 return False
             if not run.met:
@@ -152,6 +151,8 @@ class Follower:
                 more = self._put_together(folder, assembly, run, budget)
             more = self._hash(folder, assembly, run, budget) or more
             run.behind = run.behind or more
+            if read_json(folder, END) is not None:  # it ended while this had the lock, or wrote the note
+                assembly.clear()
             return more
 
     def _put_together(self, folder: Folder, assembly: Assembly, run: _Run, budget: int) -> bool:

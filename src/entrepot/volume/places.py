@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import sys
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple
@@ -17,6 +19,7 @@ from entrepot.volume.paths import Path
 from entrepot.volume.refusals import beyond, conflict, special, writing
 
 _KNOWN = 65_536
+_GET_VERSION = 0x80087601  # FS_IOC_GETVERSION where a long has 8 bytes; elsewhere it is refused
 
 
 class Places:
@@ -24,9 +27,9 @@ class Places:
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        # Folders whose names are known to be on the disk, all the way up: of the others another program, or a process
-        # of ours that died, may have left a name that is not.
-        self._durable: set[tuple[int, int]] = set()
+        # Folders that are known to be on the disk under their path: other programs, and processes of ours that died,
+        # make and move folders whose names are not yet.
+        self._durable: set[tuple[int, int, int, str]] = set()
 
     def parent(self, path: Path) -> Way:
         """Open the folder that `path` is named in; make it, and those above it, where missing."""
@@ -183,6 +186,17 @@ def is_the_root() -> Problem:
     return conflict("The volume itself is a folder, and stays where it is.")
 
 
-def _identity(folder: Folder) -> tuple[int, int]:
+def _identity(folder: Folder) -> tuple[int, int, int, str]:
+    """This folder and no other at this path, also none that got the inode of one that was removed."""
     status = os.fstat(folder.fd)
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, _generation(folder.fd), folder.path
+
+
+def _generation(fd: int) -> int:
+    """What tells an inode from earlier ones of its number; 0 where the file system does not say."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, _GET_VERSION, bytes(8))[:4], sys.byteorder)
+    except OSError:
+        return 0

@@ -7,7 +7,6 @@ not done when the upload is finished is done there (`finishing`).
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from entrepot.atomic import Folder
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import MAX_PARTS
-from entrepot.volume.assembly import WHOLE_LOCK, Assembly, Attempt, Part, try_lock
+from entrepot.volume.assembly import Assembly, Attempt, Part
 from entrepot.volume.drafts import (
     ABORTED,
     END,
@@ -163,7 +162,7 @@ class Uploads:
                 if end is None:
                     self.drafts.check_open(folder, draft)
                     self._end(folder, ABORTED)
-            _clear(folder)
+            Assembly(folder).clear()
 
     def _end(self, folder: Folder, how: str) -> None:
         """Note that an upload ended without a file. The caller has settled it."""
@@ -190,14 +189,14 @@ class Uploads:
         if end is not None:
             if self.drafts.is_forgettable(folder, end):
                 return self._forget(upload_id)
-            _clear(folder)  # what its end could not remove
+            Assembly(folder).clear()  # what its end could not remove
         elif draft is None:
             return self.drafts.is_cut_short(folder) and self._forget(upload_id)
         elif self._volume.clock() >= self.drafts.expires_at(folder, draft):
             with settled(folder):
                 if read_json(folder, END) is None:
                     self._end(folder, EXPIRED)
-            _clear(folder)
+            Assembly(folder).clear()
             return True
         else:
             Assembly(folder).drop_tries(self._volume.clock() - REMEMBERED)
@@ -208,12 +207,3 @@ class Uploads:
             name = self._volume.gone.take(staging, upload_id)
         self._volume.gone.clear(name)
         return True
-
-
-def _clear(folder: Folder) -> None:
-    """Remove the bytes of an upload that has ended, unless somebody is putting them together: a sweep comes by."""
-    if (lock := try_lock(folder, WHOLE_LOCK)) is not None:
-        try:
-            Assembly(folder).remove()
-        finally:
-            os.close(lock)

@@ -419,3 +419,21 @@ async def test_what_cannot_be_removed_keeps_nothing_else_on_the_disk(volume, roo
     assert [path.rpartition("/")[2] for path in left] == ["f"]
     await volume.sweep(0.0)
     assert private(root) == []
+
+
+def test_a_folder_that_a_program_made_anew_is_not_taken_for_the_one_that_was_there(tmp_path_factory):
+    """On ext4 it has the inode of the old one at once; its name is no more on the disk than that of any new folder."""
+    root = make(tmp_path_factory.mktemp("disk") / "data")
+
+    async def write_twice() -> None:
+        volume = open_volume(root)
+        await put(volume, "a/first", b"1")
+        shutil.rmtree(root / "a")
+        (root / "a").mkdir()
+        with observe(recorder):
+            await put(volume, "a/second", b"2")
+        await volume.close()
+
+    recorder = Recorder()
+    asyncio.run(write_twice())
+    assert str(root) in [op.path for op in recorder.ops if op.kind is Kind.SYNC_DIR]

@@ -25,12 +25,13 @@ from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import Cited
 from entrepot.volume import finishing, follower
-from entrepot.volume.assembly import Part
+from entrepot.volume.assembly import Assembly, Part
 from entrepot.volume.entries import Conditions
 from entrepot.volume.paths import Path, parse
 from support.disk import FailAt, Killed, Recorder
 from support.inparts import OWNER, PLACE, Process, broken, files, played, refuses, stream
 
+RECORDS = {"upload.json", "end.json", "state.lock", "whole.lock"}  # what may stay of an upload that has ended
 ONE, TWO, THREE = b"one" * 1000, b"two" * 2000, b"three"
 
 
@@ -237,6 +238,23 @@ def test_what_was_aborted_is_gone_and_may_be_aborted_again(root):
     played(act, Process(root))
 
 
+def test_an_upload_that_is_aborted_while_the_keeper_puts_it_together_leaves_nothing(root, monkeypatch):
+    async def act(p: Process, other: Process) -> None:
+        upload = await p.parts.begin(OWNER, PLACE)
+        await p.put(upload, 1, ONE)
+        advance = Assembly.advance
+
+        def abort_first(assembly: Assembly, budget: int) -> int:
+            other.parts.uploads._abort("owner", f"/{PLACE}", upload)
+            return advance(assembly, budget)
+
+        monkeypatch.setattr(Assembly, "advance", abort_first)
+        await p.keep()
+        assert {path.name for path in (root / ".entrepot/staging" / upload).iterdir()} <= RECORDS
+
+    played(act, Process(root), Process(root))
+
+
 def test_a_part_that_is_on_its_way_when_its_upload_is_aborted_is_refused_and_leaves_nothing(root):
     async def act(p: Process) -> None:
         upload = await p.parts.begin(OWNER, PLACE)
@@ -327,6 +345,19 @@ def test_an_upload_that_is_damaged_keeps_no_other_from_being_swept(root, caplog)
         assert upload in caplog.text
 
     played(act, Process(root, upload_ttl=10_000, ahead=lambda: now))
+
+
+def test_h01_a_begin_that_was_cut_short_is_forgotten_though_the_keeper_came_by(root):
+    async def act(p: Process) -> None:
+        upload = await p.parts.begin(OWNER, PLACE)
+        folder = root / ".entrepot/staging" / upload
+        (folder / "upload.json").unlink()
+        os.utime(folder, (time.time() - 7200,) * 2)
+        await p.keep()
+        await p.parts.sweep()
+        assert not folder.exists()
+
+    played(act, Process(root))
 
 
 def test_parts_that_still_come_keep_an_upload_open(root):
