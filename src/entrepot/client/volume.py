@@ -20,7 +20,7 @@ from entrepot.client.retry import Policy, brief, hasty
 from entrepot.client.types import FileUrl
 
 FILES = "/v1/serverless/files"
-PAGE = 1000
+FIRST_PAGE, PAGE = 500, 1000  # somebody waits for the first one
 _NEXT = "x-entrepot-next-cursor"
 # Seconds that a server may work without a word: over a whole tree, and over a URL (it gives that up sooner itself).
 _LONG, _IMPORT = 600.0, 900.0
@@ -114,8 +114,9 @@ class Volume:
         answer = yield from self._get("stat", path, {"checksum": "true"} if checksum else {})
         return entry_of(answer.body)
 
-    def page(self, path: str, *, recursive: bool = False, limit: int = PAGE, cursor: str | None = None) -> Flow[Page]:
+    def page(self, path: str, *, recursive: bool = False, cursor: str | None = None) -> Flow[Page]:
         """Some entries of a folder, or of all below it."""
+        limit = PAGE if cursor else FIRST_PAGE
         query = {"limit": str(limit), "cursor": cursor, "recursive": "true" if recursive else None}
         answer = yield from self._get("list", path, query)
         return Page([entry_of(row) for row in answer.rows], answer.headers.get(_NEXT) or None)

@@ -98,7 +98,7 @@ def test_a_listing_goes_on_until_there_is_no_further_page():
     found, sent = done(volume().all("", recursive=True), *pages)
     assert [each.path for each in found] == ["a", "b"]
     assert sent == [
-        f"GET {FILES}/list?limit=1000&recursive=true",
+        f"GET {FILES}/list?limit=500&recursive=true",
         f"GET {FILES}/list?limit=1000&cursor=c+1&recursive=true",
     ]
 
