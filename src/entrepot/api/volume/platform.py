@@ -14,6 +14,7 @@ from entrepot.api.volume.replies import platform_entry
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.uploads import Intent
 from entrepot.volume.entries import Conditions
+from entrepot.volume.paths import Path
 
 
 async def list_folder(x: Exchange, doors: Doors, place: Place) -> None:
@@ -53,19 +54,21 @@ async def stat(x: Exchange, doors: Doors, place: Place) -> None:
 async def rename(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the new path of a file or folder."""
     who, path = await asking.principal(x, doors), place.path
-    given = await asking.fields(x, doors, place, "destination", "overwrite")
-    destination = place.field(asking.text(given, "destination"), "destination")
-    entry = await doors.volume.rename(who, path, destination, overwrite=asking.flag(given, "overwrite"))
-    await x.json(200, platform_entry(entry))
+    destination, overwrite = await _destination(x, doors, place)
+    await x.json(200, platform_entry(await doors.volume.rename(who, path, destination, overwrite=overwrite)))
 
 
 async def copy(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the path of a copy of a file or folder."""
     who, path = await asking.principal(x, doors), place.path
+    destination, overwrite = await _destination(x, doors, place)
+    await x.json(200, platform_entry(await doors.volume.copy(who, path, destination, overwrite=overwrite)))
+
+
+async def _destination(x: Exchange, doors: Doors, place: Place) -> tuple[Path, bool]:
+    """Where the body says that it is to go, and whether what is there may be replaced. Raises Problem."""
     given = await asking.fields(x, doors, place, "destination", "overwrite")
-    destination = place.field(asking.text(given, "destination"), "destination")
-    entry = await doors.volume.copy(who, path, destination, overwrite=asking.flag(given, "overwrite"))
-    await x.json(200, platform_entry(entry))
+    return place.field(asking.text(given, "destination"), "destination"), asking.flag(given, "overwrite")
 
 
 async def make_folder(x: Exchange, doors: Doors, place: Place) -> None:
