@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.crashing import CUT, FAILPOINTS, wait_for_clean_disk
+from support.crashing import COMMITTED, CUT, FAILPOINTS, wait_for_clean_disk
 from support.parts import Upload, alike, begin
 from support.server import Server
 from support.talk import Reply, Talk
@@ -20,9 +20,6 @@ OF_A_PART = [
     "reply:1",
 ]  # fmt: skip
 OF_THE_END = ["db_write:1", "db_write:4", "db_sync:1", "reply:1"]
-# SQLite has written its commit record, but not told the other processes: a write of the keeper may take its place, so
-# that what nobody was told of is there or not.
-COMMITTED = ("db_sync:1", "reply:1")
 
 
 @pytest.fixture
