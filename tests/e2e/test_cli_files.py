@@ -232,7 +232,7 @@ def test_a_dry_run_says_what_and_how_much_and_does_nothing(files, place, on_disk
     Path("dir/a.bin").write_bytes(bytes(1500))
     Path("dir/b.tmp").write_bytes(b"b")
     assert files("upload", "-n", "dir", place, "--exclude", "*.tmp").lines == [
-        f"    1.5 kB  dir/a.bin -> /data/{place}/a.bin", "1 file, 1.5 kB; nothing was sent"
+        f"    1.5 kB  dir/a.bin -> /data/{place}/a.bin", "1 file, 1.5 kB; nothing was uploaded"
     ]  # fmt: skip
     assert not on_disk.exists()
     files("upload", "dir", place)

@@ -218,7 +218,7 @@ def test_a_dry_run_sends_nothing_and_needs_no_server(up, tmp_path):
     nowhere = {"ENTREPOT_URL": "", "ENTREPOT_KEY": ""}
     ran = up("--dry-run", "shots", "b", **nowhere)
     assert (ran.returncode, ran.stderr) == (0, b"")
-    assert lines(ran) == ["    1.5 kB  shots/a.bin", "       1 B  b", "2 files, 1.5 kB; nothing was sent"]
+    assert lines(ran) == ["    1.5 kB  shots/a.bin", "       1 B  b", "2 files, 1.5 kB; nothing was uploaded"]
     said = json.loads(up("-n", "--json", "shots", "-", **nowhere).stdout)
     assert (said["count"], said["bytes"]) == (2, None)
     assert said["files"][0] == {"file": "shots/a.bin", "name": "a.bin", "size": 1500}

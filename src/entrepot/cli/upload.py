@@ -135,7 +135,7 @@ def _show(args: argparse.Namespace, found: Plan) -> None:
         print(f"{known:>10}  {exits.one_line(item.path)}")
     count = len(found.items)
     known = "of unknown size" if found.size is None else formats.size(found.size)
-    print(f"{count} file{'' if count == 1 else 's'}, {known}; nothing was sent")
+    print(f"{count} file{'' if count == 1 else 's'}, {known}; nothing was uploaded")
 
 
 def _outcome(path: str, url: FileUrl) -> Outcome:

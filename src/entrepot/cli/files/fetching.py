@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from entrepot.cli import exits
-from entrepot.cli.batch import Batch, Outcome
+from entrepot.cli.batch import Outcome
+from entrepot.cli.files.cargo import Cargo, Carrier
 from entrepot.cli.files.remote import Remote, opened
-from entrepot.cli.files.showing import for_each, show_plan, tell_same
+from entrepot.cli.files.showing import for_each
 from entrepot.cli.filters import Filter
 from entrepot.cli.globs import is_pattern
 from entrepot.cli.plan import Item
@@ -32,14 +34,13 @@ class Way:
     entry: Entry
     local: str
 
+    @property
+    def item(self) -> Item:
+        return Item(self.entry.absolute, self.local, self.entry.size)
 
-@dataclass(frozen=True, slots=True)
-class Cargo:
-    """What is to be downloaded where, the folders that are to be made, and what was asked for in vain."""
-
-    ways: list[Way] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    failures: list[exits.Failure] = field(default_factory=list)
+    def planned(self) -> tuple[int | None, str, dict[str, Any]]:
+        told = {"path": self.entry.path, "file": self.local, "size": self.entry.size}
+        return self.entry.size, f"{exits.one_line(self.entry.absolute)} -> {exits.one_line(self.local)}", told
 
 
 def download(args: argparse.Namespace) -> int:
@@ -49,23 +50,15 @@ def download(args: argparse.Namespace) -> int:
         if destination == STDOUT:
             return _pipe(remotes, remote, screen)
         cargo = load(remotes, destination, remote, Filter(tuple(args.include), tuple(args.exclude)))
-        for failure in cargo.failures:
-            screen.complain(failure)
-        if args.dry_run:
-            show_plan([_planned(way) for way in cargo.ways], as_json=args.json, end="nothing was brought")
-            return exits.code_of_all(len(cargo.ways), cargo.failures)
-        for folder in cargo.folders:
-            _make(folder)
-        failures = cargo.failures + (_bring(args, cargo.ways, remote, screen) if cargo.ways else [])
-    total = len(cargo.ways) + len(cargo.failures)
-    if failures and total > 1:
-        print(f"{total - len(failures)} of {total} downloaded, {len(failures)} failed", file=sys.stderr)
-    return exits.code_of_all(total - len(failures), failures)
+        if not args.dry_run:
+            for folder in {os.path.dirname(way.local) for way in cargo.ways}:
+                sweep(Path(folder or "."))
+        return Carrier(_make, partial(_bring, args, remote), "downloaded").carry(cargo, args, screen)
 
 
-def load(remotes: list[str], destination: str, remote: Remote, takes: Filter) -> Cargo:
+def load(remotes: list[str], destination: str, remote: Remote, takes: Filter) -> Cargo[Way]:
     """Find out what goes where. Raises Failure for a wrong use."""
-    cargo = Cargo()
+    cargo: Cargo[Way] = Cargo()
     asked = len(remotes) > 1 or os.path.basename(destination) in ("", ".", "..")
     into = asked or os.path.isdir(destination)
     for text in remotes:
@@ -86,7 +79,7 @@ def load(remotes: list[str], destination: str, remote: Remote, takes: Filter) ->
     return cargo
 
 
-def _add_folder(cargo: Cargo, remote: Remote, top: Entry, local: str, takes: Filter) -> None:
+def _add_folder(cargo: Cargo[Way], remote: Remote, top: Entry, local: str, takes: Filter) -> None:
     """All below it; an empty folder is made, too, when no filter says what is meant."""
     if takes.takes_all:
         cargo.folders.append(local)
@@ -97,7 +90,7 @@ def _add_folder(cargo: Cargo, remote: Remote, top: Entry, local: str, takes: Fil
             cargo.folders.append(os.path.join(local, *path.split("/")))
 
 
-def _refuse_doubles(cargo: Cargo) -> None:
+def _refuse_doubles(cargo: Cargo[Way]) -> None:
     """Two files for one path: one would be lost. Raises Failure."""
     seen: dict[str, Entry] = {}
     for way in cargo.ways:
@@ -108,11 +101,6 @@ def _refuse_doubles(cargo: Cargo) -> None:
         seen[here] = way.entry
 
 
-def _planned(way: Way) -> tuple[int | None, str, dict[str, Any]]:
-    told = {"path": way.entry.path, "file": way.local, "size": way.entry.size}
-    return way.entry.size, f"{exits.one_line(way.entry.absolute)} -> {exits.one_line(way.local)}", told
-
-
 def _make(folder: str) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
@@ -121,39 +109,19 @@ def _make(folder: str) -> None:
         raise exits.Failure(exits.FAILURE, said, "Check the path and its permissions.") from None
 
 
-def _bring(args: argparse.Namespace, ways: list[Way], remote: Remote, screen: Screen) -> list[exits.Failure]:
-    items = [Item(way.entry.absolute, way.local, way.entry.size) for way in ways]
-    entries = {item: way.entry for item, way in zip(items, ways, strict=True)}
-
-    same: list[str] = []
-    for folder in {os.path.dirname(way.local) for way in ways}:
-        sweep(Path(folder or "."))
-
-    def bring(item: Item, progress: OnProgress) -> Outcome:
-        entry, local = entries[item], item.name or ""
-        found = remote.files.download(
-            entry, local, overwrite=not args.no_overwrite, resume=not args.no_resume, progress=progress
-        )
-        if not found.fetched:
-            same.append(local)
-        told = {
-            "path": entry.path,
-            "file": local,
-            "size": found.size,
-            "digest": found.digest,
-            "verified": found.verified,
-            "fetched": found.fetched,
-        }
-        return Outcome(local, told, found.size)
-
-    batch = Batch(items, bring, screen, as_json=args.json, resumes=not args.no_resume, done="downloaded")
-    try:
-        failures = batch.run()
-    except KeyboardInterrupt:
-        # At once: an orderly end would wait for threads that wait for the network.
-        os._exit(exits.INTERRUPTED)
-    tell_same(len(same), screen)
-    return failures
+def _bring(args: argparse.Namespace, remote: Remote, way: Way, progress: OnProgress) -> tuple[Outcome, bool]:
+    found = remote.files.download(
+        way.entry, way.local, overwrite=not args.no_overwrite, resume=not args.no_resume, progress=progress
+    )
+    told = {
+        "path": way.entry.path,
+        "file": way.local,
+        "size": found.size,
+        "digest": found.digest,
+        "verified": found.verified,
+        "fetched": found.fetched,
+    }
+    return Outcome(way.local, told, found.size), found.fetched
 
 
 def cat(args: argparse.Namespace) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from entrepot.cli import exits, plan
-from entrepot.cli.batch import Batch, Outcome
+from entrepot.cli.batch import Outcome
+from entrepot.cli.files.cargo import Cargo, Carrier
 from entrepot.cli.files.remote import Remote, opened, parsed
-from entrepot.cli.files.showing import facts, only_one, show_plan, tell_same
+from entrepot.cli.files.showing import facts, only_one
 from entrepot.cli.filters import Filter
 from entrepot.cli.plan import STDIN, Item, Plan
 from entrepot.cli.screen import Screen
@@ -27,14 +29,9 @@ class Way:
     item: Item
     path: str
 
-
-@dataclass(frozen=True, slots=True)
-class Cargo:
-    """What is to be uploaded where, the folders that are to be made, and what was asked for in vain."""
-
-    ways: list[Way] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    failures: list[exits.Failure] = field(default_factory=list)
+    def planned(self) -> tuple[int | None, str, dict[str, Any]]:
+        told = {"file": self.item.path, "path": self.path, "size": self.item.size}
+        return self.item.size, f"{exits.one_line(self.item.path)} -> {exits.one_line(f'{ROOT}/{self.path}')}", told
 
 
 def upload(args: argparse.Namespace) -> int:
@@ -44,22 +41,15 @@ def upload(args: argparse.Namespace) -> int:
     *locals_, destination = args.paths
     with opened(args) as remote:
         cargo = load(locals_, destination, remote, Filter(tuple(args.include), tuple(args.exclude)), screen)
-        for failure in cargo.failures:
-            screen.complain(failure)
         only_one(args, len(cargo.ways))
-        if args.dry_run:
-            show_plan([_planned(way) for way in cargo.ways], as_json=args.json, end="nothing was sent")
-            return exits.code_of_all(len(cargo.ways), cargo.failures)
-        for folder in cargo.folders:
-            remote.files.make_folder(folder)
-        failures = cargo.failures + (_send(args, cargo.ways, remote, screen) if cargo.ways else [])
-    total = len(cargo.ways) + len(cargo.failures)
-    if failures and total > 1:
-        print(f"{total - len(failures)} of {total} uploaded, {len(failures)} failed", file=sys.stderr)
-    return exits.code_of_all(total - len(failures), failures)
+        by_hand = sys.stdin is not None and sys.stdin.isatty()
+        if by_hand and not args.dry_run and any(way.item.path == STDIN for way in cargo.ways):
+            screen.say("reading the standard input; Ctrl-D ends it")
+        send = partial(_send, remote, _options(args))
+        return Carrier(remote.files.make_folder, send, "uploaded").carry(cargo, args, screen)
 
 
-def load(locals_: list[str], destination: str, remote: Remote, takes: Filter, screen: Screen) -> Cargo:
+def load(locals_: list[str], destination: str, remote: Remote, takes: Filter, screen: Screen) -> Cargo[Way]:
     """Find out what goes where. Raises Failure for a wrong use."""
     if locals_.count(STDIN) > 1:
         raise exits.Failure(exits.USAGE, "The standard input can be uploaded once only.")
@@ -67,7 +57,7 @@ def load(locals_: list[str], destination: str, remote: Remote, takes: Filter, sc
     asked = not top or destination.endswith("/") or len(locals_) > 1
     there = None if asked else remote.find(top)
     into = asked or (there is not None and not there.is_file)
-    cargo = Cargo()
+    cargo: Cargo[Way] = Cargo()
     for local in locals_:
         found = Plan([], cargo.failures)
         try:
@@ -91,7 +81,7 @@ def load(locals_: list[str], destination: str, remote: Remote, takes: Filter, sc
     return cargo
 
 
-def _add(cargo: Cargo, items: list[Item], folder: str) -> None:
+def _add(cargo: Cargo[Way], items: list[Item], folder: str) -> None:
     for item in items:
         try:
             cargo.ways.append(Way(item, join(folder, _name(item.name or "", item.path))))
@@ -117,7 +107,7 @@ def _empty(found: Plan, items: list[Item], folder: str, takes: Filter) -> list[s
     return made if items or made else [folder] if folder else []
 
 
-def _refuse_doubles(cargo: Cargo) -> None:
+def _refuse_doubles(cargo: Cargo[Way]) -> None:
     """Two files for one path: one would be lost. Raises Failure."""
     seen: dict[str, str] = {}
     for way in cargo.ways:
@@ -127,35 +117,18 @@ def _refuse_doubles(cargo: Cargo) -> None:
         seen[way.path] = way.item.path
 
 
-def _planned(way: Way) -> tuple[int | None, str, dict[str, Any]]:
-    told = {"file": way.item.path, "path": way.path, "size": way.item.size}
-    return way.item.size, f"{exits.one_line(way.item.path)} -> {exits.one_line(f'{ROOT}/{way.path}')}", told
-
-
-def _send(args: argparse.Namespace, ways: list[Way], remote: Remote, screen: Screen) -> list[exits.Failure]:
-    if any(way.item.path == STDIN for way in ways) and sys.stdin is not None and sys.stdin.isatty():
-        screen.say("reading the standard input; Ctrl-D ends it")
-    paths = {way.item: way.path for way in ways}
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the client is told, the same for all files."""
     sizes = {"part_size": args.part_size, "concurrency": args.concurrency}
-    options: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
-    options |= {"overwrite": not args.no_overwrite, "if_match": args.if_match, "resume": not args.no_resume}
-    options["skip_existing"] = not args.no_skip_existing
+    return {
+        **{name: value for name, value in sizes.items() if value is not None},
+        "overwrite": not args.no_overwrite,
+        "if_match": args.if_match,
+        "resume": not args.no_resume,
+        "skip_existing": not args.no_skip_existing,
+    }
 
-    same: list[str] = []
 
-    def send(item: Item, progress: OnProgress) -> Outcome:
-        entry = remote.files.upload(item.path, paths[item], progress=progress, **options)
-        if not entry.sent:
-            same.append(entry.path)
-        told = {"file": item.path, **facts(entry), "sent": entry.sent}
-        return Outcome(entry.absolute, told, entry.size)
-
-    items = [way.item for way in ways]
-    batch = Batch(items, send, screen, as_json=args.json, resumes=not args.no_resume)
-    try:
-        failures = batch.run()
-    except KeyboardInterrupt:
-        # At once: an orderly end would wait for threads that wait for the network.
-        os._exit(exits.INTERRUPTED)
-    tell_same(len(same), screen)
-    return failures
+def _send(remote: Remote, options: dict[str, Any], way: Way, progress: OnProgress) -> tuple[Outcome, bool]:
+    entry = remote.files.upload(way.item.path, way.path, progress=progress, **options)
+    return Outcome(entry.absolute, {"file": way.item.path, **facts(entry), "sent": entry.sent}, entry.size), entry.sent
