@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks import downloads, reads, sdk, volume, volumecli, writes
 from benchmarks.cases import Bench, Case, Pair
+from benchmarks.seaweed import WEED, seaweed
 from benchmarks.servers import Nginx, nginx, nginx_has_dav, nginx_path, nginx_version, ours
 from benchmarks.table import Result, render
 
@@ -34,6 +35,7 @@ INSTALL = {
     "fal": "make setup",
     "curl": "apt install curl",
     "aria2c": "apt install aria2",
+    "weed": "make .venv-seaweedfs/.ready",
 }
 
 
@@ -73,8 +75,9 @@ def measure(cases: Sequence[Case], pairs: int, seconds: float) -> list[Result]:
             peers = nginx(folder / "nginx") if beside else contextlib.nullcontext(Nginx(0, folder))
             tls = any("tls" in case.needs for case in able)
             other = ours(folder / "secure", tls=True) if tls else contextlib.nullcontext()
-            with ours(folder / "ours") as our_server, peers as peer, other as secure:
-                bench = Bench(our_server, peer, folder, seconds, secure)
+            third = seaweed(folder / "seaweed") if any("weed" in case.needs for case in able) else contextlib.nullcontext()
+            with ours(folder / "ours") as our_server, peers as peer, other as secure, third as weed:
+                bench = Bench(our_server, peer, folder, seconds, secure, weed)
                 results |= {case.name: run(case, bench, pairs) for case in able}
     return [results[case.name] for case in cases]
 
@@ -108,6 +111,7 @@ def missing(case: Case) -> str:
         "curl": bool(shutil.which("curl")),
         "aria2c": bool(shutil.which("aria2c")),
         "tls": True,
+        "weed": WEED.exists(),
     }
     lacking = [f"no {need} ({INSTALL[need]})" for need in case.needs if not there[need]]
     return ", ".join(lacking)
