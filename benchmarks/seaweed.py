@@ -53,6 +53,6 @@ def _put(port: int, path: str, log: Path) -> None:
             opener.open(request, timeout=START_SECONDS).close()
             return
         except OSError as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code < 500 or time.monotonic() > deadline:
+            if (isinstance(error, urllib.error.HTTPError) and error.code < 500) or time.monotonic() > deadline:
                 raise RuntimeError(f"SeaweedFS takes no PUT of {path}: {error}\n{log.read_text()}") from error
         time.sleep(0.2)
