@@ -55,9 +55,10 @@ lock: .venv-lock/.ready  ## Make the locks again (LOCK_ARGS=--upgrade for newer 
 	$(COMPILE) pyproject.toml --extra server --group build -c requirements/dev.lock -o requirements/server.lock
 	$(COMPILE) requirements/compat-fal-client.in -o requirements/compat-fal-client.lock
 	$(COMPILE) requirements/compat-fal.in -o requirements/compat-fal.lock
+	$(COMPILE) requirements/seaweedfs.in -o requirements/seaweedfs.lock
 
 clean:  ## Remove environments and caches, never the data in .entrepot
-	rm -rf .venv .venv-fal-client .venv-fal .venv-lock tests/compat/js/node_modules dist
+	rm -rf .venv .venv-fal-client .venv-fal .venv-seaweedfs .venv-lock tests/compat/js/node_modules dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # A stamp is touched when its environment is complete, and is stale when a lock or pyproject.toml is newer.
@@ -81,6 +82,12 @@ clean:  ## Remove environments and caches, never the data in .entrepot
 .venv-fal/.ready: requirements/compat-fal.lock | .venv-fal/.made
 	@echo 'Installing the stock toolkit into .venv-fal'
 	@.venv-fal/bin/python $(LOCKED) requirements/compat-fal.lock
+	@touch $@
+
+# A peer of the benchmarks, large: only who asks for it gets it.
+.venv-seaweedfs/.ready: requirements/seaweedfs.lock | .venv-seaweedfs/.made
+	@echo 'Installing SeaweedFS into .venv-seaweedfs'
+	@.venv-seaweedfs/bin/python $(LOCKED) requirements/seaweedfs.lock
 	@touch $@
 
 # Node is no need of a newcomer: without it the tests of the JavaScript client are skipped, and say so.

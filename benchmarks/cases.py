@@ -6,19 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.seaweed import Seaweed
 from benchmarks.servers import Nginx, Ours
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What a case may use. `seconds` is how long one measurement under load lasts. `secure` is there for cases that
-    need `tls`."""
+    need `tls`, `seaweed` for those that need `weed`."""
 
     ours: Ours
     nginx: Nginx
     folder: Path
     seconds: float
     secure: Ours | None = None
+    seaweed: Seaweed | None = None
 
 
 @dataclass(frozen=True, slots=True)

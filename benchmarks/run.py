@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks import downloads, reads, sdk, volume, volumecli, writes
 from benchmarks.cases import Bench, Case, Pair
+from benchmarks.seaweed import WEED, seaweed
 from benchmarks.servers import Nginx, nginx, nginx_has_dav, nginx_path, nginx_version, ours
 from benchmarks.table import Result, render
 
@@ -34,6 +35,7 @@ INSTALL = {
     "fal": "make setup",
     "curl": "apt install curl",
     "aria2c": "apt install aria2",
+    "weed": "make .venv-seaweedfs/.ready",
 }
 
 
@@ -67,16 +69,23 @@ def measure(cases: Sequence[Case], pairs: int, seconds: float) -> list[Result]:
     able = [case for case in cases if case.name not in results]
     if able:
         place = os.environ.get("TMPDIR") or ("/var/tmp" if Path("/var/tmp").is_dir() else None)
-        with tempfile.TemporaryDirectory(prefix="entrepot-bench-", dir=place) as name:
-            folder = Path(name)
-            beside = any("nginx" in need for case in able for need in case.needs)
-            peers = nginx(folder / "nginx") if beside else contextlib.nullcontext(Nginx(0, folder))
-            tls = any("tls" in case.needs for case in able)
-            other = ours(folder / "secure", tls=True) if tls else contextlib.nullcontext()
-            with ours(folder / "ours") as our_server, peers as peer, other as secure:
-                bench = Bench(our_server, peer, folder, seconds, secure)
-                results |= {case.name: run(case, bench, pairs) for case in able}
+        with tempfile.TemporaryDirectory(prefix="entrepot-bench-", dir=place) as name, contextlib.ExitStack() as stack:
+            bench = _started(Path(name), {need for case in able for need in case.needs}, seconds, stack)
+            results |= {case.name: run(case, bench, pairs) for case in able}
     return [results[case.name] for case in cases]
+
+
+def _started(folder: Path, needs: set[str], seconds: float, stack: contextlib.ExitStack) -> Bench:
+    """Our server and those of the peers that are needed; they end with the stack."""
+    beside = any("nginx" in need for need in needs)
+    return Bench(
+        stack.enter_context(ours(folder / "ours")),
+        stack.enter_context(nginx(folder / "nginx")) if beside else Nginx(0, folder),
+        folder,
+        seconds,
+        stack.enter_context(ours(folder / "secure", tls=True)) if "tls" in needs else None,
+        stack.enter_context(seaweed(folder / "seaweed")) if "weed" in needs else None,
+    )
 
 
 def run(case: Case, bench: Bench, pairs: int) -> Result:
@@ -108,6 +117,7 @@ def missing(case: Case) -> str:
         "curl": bool(shutil.which("curl")),
         "aria2c": bool(shutil.which("aria2c")),
         "tls": True,
+        "weed": WEED.exists(),
     }
     lacking = [f"no {need} ({INSTALL[need]})" for need in case.needs if not there[need]]
     return ", ".join(lacking)

@@ -132,8 +132,8 @@ def ours(folder: Path, *, tls: bool = False) -> Iterator[Ours]:
     with (folder / "server.log").open("wb") as log:
         command = [sys.executable, "-m", "entrepot.cli.main", *arguments]
         process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    with _ended(process):
-        _wait(process, port, folder / "server.log")
+    with ended(process):
+        wait_listening(process, port, folder / "server.log")
         key = profile.targets(environ=environ)[0].key.reveal()
         yield Ours(port, key, folder / "home" / "data", process.pid, folder / "ca.pem" if tls else None)
 
@@ -161,8 +161,8 @@ def nginx(folder: Path) -> Iterator[Nginx]:
     (folder / "nginx.conf").write_text(config)
     log = folder / "error.log"
     process = subprocess.Popen([nginx_path() or "nginx", "-c", str(folder / "nginx.conf"), "-e", str(log)])
-    with _ended(process):
-        _wait(process, port, log)
+    with ended(process):
+        wait_listening(process, port, log)
         yield Nginx(port, files)
 
 
@@ -197,7 +197,8 @@ def _path(url: str) -> str:
 
 
 @contextlib.contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ends the process with the block."""
     try:
         yield
     finally:
@@ -209,7 +210,8 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
             process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Returns when it listens. Raises RuntimeError with its log when it does not."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
