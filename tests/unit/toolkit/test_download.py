@@ -516,6 +516,15 @@ def test_the_caller_s_headers_are_sent_but_none_that_ask_for_a_part(get, origin)
         get(headers={"Range": "bytes=0-1"})
 
 
+def test_headers_that_programs_copy_from_browsers_are_passed_over(get, origin):
+    copied = {"Host": "other.example.com", "Connection": "keep-alive", "Keep-Alive": "timeout=5", "TE": "gzip"}
+    get(headers={**copied, "Accept-Encoding": "gzip", "X-Number": 5})
+    sent = origin.site.requests[0].headers
+    assert (sent["host"], sent["connection"], sent["accept-encoding"]) == ("files.example.com", "close", "identity")
+    assert sent["x-number"] == "5"
+    assert {"te", "keep-alive"}.isdisjoint(sent)
+
+
 def test_progress_is_told_to_the_end(get, origin):
     told: list[tuple[int, int | None]] = []
     get(progress=lambda done, total: told.append((done, total)))
