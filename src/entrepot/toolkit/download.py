@@ -124,7 +124,7 @@ def _wish(
     if verify not in VERIFY:
         raise ValueError(f"verify is {verify!r}; it may be None, 'size', 'etag' or 'digest'")
     most = None if limit is None else int(limit * MIB)
-    return Wish(str(url), below_volume(target_dir).resolve(), force, dict(headers or {}), most, verify, progress)
+    return Wish(str(url), below_volume(target_dir), force, dict(headers or {}), most, verify, progress)
 
 
 def download(wish: Wish, by: Opener) -> Path:

@@ -15,8 +15,9 @@ import pytest
 
 from entrepot import atomic
 from entrepot.fetch import Call, Fetcher, Policy
+from entrepot.toolkit import File
 from entrepot.toolkit import download as module
-from entrepot.toolkit.download import Wish, download
+from entrepot.toolkit.download import Wish, download, download_file
 from entrepot.toolkit.errors import (
     AddressRefused,
     DigestMismatch,
@@ -439,6 +440,14 @@ def test_e11_a_folder_that_is_a_file_is_told(get, origin, tmp_path):
     with pytest.raises(TargetUnusable):
         get()
     assert (tmp_path / "target").read_bytes() == b"mine"
+
+
+def test_e11_a_folder_whose_links_go_round_is_told(tmp_path):
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(TargetUnusable):
+        download_file("data:,x", tmp_path / "round" / "folder")
+    with pytest.raises(OSError, match="round"):
+        File.from_bytes(b"x", repository="in_memory").save(tmp_path / "round" / "file")
 
 
 @pytest.mark.parametrize("name", ["..", ".", "/", "../../evil"])
