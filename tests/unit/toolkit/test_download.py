@@ -374,7 +374,7 @@ def test_a_digest_that_does_not_fit_is_an_error_and_nothing_is_left(get, origin,
 @pytest.mark.parametrize("length", [True, False])
 def test_e12_a_file_over_the_limit_is_refused_and_nothing_is_left(get, net, tmp_path, length):
     site = net.serve(lambda request: Reply(bytes(5_000_000), headers={"ETag": '"1"'}, length=length))
-    with pytest.raises(FileTooLarge):
+    with pytest.raises(FileTooLarge, match="filesize_limit or max_bytes"):
         get(limit=1_000_000)
     assert left(tmp_path / "target") == []
     if length:
