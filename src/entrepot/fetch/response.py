@@ -37,6 +37,7 @@ _ADVICE = {
     410: "The file is gone; ask who made the URL for a new one.",
     429: "The server wants fewer requests: try again later.",
 }
+_SERVERS_FAULT = "The server has trouble: try again later."
 
 
 class Response:
@@ -90,9 +91,8 @@ class Response:
         """Raises BadStatus for any other one."""
         if self.status not in statuses:
             kind = f" ({self._shown_type})" if self.media_type else ""
-            raise BadStatus(
-                self.url, self.status, f"the server answered {self.status}{kind}", _ADVICE.get(self.status, "")
-            )
+            advice = _ADVICE.get(self.status, _SERVERS_FAULT if self.status >= 500 else "")
+            raise BadStatus(self.url, self.status, f"the server answered {self.status}{kind}", advice)
 
     def expect_type(self, *prefixes: str) -> None:
         """Raises WrongType unless the media type begins with one of them: `image/`."""

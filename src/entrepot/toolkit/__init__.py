@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from entrepot.toolkit.media import Audio, Video
     from entrepot.toolkit.pending import PendingFile
     from entrepot.toolkit.repositories import FileRepository, Reservation, register_repository
+    from entrepot.toolkit.volume import FAL_MODEL_WEIGHTS_DIR, FAL_PERSISTENT_DIR, FAL_REPOSITORY_DIR
     from entrepot.toolkit.weights import download_model_weights
 
 # Where each name comes from: it is loaded when it is first used, so that an import of the package stays light.
@@ -64,11 +65,15 @@ _HOMES = {
     "media": ("Audio", "Video"),
     "pending": ("PendingFile",),
     "repositories": ("FileRepository", "Reservation", "register_repository"),
+    "volume": ("FAL_MODEL_WEIGHTS_DIR", "FAL_PERSISTENT_DIR", "FAL_REPOSITORY_DIR"),
     "weights": ("download_model_weights",),
 }
 _PLACES = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "FAL_MODEL_WEIGHTS_DIR",
+    "FAL_PERSISTENT_DIR",
+    "FAL_REPOSITORY_DIR",
     "IMAGE_SIZE_PRESETS",
     "ArchiveEncrypted",
     "ArchiveError",

@@ -23,7 +23,8 @@ from entrepot.toolkit.lease import Lease
 from entrepot.toolkit.naming import url_digest
 from entrepot.toolkit.volume import volume
 
-_COMMIT = re.compile(r"[0-9a-fA-F]{8,64}")
+_COMMIT = re.compile(r"[0-9a-fA-F]{4,64}")  # git itself takes no fewer digits
+_NAMED = 8  # digits of the commit in the name of a folder that has none of the caller's
 _NAME = re.compile(r"[^/\\\x00-\x1f-][^/\\\x00-\x1f]*")
 _TEMP = ".clone"
 # https alone, redirects and submodules included; a line that stands still for a minute is given up.
@@ -51,12 +52,14 @@ def clone_repository(
     It lies in `target_dir` (without one: `<volume>/.fal/repos`) under `repo_name` (without one: the URL's last segment,
     with 8 digits of the commit). What is there at that commit is returned as it is unless `force`; without a commit it
     is cloned anew. `include_to_path` puts it first on `sys.path`. Raises CloneError; ValueError for what is no commit.
+    Without `repo_name` a commit has 8 digits at least.
     """
-    if commit_hash is not None and not _COMMIT.fullmatch(commit_hash):
-        raise ValueError(f"Commit hash {commit_hash!r} is too short or no hash; give 8 to 64 hex digits.")
+    least = 4 if repo_name else _NAMED
+    if commit_hash is not None and (not _COMMIT.fullmatch(commit_hash) or len(commit_hash) < least):
+        raise ValueError(f"Commit hash {commit_hash!r} is too short or no hash; give {least} to 64 hex digits.")
     place = _checked(https_url)
     folder = Path(target_dir).absolute() if target_dir else volume().absolute() / ".fal" / "repos"
-    name = repo_name or Path(https_url).stem + (f"-{commit_hash[:8]}" if commit_hash else "")
+    name = repo_name or Path(https_url).stem + (f"-{commit_hash[:_NAMED]}" if commit_hash else "")
     if not _NAME.fullmatch(name) or not name.strip(". ") or name.lower() == ".git" or name.startswith(HIDDEN):
         raise CloneError(f"{name!r} is no name for a repository's folder.", "Give one as repo_name.")
     try:

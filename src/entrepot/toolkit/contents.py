@@ -58,7 +58,7 @@ def save(url: str, data: bytes | None, path: Path, *, overwrite: bool) -> Path:
 
     Raises FileExistsError, IsADirectoryError, DownloadError, OSError.
     """
-    target = path.parent.resolve() / path.name
+    target = Path(os.path.realpath(path.parent)) / path.name
     if target.is_dir() and not target.is_symlink():
         raise IsADirectoryError(f"{target} is a folder")
     if os.path.lexists(target) and not overwrite:

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from entrepot import atomic
@@ -33,6 +33,8 @@ _TRIES = 3
 _PAUSE_SECONDS = 0.2
 # A part of a file under the file's name, or none at all, is not what was asked for.
 _NOT_WANTED = ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+# These are said by who connects. Programs copy them from browsers and mean nothing by it.
+_NOT_THEIRS = ("host", "connection", "keep-alive", "proxy-connection", "te")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def _wish(
     if verify not in VERIFY:
         raise ValueError(f"verify is {verify!r}; it may be None, 'size', 'etag' or 'digest'")
     most = None if limit is None else int(limit * MIB)
-    return Wish(str(url), below_volume(target_dir).resolve(), force, dict(headers or {}), most, verify, progress)
+    return Wish(str(url), below_volume(target_dir), force, dict(headers or {}), most, verify, progress)
 
 
 def download(wish: Wish, by: Opener) -> Path:
@@ -134,7 +136,8 @@ def download(wish: Wish, by: Opener) -> Path:
         unwanted = [name for name in wish.headers if name.lower() in _NOT_WANTED]
         if unwanted:
             raise InvalidHeader(wish.shown, f"with the request header {unwanted[0]!r} a part of the file may come")
-        return _from_network(wish, by)
+        sent = {name: str(value) for name, value in wish.headers.items() if name.lower() not in _NOT_THEIRS}
+        return _from_network(replace(wish, headers=sent), by)
     except FetchError as error:
         raise as_download_error(error, wish.url, wish.folder) from error
     except OSError as error:

@@ -43,17 +43,15 @@ Kwargs = dict[str, Any] | None
 
 def _name_may_come_second(method: Callable[Concatenate[C, bytes, P], R]) -> Callable[Concatenate[C, ...], R]:
     """`from_bytes(data, "output.png", content_type="image/png")` too, as fal's documentation has it: a second
-    positional without a slash is no media type, so it is the name."""
+    positional without a slash is no media type, so it is the name, and the type comes third or by its keyword."""
 
     @functools.wraps(method)
-    def wrapped(cls: C, data: bytes, /, *args: Any, **kwargs: Any) -> R:
-        if args and isinstance(args[0], str) and "/" not in args[0]:
-            kwargs.setdefault("content_type", args[1] if len(args) > 1 else None)
-            kwargs["file_name"] = args[0]
-            for name, value in zip(("repository", "fallback_repository", "request"), args[2:5], strict=False):
-                kwargs[name] = value
-            args = ()
-        return method(cls, data, *args, **kwargs)
+    def wrapped(cls: C, *args: Any, **kwargs: Any) -> R:
+        if len(args) > 1 and isinstance(args[1], str) and "/" not in args[1]:
+            data, name, *rest = args
+            kind = rest.pop(0) if rest else kwargs.pop("content_type", None)
+            args = (data, kind, name, *rest)
+        return method(cls, *args, **kwargs)
 
     return wrapped
 

@@ -16,6 +16,7 @@ _PIECE = 64 * 1024
 _HEADER = 1024  # characters before the comma
 _FORM = "The form is data:<media type>;base64,<data>."
 _BLANKS = b" \t\r\n\f"
+_FLAG = re.compile(r";\s*[\w-]+\s*(?=;|\Z)")  # no parameter, but browsers take `data:image/svg+xml;utf8,<svg/>`
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def decode(url: str, max_bytes: int | None = None) -> Inline:
 
 
 def _media_type(kind: str) -> str:
+    kind = _FLAG.sub("", kind)
     if kind.startswith(";"):
         kind = f"text/plain{kind}"
     if kind and not is_valid_type(kind):

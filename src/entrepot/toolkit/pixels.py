@@ -23,12 +23,16 @@ MAX_PIXELS = 89_478_485
 FORMATS = ("png", "jpeg", "jpg", "webp", "gif")
 _DECODERS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
 # Modes that a format stores as they are; others are converted, and what is transparent becomes white in JPEG.
+# A colour that is named as the transparent one (`info`) stays so in _NAMES_CLEAR.
 _MODES = {
     "png": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
     "jpeg": ("L", "RGB", "CMYK"),
     "webp": ("RGB", "RGBA"),
     "gif": ("1", "L", "P", "RGB", "RGBA"),
 }
+_NAMES_CLEAR = ("png", "gif")
+# Modes with more than eight bits, in which an image may be asked for.
+_DEEP = ("I", "I;16", "F")
 # PNG is compressed for speed: an output is made once and fetched a few times. JPEG as good as anybody sees.
 _OPTIONS: dict[str, dict[str, Any]] = {"png": {"compress_level": 1}, "jpeg": {"quality": 95}}
 _BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error)
@@ -54,9 +58,10 @@ def encode(image: PilImage, format: str) -> bytes:
     """A Pillow image as a file; its first frame when it has several. Raises ImageError."""
     with io.BytesIO() as buffer:
         try:
-            _fitting(image, _MODES[format]).save(buffer, format=format, **_OPTIONS.get(format, {}))
-        except _BROKEN as error:
-            raise ImageError(f"The image cannot be stored as {format}: {error}.", "Convert it to RGB first.") from error
+            _fitting(image, format).save(buffer, format=format, **_OPTIONS.get(format, {}))
+        except (*_BROKEN, MemoryError) as error:
+            fix = "Check that it came whole and is neither empty nor too large, or convert it to RGB first."
+            raise ImageError(f"The image cannot be stored as {format}: {error}.", fix) from error
         return buffer.getvalue()
 
 
@@ -76,7 +81,8 @@ def decode(file: IO[bytes], mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> 
             image.load()
             with suppress(*_BROKEN):  # garbage in the place of EXIF turns nothing
                 ops.exif_transpose(image, in_place=True)  # a copy would be another quarter of a GiB
-            return _eight_bits(image).convert(mode)
+            usual = _usual(image)
+            return (usual if mode in _DEEP else _eight_bits(usual)).convert(mode)
     except ImageTooLarge:
         raise
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning, MemoryError) as error:
@@ -104,22 +110,35 @@ def _check(size: tuple[int, int], most: int) -> None:
         )
 
 
+def _usual(image: PilImage) -> PilImage:
+    """The same in a mode that Pillow can do more with: not 16 bits in another order than this machine's, and no
+    palette with degrees of transparency."""
+    if image.mode.startswith("I;16") and image.mode != "I;16":
+        return image.convert("I").convert("I;16")
+    return image.convert("RGBA") if image.mode == "P" and isinstance(image.info.get("transparency"), bytes) else image
+
+
 def _eight_bits(image: PilImage) -> PilImage:
-    """Pillow clips 16 bits when it converts, which leaves a white image; the upper eight are what is meant."""
-    if image.mode.startswith("I;16"):
+    """Pillow clips 16 bits when it converts, which leaves a white image; the upper eight are what is meant. Where it
+    holds them in 32, values above 255 tell."""
+    bounds: Any = image.getextrema() if image.mode == "I" else (0, 0)
+    if image.mode == "I;16" or bounds[1] > 255:
         return image.point(lambda value: value / 256).convert("L")
     return image
 
 
-def _fitting(image: PilImage, modes: tuple[str, ...]) -> PilImage:
-    if image.mode in modes:
+def _fitting(image: PilImage, format: str) -> PilImage:
+    modes, is_clear = _MODES[format], "transparency" in image.info
+    if format == "png" and image.mode == "P":
         return image
-    image = _eight_bits(image)
-    if image.mode in modes:
+    image = _usual(image)
+    if image.mode in modes and (not is_clear or format in _NAMES_CLEAR):
         return image
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    if not has_alpha:
-        return image.convert("RGB")
+    if format == "png" and image.mode == "I":
+        return image.convert("I;16")
+    image = image.convert("LA") if image.mode == "La" else _eight_bits(image)
+    if not is_clear and image.mode not in ("RGBA", "LA", "PA", "RGBa"):
+        return image if image.mode in modes else image.convert("RGB")
     clear = image.convert("RGBA")
     if "RGBA" in modes:
         return clear

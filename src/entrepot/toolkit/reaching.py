@@ -57,7 +57,7 @@ def as_download_error(error: FetchError, url: str, target: Path | None = None) -
             message = f"Failed to get remote file properties for {place}: {error.reason}{via}."
             return RemoteRefused(message, error.fix, error.status)
         case TooLarge():
-            return FileTooLarge(failed, "Raise filesize_limit, or use a smaller file.")
+            return FileTooLarge(failed, "Raise the limit (filesize_limit or max_bytes), or use a smaller file.")
         case Cancelled():
             return DownloadCancelled(failed, error.fix)
     other = DownloadError(failed, error.fix)

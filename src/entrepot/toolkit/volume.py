@@ -16,6 +16,12 @@ def volume(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def below_volume(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> Path:
-    """A folder as the caller names it: an absolute one is taken as it is, a relative one is below the volume."""
-    given = Path(path)
-    return given if given.is_absolute() else volume(environ) / given
+    """A folder as the caller names it: an absolute one is taken as it is, a relative one is below the volume. Links are
+    followed as far as that goes; where they go round, who uses the folder will be told."""
+    return Path(os.path.realpath(volume(environ) / path))
+
+
+# As fal's package spells them: where they lie when the program first asks.
+FAL_PERSISTENT_DIR = volume()
+FAL_REPOSITORY_DIR = FAL_PERSISTENT_DIR / ".fal" / "repos"
+FAL_MODEL_WEIGHTS_DIR = FAL_PERSISTENT_DIR / ".fal" / "model_weights"

@@ -13,7 +13,7 @@ from entrepot.client.partial import HIDDEN
 from entrepot.toolkit.download import Wish, download
 from entrepot.toolkit.naming import url_digest
 from entrepot.toolkit.reaching import fetcher
-from entrepot.toolkit.volume import volume
+from entrepot.toolkit.volume import below_volume
 
 _RECORD = f"{HIDDEN}weights.json"
 _USED = ".fal_used"
@@ -27,7 +27,7 @@ def download_model_weights(url: str, force: bool = False, request_headers: Mappi
     What is there is returned without a look at the network, if it is as long as it was when it came; the time of
     the last use is kept in `.fal_used`, to the day. `force` downloads anew. Raises DownloadError.
     """
-    folder = volume().resolve() / ".fal" / "model_weights" / url_digest(url)
+    folder = below_volume(".fal/model_weights") / url_digest(url)
     path = None if force else _held(folder)
     if path is None:
         # What is not whole must not be taken for a hit: a size alone does not tell.

@@ -213,6 +213,15 @@ def test_f07_a_body_shorter_than_announced_is_truncated(net, reply):
         read(net, reply)
 
 
+@pytest.mark.parametrize(
+    ("status", "advice"), [(401, "credentials"), (404, "Check the URL"), (500, "later"), (503, "later"), (599, "later")]
+)
+def test_a_status_is_told_with_what_to_do_about_it(net, status, advice):
+    with pytest.raises(BadStatus) as caught:
+        read(net, Reply(status=status))
+    assert advice in caught.value.fix
+
+
 @pytest.mark.parametrize("status", [204, 206, 304, 404, 500])
 def test_f07_another_status_is_no_success(net, status):
     with pytest.raises(BadStatus) as caught:

@@ -75,6 +75,16 @@ def test_a_commit_is_checked_out_and_reused_without_the_network(url, origin, tmp
     assert (path / "mark").exists()
 
 
+def test_a_commit_may_be_as_short_as_git_shows_it_when_a_name_is_given(url, origin):
+    first = origin[1][0]
+    path = clone_repository(url, commit_hash=first[:7], repo_name="mine")
+    assert (path / "file.txt").read_text() == "one"
+    (path / "mark").touch()
+    assert (clone_repository(url, commit_hash=first[:7], repo_name="mine") / "mark").exists()
+    with pytest.raises(ValueError, match="too short"):
+        clone_repository(url, commit_hash=first[:7])
+
+
 def test_force_clones_anew(url, origin):
     path = clone_repository(url, commit_hash=origin[1][1])
     (path / "mark").touch()

@@ -15,8 +15,9 @@ import pytest
 
 from entrepot import atomic
 from entrepot.fetch import Call, Fetcher, Policy
+from entrepot.toolkit import File
 from entrepot.toolkit import download as module
-from entrepot.toolkit.download import Wish, download
+from entrepot.toolkit.download import Wish, download, download_file
 from entrepot.toolkit.errors import (
     AddressRefused,
     DigestMismatch,
@@ -373,7 +374,7 @@ def test_a_digest_that_does_not_fit_is_an_error_and_nothing_is_left(get, origin,
 @pytest.mark.parametrize("length", [True, False])
 def test_e12_a_file_over_the_limit_is_refused_and_nothing_is_left(get, net, tmp_path, length):
     site = net.serve(lambda request: Reply(bytes(5_000_000), headers={"ETag": '"1"'}, length=length))
-    with pytest.raises(FileTooLarge):
+    with pytest.raises(FileTooLarge, match="filesize_limit or max_bytes"):
         get(limit=1_000_000)
     assert left(tmp_path / "target") == []
     if length:
@@ -439,6 +440,14 @@ def test_e11_a_folder_that_is_a_file_is_told(get, origin, tmp_path):
     with pytest.raises(TargetUnusable):
         get()
     assert (tmp_path / "target").read_bytes() == b"mine"
+
+
+def test_e11_a_folder_whose_links_go_round_is_told(tmp_path):
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(TargetUnusable):
+        download_file("data:,x", tmp_path / "round" / "folder")
+    with pytest.raises(OSError, match="round"):
+        File.from_bytes(b"x", repository="in_memory").save(tmp_path / "round" / "file")
 
 
 @pytest.mark.parametrize("name", ["..", ".", "/", "../../evil"])
@@ -514,6 +523,15 @@ def test_the_caller_s_headers_are_sent_but_none_that_ask_for_a_part(get, origin)
     assert origin.site.requests[0].headers["authorization"] == "Bearer t"
     with pytest.raises(DownloadError, match="Range"):
         get(headers={"Range": "bytes=0-1"})
+
+
+def test_headers_that_programs_copy_from_browsers_are_passed_over(get, origin):
+    copied = {"Host": "other.example.com", "Connection": "keep-alive", "Keep-Alive": "timeout=5", "TE": "gzip"}
+    get(headers={**copied, "Accept-Encoding": "gzip", "X-Number": 5})
+    sent = origin.site.requests[0].headers
+    assert (sent["host"], sent["connection"], sent["accept-encoding"]) == ("files.example.com", "close", "identity")
+    assert sent["x-number"] == "5"
+    assert {"te", "keep-alive"}.isdisjoint(sent)
 
 
 def test_progress_is_told_to_the_end(get, origin):

@@ -15,6 +15,7 @@ import pytest
 from entrepot import StorageSettings
 from entrepot.client.errors import SourceChanged
 from entrepot.toolkit import (
+    CompressedFile,
     DownloadError,
     File,
     FileRepository,
@@ -22,6 +23,7 @@ from entrepot.toolkit import (
     FileUploadFallbackException,
     Image,
     Reservation,
+    Video,
     register_repository,
     use_lifecycle,
 )
@@ -91,6 +93,22 @@ def test_a_second_positional_without_a_slash_is_the_name():
     assert File.from_bytes(b"x", "a/b", "o.bin", "in_memory").file_name == "o.bin"
     twin = asyncio.run(File.from_bytes_async(b"x", "o.png", content_type="a/b", repository="in_memory"))
     assert (twin.file_name, twin.content_type) == ("o.png", "a/b")
+
+
+@pytest.mark.parametrize("made", [File, Image, Video, CompressedFile])
+def test_bytes_may_be_given_by_their_keyword(made):
+    assert made.from_bytes(data=b"x", repository="in_memory").as_bytes() == b"x"
+    assert asyncio.run(made.from_bytes_async(data=b"x", repository="in_memory")).as_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("positional", "named"),
+    [(("o.png",), {"file_name": "b.png"}), (("o.png", "a/b"), {"content_type": "a/b"}), (("o.png", *[None] * 7), {})],
+    ids=["two names", "two types", "too many"],
+)
+def test_an_argument_that_is_given_twice_or_unknown_is_an_error(positional, named):
+    with pytest.raises(TypeError):
+        File.from_bytes(b"x", *positional, **named)
 
 
 def test_what_is_no_media_type_is_refused_before_any_upload():

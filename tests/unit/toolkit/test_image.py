@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,10 @@ from entrepot.toolkit.pixelsize import pixel_size
 
 Pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
-MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"]
+MODES = [
+    "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16",
+    "I;16B",
+]  # fmt: skip
 
 
 def stored(image, format: str, **options) -> bytes:
@@ -34,6 +38,19 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png_of(width: int, height: int, data: bytes = b"") -> bytes:
     head = struct.pack(">2L5B", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def tiff_of_16_bits(mark: bytes, order: str, values: tuple[int, ...]) -> bytes:
+    """One row of grey pixels, with the bytes of a number in this order."""
+    tags = {256: len(values), 257: 1, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2 * len(values)}
+    data = struct.pack(f"{order}{len(values)}H", *values)
+    entries = b"".join(struct.pack(f"{order}2H2L", tag, 4, 1, value) for tag, value in tags.items())
+    head = mark + struct.pack(f"{order}HL", 42, 8 + len(data))
+    return head + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+
+
+def pixels_of(image: Any) -> list[int]:
+    return [image.getpixel((x, y)) for y in range(image.height) for x in range(image.width)]
 
 
 def here(data: bytes, format: str | None = None) -> Image:
@@ -143,6 +160,51 @@ def test_g07_what_is_transparent_becomes_white_in_jpeg():
 def test_g07_sixteen_bits_become_eight_not_white():
     data = stored(Pillow.new("I;16", (2, 2), 0x8000), "png")
     assert here(data).to_pil().getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize(("kind", "marks"), [("II", "<"), ("MM", ">")])
+def test_g07_sixteen_bits_of_a_tiff_are_read_in_either_order(kind, marks):
+    data = tiff_of_16_bits(kind.encode(), marks, (0, 0x8000, 0xFFFF))
+    assert pixels_of(here(data).to_pil("L")) == [0, 128, 255]
+    assert pixels_of(here(data).to_pil("I")) == [0, 0x8000, 0xFFFF]
+
+
+def test_g07_sixteen_bits_of_a_pgm_become_eight_not_white():
+    assert pixels_of(here(b"P5 2 1 65535\n\0\0\x80\0").to_pil("L")) == [0, 128]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+def test_g07_sixteen_bits_stay_sixteen_in_png_and_become_eight_elsewhere(mode):
+    deep = Pillow.new(mode, (16, 16), 0x8123)
+    image = Image.from_pil(deep, repository="in_memory")
+    assert set(pixels_of(image.to_pil("I"))) == set(pixels_of(image.to_pil("I;16"))) == {0x8123}
+    for format in ("jpeg", "webp", "gif"):
+        shallow = Image.from_pil(deep, format=format, repository="in_memory").to_pil("L")
+        assert abs(pixels_of(shallow)[0] - 0x81) < 3
+
+
+@pytest.mark.parametrize("format", ["png", "gif", "webp", "jpeg"])
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_g07_a_colour_that_is_named_transparent_stays_so_and_is_white_in_jpeg(mode, format):
+    clear = Pillow.new("RGB", (16, 16), (7, 7, 7)).convert(mode)
+    clear.info["transparency"] = {"P": bytes(256), "L": 7, "RGB": (7, 7, 7)}[mode]
+    seen: Any = Image.from_pil(clear, format=format, repository="in_memory").to_pil("RGBA").getpixel((4, 4))
+    assert seen == (255, 255, 255, 255) if format == "jpeg" else seen[3] == 0
+
+
+def test_a_palette_with_degrees_of_transparency_is_decoded_without_a_warning():
+    palette = Pillow.new("P", (2, 2))
+    palette.putpalette([255, 0, 0])
+    assert here(stored(palette, "png", transparency=b"\x80")).to_pil().getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "gif"])
+def test_g07_an_image_of_no_size_or_too_large_for_its_format_is_an_error(format):
+    with pytest.raises(ImageError):
+        Image.from_pil(Pillow.new("RGB", (0, 0)), format=format, repository="in_memory")
+    if format in ("jpeg", "webp"):
+        with pytest.raises(ImageError):
+            Image.from_pil(Pillow.new("L", (70_000, 1)), format=format, repository="in_memory")
 
 
 def test_g07_cmyk_and_a_palette_with_transparency_are_decoded():

@@ -26,6 +26,8 @@ from entrepot.toolkit.errors import FileTooLarge, InvalidDataUri
         ("data:,", b"", "text/plain;charset=US-ASCII"),
         ("data:,a,b", b"a,b", "text/plain;charset=US-ASCII"),
         ("data:,é", "é".encode(), "text/plain;charset=US-ASCII"),
+        ("data:image/svg+xml;utf8,<svg/>", b"<svg/>", "image/svg+xml"),
+        ("data:image/svg+xml;utf8;charset=utf-8,<svg/>", b"<svg/>", "image/svg+xml;charset=utf-8"),
     ],
 )
 def test_e13_a_data_uri_is_decoded(url, data, kind):
@@ -44,7 +46,7 @@ def test_e13_bad_base64_is_refused(data):
         inline.decode(f"data:text/plain;base64,{data}")
 
 
-@pytest.mark.parametrize("kind", ["nonsense", "a/b/c", "text/ plain", "text/plain;x", "\r\nx"])
+@pytest.mark.parametrize("kind", ["nonsense", "a/b/c", "text/ plain", "text/plain;x y", "\r\nx"])
 def test_e13_a_wrong_type_is_refused(kind):
     with pytest.raises(InvalidDataUri, match="media type"):
         inline.decode(f"data:{kind},x")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from entrepot import toolkit
 from entrepot.toolkit import (
     Audio,
     AudioField,
@@ -29,7 +32,9 @@ from entrepot.toolkit import (
 from entrepot.toolkit.errors import DownloadError
 from entrepot.toolkit.inputs import MAX_DATA_URI_LENGTH
 
-STOCK = Path(__file__).parents[3] / ".venv-fal" / "bin" / "python"
+ROOT = Path(__file__).parents[3]
+STOCK = ROOT / ".venv-fal" / "bin" / "python"
+PAGE = ROOT / "docs" / "toolkit.md"
 
 
 class Wanted(BaseModel):
@@ -185,6 +190,7 @@ def test_the_schema_tells_a_playground_which_player_to_show():
 
 STOCK_PROGRAM = """
 import inspect, json
+import fal.toolkit
 from fal.toolkit import *
 from fal.toolkit import CompressedFile, File, Image, Audio, Video
 from fal.toolkit.types import FileInput, ImageInput
@@ -202,7 +208,9 @@ methods = {c.__name__: {n: [[p.name, p.kind.name, p.default is not p.empty] for 
     inspect.signature(getattr(c, n)).parameters.values()] for n in dir(c)
     if n in ("from_bytes", "from_bytes_async", "from_path", "from_path_async", "from_pil", "reserve", "as_bytes",
              "save", "save_async", "to_pil", "glob")} for c in models[:-1]}
-print(json.dumps({"schemas": {c.__name__: c.model_json_schema() for c in models}, "methods": methods}))
+schemas = {c.__name__: c.model_json_schema() for c in models}
+places = [str(FAL_PERSISTENT_DIR), str(FAL_MODEL_WEIGHTS_DIR), str(FAL_REPOSITORY_DIR)]
+print(json.dumps({"schemas": schemas, "methods": methods, "names": fal.toolkit.__all__, "places": places}))
 """
 
 
@@ -229,6 +237,21 @@ def missing(theirs: Any, ours: Any, at: str = "") -> list[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         return [line for key in theirs for line in missing(theirs[key], ours.get(key, "nothing"), f"{at}/{key}")]
     return [] if theirs == ours else [f"{at}: {theirs!r} is {ours!r}"]
+
+
+def test_every_name_of_the_stock_package_is_here_or_said_to_be_missing(stock):
+    missing_here = PAGE.read_text("utf-8").partition("\nNot here are ")[2]
+    assert missing_here
+    for name in stock["names"]:
+        assert hasattr(toolkit, name) != (f"`{name}`" in missing_here), name
+
+
+def test_the_folders_of_the_volume_have_the_names_of_the_stock_package(stock):
+    program = "from entrepot.toolkit import *; print(FAL_PERSISTENT_DIR, FAL_MODEL_WEIGHTS_DIR, FAL_REPOSITORY_DIR)"
+    for volume in ("", "/mnt/volume"):
+        environ = {**os.environ, "ENTREPOT_VOLUME": volume}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environ)
+        assert done.stdout.replace(volume or "/data", "/data").split() == stock["places"], done.stderr
 
 
 # A caller must not choose a folder that is removed later.
