@@ -18,7 +18,7 @@ import pytest
 
 from entrepot.client.errors import SourceChanged, SourceError
 from entrepot.client.multipart import STREAM_CONCURRENCY
-from entrepot.client.types import Phase, Progress
+from entrepot.client.types import Phase, Progress, StorageACL, StorageSettings
 from support.sdk import PART, WORLDS, Sdk, a_file, fetched, objects_named, open_handles, uploads_named
 from support.server import Server, clean_environ, running
 from support.stubs import Stub, fair
@@ -343,6 +343,17 @@ class Silent(io.RawIOBase):
 def test_what_gives_no_bytes_is_refused(sdk, data, says):
     with pytest.raises(SourceError, match=says):
         sdk.upload(data)
+
+
+def test_an_argument_that_there_is_not_is_refused_and_nothing_is_sent(server, sdk, tmp_path):
+    path = tmp_path / "misspelt.txt"
+    path.write_bytes(b"private")
+    private = StorageSettings("immediate", StorageACL("forbid"))
+    with pytest.raises(TypeError, match="lifecyle"):
+        sdk.upload(b"private", file_name=path.name, lifecyle=private)
+    with pytest.raises(TypeError, match="lifecyle"):
+        sdk.upload_file(path, lifecyle=private)
+    assert objects_named(server, path.name) == 0
 
 
 def test_what_an_iterator_raises_comes_out_and_the_upload_is_given_up(server, sdk):

@@ -19,7 +19,7 @@ from entrepot.client.errors import PathError, SourceError, TargetError
 from entrepot.client.filling import Downloaded, Target
 from entrepot.client.paths import parse
 from entrepot.client.sources import Data, Source, Stream, of_data, open_path
-from entrepot.client.types import FileUrl, OnProgress, StorageSettings
+from entrepot.client.types import FileUrl, OnProgress, StorageSettings, check_names
 from entrepot.client.volume import Conditions, Volume
 from entrepot.client.wish import CONCURRENCY, PART_SIZE, Wish
 from entrepot.domain.mediatypes import OCTET_STREAM
@@ -62,6 +62,7 @@ class _Files:
         self._volume = volume
 
     def _upload(self, opened: Callable[[], Source | Stream], path: str, options: UploadOptions) -> Flow[Uploaded]:
+        check_names(options, UploadOptions.__optional_keys__)
         wish = Wish(
             name=None,
             content_type=OCTET_STREAM,
