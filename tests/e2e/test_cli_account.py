@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import shutil
 import stat
 import subprocess
@@ -93,6 +96,30 @@ def test_what_is_no_key_is_refused_and_not_repeated(cli, text):
     ran = cli("login", "--url", "http://127.0.0.1:1", stdin=text)
     assert ran.returncode == 2 and "This is no key" in ran.stderr
     assert not text or text not in ran.stderr
+
+
+def test_a_key_that_is_no_text_is_refused(tmp_path):
+    env = clean_environ(tmp_path, PYTHONIOENCODING="utf-8:strict")
+    args = command("login", "--url", "http://127.0.0.1:1")
+    ran = subprocess.run(args, env=env, input=b"id:\xff\xfesecret\n", capture_output=True, timeout=60)
+    assert ran.returncode == 2 and b"This is no key" in ran.stderr and b"Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("typed", [b"\x04", b"id:\xff\xfesecret\n"], ids=["the end", "no text"])
+def test_a_person_who_types_no_key_is_told_so(tmp_path, typed):
+    terminal, theirs = pty.openpty()
+    args = command("login", "--url", "http://127.0.0.1:1")
+    ran = subprocess.Popen(args, env=clean_environ(tmp_path), stdin=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    shown = b""
+    while b"not shown" not in shown:
+        shown += os.read(terminal, 4096)
+    os.write(terminal, typed)
+    with contextlib.suppress(OSError):  # EIO is how a terminal ends
+        while more := os.read(terminal, 4096):
+            shown += more
+    os.close(terminal)
+    assert ran.wait() == 2 and b"This is no key" in shown and b"Traceback" not in shown
 
 
 @pytest.mark.parametrize("url", ["media.example.com", "https://u:p@x", "https://x/path"])
