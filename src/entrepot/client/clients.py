@@ -19,7 +19,7 @@ from entrepot.client import profile, resume
 from entrepot.client.asking import Context
 from entrepot.client.commands import Flow
 from entrepot.client.datauri import image_bytes
-from entrepot.client.errors import SourceError
+from entrepot.client.errors import ConfigurationError, SourceError
 from entrepot.client.flows import upload, ways
 from entrepot.client.profile import Profile
 from entrepot.client.sources import Data, Source, Stream, of_data, open_path
@@ -58,7 +58,11 @@ class _Client:
         self._context = Context(time.time, random.random, lambda: secrets.token_hex(16))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(repr(each.url) for each in self._targets())})"
+        try:
+            places = ", ".join(repr(each.url) for each in self._targets())
+        except ConfigurationError:  # for the upload to say; a debugger or a log only wants to show the client
+            places = ""
+        return f"{type(self).__name__}({places})"
 
     def _targets(self) -> tuple[Profile, ...]:
         return profile.targets(self._key, self._url, self._profile)
