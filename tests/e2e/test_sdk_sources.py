@@ -280,6 +280,14 @@ def test_whatever_gives_bytes_is_uploaded_whole(server, kind, size):
         source.close()
 
 
+def test_a_path_in_bytes_is_a_path(server, sdk, tmp_path):
+    path = os.fsencode(tmp_path / "in") + b"\xff.txt"
+    with open(path, "wb") as file:
+        file.write(b"text")
+    url = sdk.upload_file(path)
+    assert fetched(server, url) == b"text" and url.endswith("_in%EF%BF%BD.txt")
+
+
 def test_of_a_stream_no_more_than_a_few_parts_are_held():
     held: list[int] = []
 

@@ -75,7 +75,7 @@ class _Client:
     def _file(
         self, path: str | os.PathLike[str], content_type: str | None, file_name: str | None, options: Options
     ) -> Flow[FileUrl]:
-        given = os.fspath(path)
+        given = os.fsdecode(path)  # `os.listdir(b"...")` gives paths in bytes
         name = file_name or (None if given == "-" else os.path.basename(given))
         kind = content_type or (type_for_name(name) if name else None) or OCTET_STREAM
         return self._flow(partial(open_path, given), kind, name, options)

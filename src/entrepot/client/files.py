@@ -115,7 +115,7 @@ class Files(_Files):
     def upload(self, local: str | os.PathLike[str], path: str, **options: Unpack[UploadOptions]) -> Uploaded:
         """Upload a file of this machine (`-`: the standard input) to a path. One that was cut goes on where it
         stopped. Raises SourceChanged, and then nothing was stored."""
-        return self._run(self._upload(partial(open_path, os.fspath(local)), path, options))
+        return self._run(self._upload(partial(open_path, os.fsdecode(local)), path, options))
 
     def write(self, path: str, data: Data, **options: Unpack[UploadOptions]) -> Uploaded:
         """Put bytes, a text, a binary file object or an iterator of bytes at a path, in place of what file was
@@ -228,7 +228,7 @@ class AsyncFiles(_Files):
 
     async def upload(self, local: str | os.PathLike[str], path: str, **options: Unpack[UploadOptions]) -> Uploaded:
         """As `Files.upload`."""
-        return await self._run(self._upload(partial(open_path, os.fspath(local)), path, options))
+        return await self._run(self._upload(partial(open_path, os.fsdecode(local)), path, options))
 
     async def write(self, path: str, data: Data, **options: Unpack[UploadOptions]) -> Uploaded:
         """As `Files.write`; `data` may be an asynchronous iterator of bytes too."""
