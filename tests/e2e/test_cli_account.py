@@ -52,7 +52,8 @@ def test_a_login_is_tried_saved_and_used_and_a_logout_forgets_it(server, cli, co
     ran = cli("logout")
     assert ran.returncode == 0 and "removed profile 'default'" in ran.stderr
     assert server.key.partition(":")[2] not in config.read_text()
-    assert cli("logout").returncode == 3
+    again = cli("logout")
+    assert again.returncode == 3 and "No profile is current; saved are: none." in again.stderr
     assert cli("whoami").returncode == 2
 
 
