@@ -129,6 +129,19 @@ def test_a_url_that_is_no_origin_is_refused(cli, url):
     assert cli("login", stdin="some:key").returncode == 2  # no server at all
 
 
+def test_a_login_is_for_one_of_the_servers_that_the_variable_names(cli, config):
+    several = {"ENTREPOT_URL": "http://127.0.0.1:1, http://127.0.0.1:2"}
+    ran = cli("login", "--no-verify", stdin="some:key", **several)
+    assert ran.returncode == 2 and "here are several" in ran.stderr
+    assert cli("login", "--no-verify", "--url", "http://127.0.0.1:2", stdin="some:key", **several).returncode == 0
+    assert tomllib.loads(config.read_text())["profiles"]["default"]["url"] == "http://127.0.0.1:2"
+
+
+def test_half_of_a_password_that_looks_like_a_port_is_not_repeated(cli):
+    ran = cli("login", "--url", "https://user:s3cr3t/half@host", stdin="some:key")
+    assert ran.returncode == 2 and "s3cr3t" not in ran.stderr
+
+
 def test_profiles_are_listed_and_chosen(cli, config):
     for name in ("one", "two"):
         url = f"https://{name}.example.com"

@@ -80,6 +80,9 @@ def _url(args: argparse.Namespace) -> str:
     if not told:
         fix = "Name it: entrepot login --url https://media.example.com"
         raise exits.Failure(exits.USAGE, "Which server?", fix)
+    if len(told.replace(",", " ").split()) > 1:
+        fix = "Name the one that the key is of: entrepot login --url https://media.example.com"
+        raise exits.Failure(exits.USAGE, "A login is for one server; here are several.", fix)
     try:
         return parse_origin(told)
     except ValueError as error:
