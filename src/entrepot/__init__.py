@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from entrepot.client.shortcuts_async import upload_async, upload_file_async, upload_image_async
     from entrepot.client.types import (
         FileUrl,
+        ObjectExpiration,
         Phase,
         Progress,
         StorageACL,
+        StorageACLDecision,
         StorageACLRule,
         StorageSettings,
     )
@@ -35,7 +37,16 @@ _HOMES = {
     "errors": ("EntrepotError",),
     "shortcuts": ("upload", "upload_file", "upload_image"),
     "shortcuts_async": ("upload_async", "upload_file_async", "upload_image_async"),
-    "types": ("FileUrl", "Phase", "Progress", "StorageACL", "StorageACLRule", "StorageSettings"),
+    "types": (
+        "FileUrl",
+        "ObjectExpiration",
+        "Phase",
+        "Progress",
+        "StorageACL",
+        "StorageACLDecision",
+        "StorageACLRule",
+        "StorageSettings",
+    ),
 }
 # The names that fal's client has for the same.
 _FAL_NAMES = {
@@ -53,9 +64,11 @@ __all__ = [
     "FalClientHTTPError",
     "FalClientTimeoutError",
     "FileUrl",
+    "ObjectExpiration",
     "Phase",
     "Progress",
     "StorageACL",
+    "StorageACLDecision",
     "StorageACLRule",
     "StorageSettings",
     "SyncClient",

@@ -33,7 +33,11 @@ def parse_origin(text: str) -> str:
     parts = urlsplit(text.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise ValueError("it must be an origin such as https://cdn.example.com")
-    if parts.port == 0:  # reading it also refuses what is no port
+    try:
+        has_port = parts.port != 0
+    except ValueError:  # Python's words quote it, and it may be half of a password
+        has_port = False
+    if not has_port:
         raise ValueError("its port must be from 1 to 65535")
     if parts.path not in ("", "/") or parts.query or parts.fragment or not text.isascii():
         raise ValueError("it must have no path, query or fragment, and be ASCII")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import shutil
 import stat
 import subprocess
@@ -49,7 +52,8 @@ def test_a_login_is_tried_saved_and_used_and_a_logout_forgets_it(server, cli, co
     ran = cli("logout")
     assert ran.returncode == 0 and "removed profile 'default'" in ran.stderr
     assert server.key.partition(":")[2] not in config.read_text()
-    assert cli("logout").returncode == 3
+    again = cli("logout")
+    assert again.returncode == 3 and "No profile is current; saved are: none." in again.stderr
     assert cli("whoami").returncode == 2
 
 
@@ -95,10 +99,47 @@ def test_what_is_no_key_is_refused_and_not_repeated(cli, text):
     assert not text or text not in ran.stderr
 
 
+def test_a_key_that_is_no_text_is_refused(tmp_path):
+    env = clean_environ(tmp_path, PYTHONIOENCODING="utf-8:strict")
+    args = command("login", "--url", "http://127.0.0.1:1")
+    ran = subprocess.run(args, env=env, input=b"id:\xff\xfesecret\n", capture_output=True, timeout=60)
+    assert ran.returncode == 2 and b"This is no key" in ran.stderr and b"Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("typed", [b"\x04", b"id:\xff\xfesecret\n"], ids=["the end", "no text"])
+def test_a_person_who_types_no_key_is_told_so(tmp_path, typed):
+    terminal, theirs = pty.openpty()
+    args = command("login", "--url", "http://127.0.0.1:1")
+    ran = subprocess.Popen(args, env=clean_environ(tmp_path), stdin=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    shown = b""
+    while b"not shown" not in shown:
+        shown += os.read(terminal, 4096)
+    os.write(terminal, typed)
+    with contextlib.suppress(OSError):  # EIO is how a terminal ends
+        while more := os.read(terminal, 4096):
+            shown += more
+    os.close(terminal)
+    assert ran.wait() == 2 and b"This is no key" in shown and b"Traceback" not in shown
+
+
 @pytest.mark.parametrize("url", ["media.example.com", "https://u:p@x", "https://x/path"])
 def test_a_url_that_is_no_origin_is_refused(cli, url):
     assert cli("login", "--url", url, stdin="some:key").returncode == 2
     assert cli("login", stdin="some:key").returncode == 2  # no server at all
+
+
+def test_a_login_is_for_one_of_the_servers_that_the_variable_names(cli, config):
+    several = {"ENTREPOT_URL": "http://127.0.0.1:1, http://127.0.0.1:2"}
+    ran = cli("login", "--no-verify", stdin="some:key", **several)
+    assert ran.returncode == 2 and "here are several" in ran.stderr
+    assert cli("login", "--no-verify", "--url", "http://127.0.0.1:2", stdin="some:key", **several).returncode == 0
+    assert tomllib.loads(config.read_text())["profiles"]["default"]["url"] == "http://127.0.0.1:2"
+
+
+def test_half_of_a_password_that_looks_like_a_port_is_not_repeated(cli):
+    ran = cli("login", "--url", "https://user:s3cr3t/half@host", stdin="some:key")
+    assert ran.returncode == 2 and "s3cr3t" not in ran.stderr
 
 
 def test_profiles_are_listed_and_chosen(cli, config):

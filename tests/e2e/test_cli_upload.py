@@ -55,6 +55,13 @@ def test_the_url_alone_is_printed(up, tmp_path):
     assert fetch(url) == b"a note"
 
 
+@pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1:strict"])
+def test_a_name_that_the_place_has_no_letters_for_is_shown_as_an_escape(up, tmp_path, encoding):
+    (tmp_path / "\u65e5.txt").write_bytes(b"day")
+    ran = up("--dry-run", "\u65e5.txt", PYTHONIOENCODING=encoding, PYTHONUTF8="1")
+    assert ran.returncode == 0 and b"\\u65e5.txt" in ran.stdout and ran.stderr == b""
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_urls_that_cannot_be_written_are_said_as_failures_and_no_upload_stops(server, tmp_path):
     for name in "ab":

@@ -75,6 +75,15 @@ def _fault(chance: random.Random, where: Direction) -> Faults:
     return chance.choice((Cut, Reset))(where, chance.randrange(SIZE))
 
 
+def test_an_argument_that_there_is_not_is_refused_and_replaces_nothing(line):
+    Files(line.server).store("misspelt/a", b"first")
+    line.plan()
+    with client_of(line) as client:
+        with pytest.raises(TypeError, match="overwite"):
+            client.files.write("misspelt/a", b"second", overwite=False)  # type: ignore[call-arg]
+        assert client.files.read("misspelt/a") == b"first"
+
+
 def test_deeds_whose_replies_are_lost_are_done_once(line):
     here = Files(line.server)
     here.store("lost/a", b"a")

@@ -227,6 +227,20 @@ def test_a_state_of_an_upload_that_was_given_up_meanwhile_begins_a_new_one(serve
     assert uploads_named(server, path.name) == ["aborted", "published"]
 
 
+def test_an_upload_whose_address_is_gone_begins_anew(server, tmp_path):
+    """The server's --cdn-url is another one since."""
+    path = tmp_path / "moved.bin"
+    data = a_file(path, SIZE)
+    dies(server, path, "part:2")
+    (state,) = (tmp_path / "states").glob("*.json")
+    saved = json.loads(state.read_text())
+    state.write_text(json.dumps({**saved, "base": saved["base"].replace(server.url, "http://127.0.0.1:1")}))
+    sdk = Sdk("sync", server.url, server.key)
+    assert fetched(server, sdk.in_parts(path)) == data
+    sdk.close()
+    assert list((tmp_path / "states").iterdir()) == []
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_folder_for_states_that_cannot_be_written_stops_no_upload(server, world, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")

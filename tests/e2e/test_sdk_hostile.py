@@ -181,6 +181,37 @@ def test_no_secret_is_in_any_error_or_in_what_is_shown(repository, tmp_path, cap
     assert capfd.readouterr() == ("", "")
 
 
+def echoed(asked: Asked) -> str:
+    return f"{asked.method} {asked.target} Authorization: {asked.headers.get('authorization')}"
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        lambda asked: said(500, echoed(asked), content_type="text/plain"),
+        lambda asked: said(400, f"<title>{echoed(asked)}</title>", content_type="text/html"),
+        lambda asked: said(403, {"detail": echoed(asked), "code": echoed(asked)}),
+        lambda asked: said(200, echoed(asked), content_type="text/html"),
+        lambda asked: said(302, location=f"http://elsewhere/{echoed(asked)}", x_debug=echoed(asked)),
+    ],
+    ids=["text", "page", "detail", "success", "redirect"],
+)
+@pytest.mark.parametrize("at", ["token", "upload", "file.bin"])
+def test_what_a_server_echoes_of_a_request_is_not_told_with_its_secrets(echo, at):
+    def answer(asked: Asked) -> bytes:
+        return echo(asked) if asked.path.endswith(at) else fair(asked)
+
+    with Stub(answer) as stub:
+        sdk = Sdk("sync", stub.url, KEY)
+        with pytest.raises(EntrepotError) as caught:
+            sdk.upload(DATA, repository="fal" if at == "file.bin" else "fal_v3", fallback_repository=[])
+        error = caught.value
+        sdk.close()
+    text = " ".join([str(error), repr(error), repr(vars(error)), repr(error.__cause__)])
+    for secret in ("secret-of-key", "stub-token-9f3c", "stub-signature-77"):
+        assert secret not in text
+
+
 @pytest.mark.parametrize("key", ["id:secret\nx", "id:s\u00e9cret", "id:secret x"])
 def test_a_key_with_a_line_break_is_refused_and_not_shown(key):
     sdk = Sdk("sync", "http://127.0.0.1:1", key)

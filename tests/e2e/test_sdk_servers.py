@@ -163,6 +163,30 @@ def test_retry_after_is_waited_for():
     assert times[:4] == ["/storage/auth/token"] * 3 + ["/files/upload"]
 
 
+@pytest.mark.parametrize("at", ["token", "upload", "multipart", "initiate", "existing"])
+def test_a_server_that_is_busy_is_waited_for_at_every_step_because_nobody_goes_elsewhere_for_it(at):
+    replies = [said(429, {"detail": "busy"})] * 8
+
+    def answer(asked: Asked) -> bytes:
+        return replies.pop() if replies and asked.path.endswith(f"/{at}") else fair(asked)
+
+    with Stub(answer) as stub:
+        sdk = Sdk("sync", [stub.url, "http://127.0.0.1:1"], KEY)
+        options = {"multipart_threshold": 0} if at == "multipart" else {"skip_existing": at == "existing"}
+        url = sdk.upload(bytes(1024 * 1024), repository="fal" if at == "initiate" else "fal_v3", **options)
+        sdk.close()
+        assert url.startswith(stub.url) and not replies
+
+
+def test_a_server_that_asks_to_be_left_alone_is_left_for_the_next_one():
+    asks = Stub(lambda asked: said(503, {"detail": "closed"}, retry_after="60"))
+    with asks, Stub(fair) as stub:
+        sdk = Sdk("sync", [asks.url, stub.url], KEY)
+        assert sdk.upload(DATA).startswith(stub.url)
+        sdk.close()
+        assert len(asks.asked) == 2, "once for each repository"
+
+
 def test_who_asks_for_an_hour_is_believed_and_not_waited_for():
     with Stub(lambda asked: said(429, {"detail": "later"}, retry_after="3600")) as stub:
         sdk = Sdk("sync", stub.url, KEY)

@@ -18,7 +18,7 @@ import pytest
 
 from entrepot.client.errors import SourceChanged, SourceError
 from entrepot.client.multipart import STREAM_CONCURRENCY
-from entrepot.client.types import Phase, Progress
+from entrepot.client.types import Phase, Progress, StorageACL, StorageSettings
 from support.sdk import PART, WORLDS, Sdk, a_file, fetched, objects_named, open_handles, uploads_named
 from support.server import Server, clean_environ, running
 from support.stubs import Stub, fair
@@ -280,6 +280,14 @@ def test_whatever_gives_bytes_is_uploaded_whole(server, kind, size):
         source.close()
 
 
+def test_a_path_in_bytes_is_a_path(server, sdk, tmp_path):
+    path = os.fsencode(tmp_path / "in") + b"\xff.txt"
+    with open(path, "wb") as file:
+        file.write(b"text")
+    url = sdk.upload_file(path)
+    assert fetched(server, url) == b"text" and url.endswith("_in%EF%BF%BD.txt")
+
+
 def test_of_a_stream_no_more_than_a_few_parts_are_held():
     held: list[int] = []
 
@@ -343,6 +351,17 @@ class Silent(io.RawIOBase):
 def test_what_gives_no_bytes_is_refused(sdk, data, says):
     with pytest.raises(SourceError, match=says):
         sdk.upload(data)
+
+
+def test_an_argument_that_there_is_not_is_refused_and_nothing_is_sent(server, sdk, tmp_path):
+    path = tmp_path / "misspelt.txt"
+    path.write_bytes(b"private")
+    private = StorageSettings("immediate", StorageACL("forbid"))
+    with pytest.raises(TypeError, match="lifecyle"):
+        sdk.upload(b"private", file_name=path.name, lifecyle=private)
+    with pytest.raises(TypeError, match="lifecyle"):
+        sdk.upload_file(path, lifecyle=private)
+    assert objects_named(server, path.name) == 0
 
 
 def test_what_an_iterator_raises_comes_out_and_the_upload_is_given_up(server, sdk):

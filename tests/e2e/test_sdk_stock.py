@@ -57,6 +57,17 @@ def test_every_argument_of_the_stock_client_is_there() -> None:
     } == {}
 
 
+def test_every_name_of_the_stock_client_that_is_about_uploads_can_be_imported() -> None:
+    names = stock(
+        "import json, fal_client as c\n"
+        "kinds = ('upload', 'encode', 'Storage', 'Object', 'FalClient', 'SyncClient', 'AsyncClient')\n"
+        "print(json.dumps([each for each in dir(c) if each.startswith(kinds)]))\n"
+    )
+    assert len(names) >= 18
+    assert set(names) - set(entrepot.__all__) == set()
+    assert [each for each in names if not hasattr(entrepot, each)] == []
+
+
 def test_lifetimes_and_rights_are_said_as_the_stock_client_says_them() -> None:
     code = (
         "import json; from fal_client import client as c\n"

@@ -80,6 +80,9 @@ def _url(args: argparse.Namespace) -> str:
     if not told:
         fix = "Name it: entrepot login --url https://media.example.com"
         raise exits.Failure(exits.USAGE, "Which server?", fix)
+    if len(told.replace(",", " ").split()) > 1:
+        fix = "Name the one that the key is of: entrepot login --url https://media.example.com"
+        raise exits.Failure(exits.USAGE, "A login is for one server; here are several.", fix)
     try:
         return parse_origin(told)
     except ValueError as error:
@@ -88,20 +91,25 @@ def _url(args: argparse.Namespace) -> str:
 
 def _read_key(url: str) -> Secret:
     """Raises Failure, which never says what was read."""
-    if sys.stdin is None:
+    try:
+        text = _read_line(url).strip()
+    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or bytes that are no text
         text = ""
-    elif sys.stdin.isatty():
-        from getpass import getpass
-
-        text = getpass(f"Key for {url} (not shown): ")
-    else:
-        text = sys.stdin.readline()
-    text = text.strip()
     if parse_key(text) is None or not text.isascii() or len(text.split()) != 1:
         raise exits.Failure(
             exits.USAGE, "This is no key.", "A key is one line, id:secret, as entrepot keys create says."
         )
     return Secret(text)
+
+
+def _read_line(url: str) -> str:
+    if sys.stdin is None:
+        return ""
+    if sys.stdin.isatty():
+        from getpass import getpass
+
+        return getpass(f"Key for {url} (not shown): ")
+    return sys.stdin.readline()
 
 
 def run_logout(args: argparse.Namespace) -> int:

@@ -27,6 +27,8 @@ class Output:
         """`stream` is None when the process was started without one."""
         self._stream = stream
         self._failed = ""
+        if getattr(stream, "errors", "") == "strict":  # a name that the encoding of this place has no letters for
+            stream.reconfigure(errors="backslashreplace")
 
     def write(self, data: Any) -> int:
         if self._stream is None:

@@ -19,12 +19,12 @@ from entrepot.client import profile, resume
 from entrepot.client.asking import Context
 from entrepot.client.commands import Flow
 from entrepot.client.datauri import image_bytes
-from entrepot.client.errors import SourceError
+from entrepot.client.errors import ConfigurationError, SourceError
 from entrepot.client.flows import upload, ways
 from entrepot.client.profile import Profile
 from entrepot.client.sources import Data, Source, Stream, of_data, open_path
 from entrepot.client.sync import SyncDriver
-from entrepot.client.types import FileUrl, Options
+from entrepot.client.types import FileUrl, Options, check_names
 from entrepot.client.wish import CONCURRENCY, PART_SIZE, THRESHOLD, Wish
 from entrepot.domain.mediatypes import OCTET_STREAM, is_valid_type, type_for_name
 
@@ -58,7 +58,11 @@ class _Client:
         self._context = Context(time.time, random.random, lambda: secrets.token_hex(16))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(repr(each.url) for each in self._targets())})"
+        try:
+            places = ", ".join(repr(each.url) for each in self._targets())
+        except ConfigurationError:  # for the upload to say; a debugger or a log only wants to show the client
+            places = ""
+        return f"{type(self).__name__}({places})"
 
     def _targets(self) -> tuple[Profile, ...]:
         return profile.targets(self._key, self._url, self._profile)
@@ -71,7 +75,7 @@ class _Client:
     def _file(
         self, path: str | os.PathLike[str], content_type: str | None, file_name: str | None, options: Options
     ) -> Flow[FileUrl]:
-        given = os.fspath(path)
+        given = os.fsdecode(path)  # `os.listdir(b"...")` gives paths in bytes
         name = file_name or (None if given == "-" else os.path.basename(given))
         kind = content_type or (type_for_name(name) if name else None) or OCTET_STREAM
         return self._flow(partial(open_path, given), kind, name, options)
@@ -219,7 +223,8 @@ def _repositories(options: Options) -> list[str]:
 
 
 def _wish(content_type: str, name: str | None, options: Options) -> Wish:
-    """Raises ValueError for an option that makes no sense."""
+    """Raises ValueError for an option that makes no sense, TypeError for one that there is not."""
+    check_names(options, Options.__optional_keys__)
     if not is_valid_type(content_type):
         raise ValueError(f"{content_type!r} is not a media type such as image/png")
     lifecycle = options.get("lifecycle")

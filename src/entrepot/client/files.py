@@ -19,7 +19,7 @@ from entrepot.client.errors import PathError, SourceError, TargetError
 from entrepot.client.filling import Downloaded, Target
 from entrepot.client.paths import parse
 from entrepot.client.sources import Data, Source, Stream, of_data, open_path
-from entrepot.client.types import FileUrl, OnProgress, StorageSettings
+from entrepot.client.types import FileUrl, OnProgress, StorageSettings, check_names
 from entrepot.client.volume import Conditions, Volume
 from entrepot.client.wish import CONCURRENCY, PART_SIZE, Wish
 from entrepot.domain.mediatypes import OCTET_STREAM
@@ -62,6 +62,7 @@ class _Files:
         self._volume = volume
 
     def _upload(self, opened: Callable[[], Source | Stream], path: str, options: UploadOptions) -> Flow[Uploaded]:
+        check_names(options, UploadOptions.__optional_keys__)
         wish = Wish(
             name=None,
             content_type=OCTET_STREAM,
@@ -114,7 +115,7 @@ class Files(_Files):
     def upload(self, local: str | os.PathLike[str], path: str, **options: Unpack[UploadOptions]) -> Uploaded:
         """Upload a file of this machine (`-`: the standard input) to a path. One that was cut goes on where it
         stopped. Raises SourceChanged, and then nothing was stored."""
-        return self._run(self._upload(partial(open_path, os.fspath(local)), path, options))
+        return self._run(self._upload(partial(open_path, os.fsdecode(local)), path, options))
 
     def write(self, path: str, data: Data, **options: Unpack[UploadOptions]) -> Uploaded:
         """Put bytes, a text, a binary file object or an iterator of bytes at a path, in place of what file was
@@ -227,7 +228,7 @@ class AsyncFiles(_Files):
 
     async def upload(self, local: str | os.PathLike[str], path: str, **options: Unpack[UploadOptions]) -> Uploaded:
         """As `Files.upload`."""
-        return await self._run(self._upload(partial(open_path, os.fspath(local)), path, options))
+        return await self._run(self._upload(partial(open_path, os.fsdecode(local)), path, options))
 
     async def write(self, path: str, data: Data, **options: Unpack[UploadOptions]) -> Uploaded:
         """As `Files.write`; `data` may be an asynchronous iterator of bytes too."""

@@ -15,7 +15,7 @@ from entrepot.client.material import FileMaterial, StreamMaterial, material_of
 from entrepot.client.meter import Meter
 from entrepot.client.profile import Profile
 from entrepot.client.replies import link
-from entrepot.client.retry import Policy, brief, hasty, is_elsewhere
+from entrepot.client.retry import Policy, brief, is_elsewhere, passing
 from entrepot.client.sources import Source, Stream, Window
 from entrepot.client.types import FileUrl
 from entrepot.client.whole import send_whole
@@ -27,12 +27,14 @@ _NOT_HELD = {403, 404, 405}
 
 def ways(targets: Sequence[Profile], repositories: Sequence[str], policy: Policy) -> list[Way]:
     """Every server with every repository, in order. Nobody waits long at one while there is another."""
-    short, last = hasty(policy), (targets[-1], repositories[-1])
-    return [
-        Way(t, r, brief(policy) if (t, r) == last else short, policy if t == targets[-1] else short)
-        for t in targets
-        for r in repositories
-    ]
+    found = []
+    for target in targets:
+        more = target != targets[-1]
+        for repository in repositories:
+            is_last = not more and repository == repositories[-1]
+            before = policy if is_last else passing(policy, server=more)
+            found.append(Way(target, repository, brief(before), passing(policy, server=True) if more else policy))
+    return found
 
 
 def upload(ctx: Context, chain: Sequence[Way], opened: Callable[[], Source | Stream], wish: Wish) -> Flow[FileUrl]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from entrepot.client import resume
 from entrepot.client.asking import Answer, Context, Credential
 from entrepot.client.commands import Call, Flow, Join, Request, Sleep, Spawn
-from entrepot.client.errors import EntrepotError, IntegrityError, ServerError, SourceChanged
+from entrepot.client.errors import ConnectionFailed, EntrepotError, IntegrityError, ServerError, SourceChanged
 from entrepot.client.material import FileMaterial, Part, StreamMaterial
 from entrepot.client.meter import Meter
 from entrepot.client.profile import Profile
@@ -186,6 +186,8 @@ def _look(door: Door[Any], session: Session, meter: Meter) -> Flow[bool]:
         if error.status_code in _UNFIT:
             return False
         raise
+    except ConnectionFailed:
+        return False  # files have another address by now; should the server be away, what begins a new one tells so
     session.held.update(_held(answer.body.get("parts"), door.number))
     meter.lasts(moment(answer.body.get("expires_at") or answer.body.get("expires_time")))
     state = answer.body.get("state", "open")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from entrepot.client.errors import ConnectionFailed, EntrepotError, ServerError
 
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _SHOWN = 200  # characters of a page or text that an error message quotes
+_SHORTEST_SECRET = 8  # what is shorter protects nothing, and is found in any text
 _LONGEST = 2000  # characters of what a server says in a field that is meant to be read
 NOT_OURS = "Check the URL: between here and the server something else answers, such as a proxy or a login page."
 
@@ -29,10 +30,12 @@ def answered(reply: Reply, request: Request, now: float) -> Any:
         raise ConnectionFailed(f"{_place(request)} could not read the request.", "Try again.")
     body = _json(reply.body)
     if not 200 <= reply.status < 300:
-        raise _refused(reply, request, body, now)
+        raise _refused(_unechoed(reply, request), request, now)
     if body is None and "json" in reply.headers.get("content-type", ""):
-        raise ConnectionFailed(f"The reply of {_place(request)} is cut: {_quoted(reply.body)}.", "Try again.")
+        # It is not quoted: what there is of it may be a token.
+        raise ConnectionFailed(f"The reply of {_place(request)} is cut after {len(reply.body)} bytes.", "Try again.")
     if body is None and reply.body:
+        reply = _unechoed(reply, request)
         message = f"{_place(request)} answered {reply.status} with no JSON: {_quoted(reply.body)}"
         raise ServerError(message, NOT_OURS, reply.status, "not_json", headers=reply.headers)
     return {} if body is None else body
@@ -71,7 +74,27 @@ def moment(value: object) -> datetime | None:
         return None
 
 
-def _refused(reply: Reply, request: Request, body: Any, now: float) -> ServerError:
+def _unechoed(reply: Reply, request: Request) -> Reply:
+    """The reply without the credentials of the request: a page for debugging, or a server that is none of ours, may
+    repeat them, and errors are printed and logged."""
+    credential = request.headers.get("authorization", "").rpartition(" ")[2]
+    told = (credential, credential.rpartition(":")[2], urlsplit(request.url).query)
+    secrets = [each for each in told if len(each) >= _SHORTEST_SECRET]
+    return Reply(
+        reply.status,
+        {name: _without(value.encode("utf-8", "replace"), secrets).decode() for name, value in reply.headers.items()},
+        _without(reply.body, secrets),
+    )
+
+
+def _without(text: bytes, secrets: Iterable[str]) -> bytes:
+    for each in secrets:
+        text = text.replace(each.encode(), b"***")
+    return text
+
+
+def _refused(reply: Reply, request: Request, now: float) -> ServerError:
+    body = _json(reply.body)
     known = body if isinstance(body, dict) else {}
     if isinstance(known.get("error"), dict):  # the Platform API's form (protocol 6.1)
         known = known["error"]

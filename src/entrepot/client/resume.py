@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from entrepot import atomic
+from entrepot.client.owner import is_private
 
 _VERSION = 1
 _STALE_SECONDS = 30 * 86_400.0
@@ -44,9 +45,13 @@ class Claim:
         _held.add(self)
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved; None when there is nothing that can be read."""
+        """What was saved; None when there is nothing that can be read, or when it may be another user's: it says where
+        to send the bytes, and the token with them."""
         try:
-            state = json.loads(self._path.read_bytes())
+            with self._path.open("rb") as file:
+                if not is_private(file.fileno(), self._path.parent):
+                    return None
+                state = json.loads(file.read())
         except (OSError, ValueError, RecursionError):
             return None
         return state if isinstance(state, dict) and state.get("version") == _VERSION else None

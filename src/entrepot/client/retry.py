@@ -14,30 +14,47 @@ _MANGLED = "digest_mismatch"
 _LASTING = {"integrity_failed", "conflict"}
 # Who asks for more patience than this, in seconds, is asking a person, not a program.
 LONGEST_WAIT = 120.0
+# And who asks for more than this is left, while there is another server.
+_SHORT_WAIT = 2.0
+_HASTY = 3  # attempts
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Exponential back-off with jitter. `attempts` counts the first; seconds."""
+    """Exponential back-off with jitter. `attempts` counts the first; seconds.
+
+    `passing` are the attempts, and `longest` is the wait on demand, at what another way may do better. A refusal that
+    may pass, such as 429, is the same everywhere: nobody goes elsewhere for it, so it is always waited for.
+    """
 
     attempts: int = 10
     base: float = 0.1
     ceiling: float = 30.0
+    passing: int | None = None
+    longest: float = LONGEST_WAIT
 
     def pause(self, attempt: int, error: EntrepotError, random: float) -> float | None:
         """Seconds to wait after the failed `attempt` (from 1); None: give up. `random` is from 0 to 1."""
-        if attempt >= self.attempts or not is_transient(error):
+        elsewhere = is_elsewhere(error)
+        most = self.attempts if self.passing is None or not elsewhere else self.passing
+        if attempt >= most or not is_transient(error):
             return None
         delay = min(self.base * 2.0 ** (attempt - 1), self.ceiling) * (0.5 + random)
         asked = error.retry_after if isinstance(error, ServerError) else None
         if asked is None:
             return delay
-        return max(delay, asked) if asked <= LONGEST_WAIT else None
+        return max(delay, asked) if asked <= (self.longest if elsewhere else LONGEST_WAIT) else None
 
 
 def hasty(policy: Policy) -> Policy:
-    """The same, while there is another server to go to."""
-    return replace(policy, attempts=min(policy.attempts, 3))
+    """The same for what can be done without."""
+    return replace(policy, attempts=min(policy.attempts, _HASTY))
+
+
+def passing(policy: Policy, *, server: bool) -> Policy:
+    """The same, while there is another way; `server`: by another server."""
+    longest = _SHORT_WAIT if server else policy.longest
+    return replace(policy, passing=min(policy.attempts, _HASTY), longest=longest)
 
 
 def brief(policy: Policy) -> Policy:

@@ -165,7 +165,8 @@ def _alone(path: Path) -> Iterator[None]:
 
 def missing(name: str, content: Content) -> NoProfile:
     known = ", ".join(content.profiles) or "none"
-    return NoProfile(f"There is no profile {name!r}; saved are: {known}.", "Save it: entrepot login")
+    lack = f"There is no profile {name!r}" if name else "No profile is current"
+    return NoProfile(f"{lack}; saved are: {known}.", "Save it: entrepot login")
 
 
 def id_of(key: str) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -288,7 +289,7 @@ def open_path(path: str | os.PathLike[str]) -> Source | Stream:
     kind = os.fstat(fd).st_mode
     if stat.S_ISFIFO(kind) or _tells_no_size(fd):
         pipe = os.fdopen(fd, "rb", buffering=0)
-        return Stream(lambda: pipe.read(CHUNK) or b"", pipe.close)
+        return Stream(partial(_more, pipe), pipe.close)
     if not stat.S_ISREG(kind):  # it was replaced meanwhile
         os.close(fd)
         raise _unusable(name, kind)
@@ -325,7 +326,15 @@ def of_file(file: IO[bytes]) -> Source | Stream:
     if (fd := _regular(file)) is not None:
         start = file.tell()
         return FileSource(os.dup(fd), None, start)
-    return Stream(lambda: _bytes(file.read(CHUNK)))
+    return Stream(partial(_more, file))
+
+
+def _more(file: IO[bytes]) -> bytes:
+    try:
+        return _bytes(file.read(CHUNK))
+    except OSError as error:  # its terminal or disk is gone, or it is open for writing only
+        reason = error.strerror or f"it does not take {error}"
+        raise SourceError(f"The source cannot be read: {reason}.", "Check what it is read from.") from error
 
 
 def _regular(file: IO[bytes]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -148,6 +148,13 @@ class Options(TypedDict, total=False):
     part_size: int
     concurrency: int
     resume: bool
+
+
+def check_names(given: Collection[str], known: Collection[str]) -> None:
+    """Raise TypeError for a keyword argument that there is not, as Python does for a function that lists its own:
+    passed over, a misspelt `lifecycle` would leave a private file open to all, a misspelt `overwrite` would replace."""
+    if unknown := sorted(set(given) - set(known)):
+        raise TypeError(f"an upload has no argument {', '.join(map(repr, unknown))}")
 
 
 def _check_decision(decision: str) -> None:

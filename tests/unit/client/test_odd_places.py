@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.client import profile
+from entrepot.client.clients import SyncClient
 from entrepot.client.errors import ConfigurationError
 
 
@@ -45,3 +46,13 @@ def test_a_user_without_a_home_needs_none_when_the_variables_say_all(monkeypatch
     assert profile.targets(environ=known)[0].url == "http://host"
     with pytest.raises(ConfigurationError):
         profile.targets(environ={})
+
+
+@pytest.mark.parametrize("url", [None, "http://user:pass-77@host"])
+def test_a_client_that_knows_no_server_can_be_shown(
+    url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ENTREPOT_URL", "ENTREPOT_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ENTREPOT_CONFIG", str(tmp_path / "none.toml"))
+    assert repr(SyncClient(url=url)) == "SyncClient()"

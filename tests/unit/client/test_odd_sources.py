@@ -43,6 +43,15 @@ def test_a_member_of_an_archive_is_a_source(tmp_path: Path) -> None:
         assert member is not None and _whole(of_file(member)) == b"member"
 
 
+def test_a_file_object_that_cannot_be_read_is_told_of(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as written, pytest.raises(SourceError, match="does not take read"):
+        _whole(of_file(written))
+    ours, theirs = os.openpty()
+    os.close(theirs)  # whoever wrote to this terminal has left
+    with open(ours, "rb") as terminal, pytest.raises(SourceError, match="Input/output error"):
+        _whole(of_file(terminal))
+
+
 def test_a_name_that_is_no_unicode_can_be_said() -> None:
     assert _wish("text/plain", "a\udcff.txt", {}).headers()["x-fal-file-name"] == "UTF-8''a%EF%BF%BD.txt"
 

@@ -90,6 +90,12 @@ def test_json_that_is_cut_counts_as_a_broken_connection() -> None:
         answered(Reply(200, {"content-type": "application/json"}, b'{"a'), ASKED, NOW)
 
 
+def test_json_that_is_cut_is_not_quoted_because_it_may_hold_a_token() -> None:
+    with pytest.raises(ConnectionFailed) as caught:
+        answered(Reply(200, {"content-type": "application/json"}, b'{"token": "hidden", "token_ty'), ASKED, NOW)
+    assert "hidden" not in str(caught.value)
+
+
 def test_a_400_of_which_the_server_knows_nothing_counts_as_a_broken_connection_too() -> None:
     with pytest.raises(ConnectionFailed, match="could not read"):
         answered(Reply(400, {}, b""), ASKED, NOW)

@@ -38,6 +38,18 @@ def test_it_is_readable_for_its_owner_alone(tmp_path: Path) -> None:
     claim.close()
 
 
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_state_that_others_may_write_is_as_good_as_none(tmp_path: Path, mode: int) -> None:
+    """It says where to send the bytes and the token."""
+    claim = resume.claim(tmp_path / "states", "a")
+    assert claim is not None
+    claim.save({"base": "http://elsewhere"})
+    assert claim.load() is not None
+    next((tmp_path / "states").glob("*.json")).chmod(mode)
+    assert claim.load() is None
+    claim.close()
+
+
 def _child(place: Path, pipe: Any) -> None:
     claim = resume.claim(place, "a")
     pipe.send(claim is not None)

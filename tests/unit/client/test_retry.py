@@ -16,7 +16,7 @@ from entrepot.client.errors import (
     Stalled,
     TlsFailed,
 )
-from entrepot.client.retry import LONGEST_WAIT, Policy, hasty, is_elsewhere, is_transient
+from entrepot.client.retry import LONGEST_WAIT, Policy, hasty, is_elsewhere, is_transient, passing
 
 TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504}
 
@@ -72,3 +72,12 @@ def test_a_stall_is_tried_again_and_elsewhere() -> None:
 @given(st.integers(1, 20))
 def test_nobody_tries_more_often_in_haste(attempts: int) -> None:
     assert hasty(Policy(attempts=attempts)).attempts == min(attempts, 3)
+
+
+@given(st.integers(1, 9), st.floats(0, 1))
+def test_who_may_go_elsewhere_does_so_soon_and_who_may_not_waits_as_long_as_ever(attempt: int, chance: float) -> None:
+    policy = passing(Policy(), server=True)
+    assert (policy.pause(attempt, ConnectionFailed("gone"), chance) is None) == (attempt >= 3)
+    assert policy.pause(attempt, refused(503, retry_after=60.0), chance) is None
+    assert policy.pause(attempt, refused(429, retry_after=60.0), chance) == 60.0
+    assert passing(Policy(), server=False).pause(1, refused(503, retry_after=60.0), chance) == 60.0
