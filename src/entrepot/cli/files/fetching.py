@@ -7,12 +7,11 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from entrepot.cli import exits
 from entrepot.cli.batch import Batch, Outcome
 from entrepot.cli.files.remote import Remote, opened
-from entrepot.cli.files.showing import for_each, show_plan, tell_same
+from entrepot.cli.files.showing import Planned, for_each, show_plan, tell_same
 from entrepot.cli.filters import Filter
 from entrepot.cli.globs import is_pattern
 from entrepot.cli.plan import Item
@@ -108,9 +107,9 @@ def _refuse_doubles(cargo: Cargo) -> None:
         seen[here] = way.entry
 
 
-def _planned(way: Way) -> tuple[int | None, str, dict[str, Any]]:
+def _planned(way: Way) -> Planned:
     told = {"path": way.entry.path, "file": way.local, "size": way.entry.size}
-    return way.entry.size, f"{exits.one_line(way.entry.absolute)} -> {exits.one_line(way.local)}", told
+    return Planned(way.entry.size, f"{exits.one_line(way.entry.absolute)} -> {exits.one_line(way.local)}", told)
 
 
 def _make(folder: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from entrepot.cli import exits, plan
 from entrepot.cli.batch import Batch, Outcome
 from entrepot.cli.files.remote import Remote, opened, parsed
-from entrepot.cli.files.showing import facts, only_one, show_plan, tell_same
+from entrepot.cli.files.showing import Planned, facts, only_one, show_plan, tell_same
 from entrepot.cli.filters import Filter
 from entrepot.cli.plan import STDIN, Item, Plan
 from entrepot.cli.screen import Screen
@@ -127,9 +127,10 @@ def _refuse_doubles(cargo: Cargo) -> None:
         seen[way.path] = way.item.path
 
 
-def _planned(way: Way) -> tuple[int | None, str, dict[str, Any]]:
+def _planned(way: Way) -> Planned:
     told = {"file": way.item.path, "path": way.path, "size": way.item.size}
-    return way.item.size, f"{exits.one_line(way.item.path)} -> {exits.one_line(f'{ROOT}/{way.path}')}", told
+    line = f"{exits.one_line(way.item.path)} -> {exits.one_line(f'{ROOT}/{way.path}')}"
+    return Planned(way.item.size, line, told)
 
 
 def _send(args: argparse.Namespace, ways: list[Way], remote: Remote, screen: Screen) -> list[exits.Failure]:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from entrepot.cli import exits, formats
 from entrepot.cli.screen import Screen
@@ -68,17 +68,26 @@ def tell_same(number: int, screen: Screen) -> None:
         screen.say(f"{count(number, 'file')} {verb} there already with the same bytes")
 
 
-def show_plan(rows: Sequence[tuple[int | None, str, dict[str, Any]]], *, as_json: bool, end: str) -> None:
-    """What would be done: bytes, a line and facts of each; then how many and how much."""
-    known = [size for size, _, _ in rows]
+class Planned(NamedTuple):
+    """What would be done: bytes, a line and facts of it, and how many files it is: a folder stands for all in it."""
+
+    size: int | None
+    line: str
+    told: dict[str, Any]
+    files: int = 1
+
+
+def show_plan(rows: Sequence[Planned], *, as_json: bool, end: str) -> None:
+    """What would be done, then how many files and how much."""
+    known, files = [row.size for row in rows], sum(row.files for row in rows)
     total = None if None in known else sum(filter(None, known))
     if as_json:
-        print(json.dumps({"files": [told for _, _, told in rows], "count": len(rows), "bytes": total}))
+        print(json.dumps({"files": [row.told for row in rows], "count": files, "bytes": total}))
         return
-    for size, line, _ in rows:
-        print(f"{'?' if size is None else formats.size(size):>10}  {line}")
+    for row in rows:
+        print(f"{'?' if row.size is None else formats.size(row.size):>10}  {row.line}")
     said = "of unknown size" if total is None else formats.size(total)
-    print(f"{count(len(rows), 'file')}, {said}; {end}")
+    print(f"{count(files, 'file')}, {said}; {end}")
 
 
 def for_each(things: Iterable[T], about: Callable[[T], str], deed: Callable[[T], None], screen: Screen) -> int:
