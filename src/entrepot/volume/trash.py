@@ -18,7 +18,7 @@ from typing import Any
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
-from entrepot.volume.entries import Conditions, Entry, Trashed, TrashPage, entry_of
+from entrepot.volume.entries import ALWAYS, Conditions, Entry, Trashed, TrashPage, entry_of
 from entrepot.volume.files import Files
 from entrepot.volume.ground import INFO, ITEM, TRASH, Ground
 from entrepot.volume.paths import Path, parse
@@ -95,7 +95,7 @@ class Trash:
         status = there(folder, path.name)
         if status is None:
             raise missing(path)
-        if when.if_match is not None:
+        if when != ALWAYS:
             check_conditions(path, self._places.target(folder, path).status, when)
         if not recursive and stat.S_ISDIR(status.st_mode):
             with folder.descend(path.name) as inner:
