@@ -73,11 +73,12 @@ def _when(one: Trashed) -> float:
 
 def _row(one: Trashed) -> str:
     name = exits.one_line(f"{ROOT}/{one.path}") + ("" if one.is_file else "/")
+    trash_id = exits.one_line(one.id)
     if not sys.stdout.isatty():
-        return "\t".join([one.id, stamp(one.deleted_at) or "-", str(one.size), name])
+        return "\t".join([trash_id, stamp(one.deleted_at) or "-", str(one.size), name])
     now = datetime.now(UTC)
     until = f"until {formats.moment(one.gone_at, now)}" if one.gone_at else ""
-    return f"{one.id}  {formats.size(one.size):>10}  {until}  {name}"
+    return f"{trash_id}  {formats.size(one.size):>10}  {until}  {name}"
 
 
 def _facts(one: Trashed) -> dict[str, Any]:
