@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
+from math import isfinite
 from typing import Any
 
 from entrepot.atomic import Folder
@@ -249,9 +250,8 @@ def _info(place: Folder) -> dict[str, Any] | None:
     fd = os.open(INFO, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
     with open(fd, "rb") as file:
         try:
-            info = json.load(file)
-        except ValueError:
+            info: dict[str, Any] = json.load(file)
+            is_whole = isinstance(info["path"], str) and isfinite(float(info["deleted_at"]))
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             return None
-    if not isinstance(info, dict) or not isinstance(info.get("deleted_at"), int | float):
-        return None
-    return info if isinstance(info.get("path"), str) else None
+    return info if is_whole else None
