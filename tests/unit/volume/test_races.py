@@ -14,8 +14,10 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from entrepot.domain.errors import Code, Problem
+from entrepot.volume.unpack import Unpacking
 from entrepot.volume.volume import Volume
-from support.volumes import OWNER, make, names, open_volume, p, private, put, read, refused, tree, with_volume
+from support.archives import zipped
+from support.volumes import OWNER, make, names, open_volume, p, private, put, read, refused, stream, tree, with_volume
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 EXPECTED = {Code.NOT_FOUND, Code.CONFLICT, Code.PRECONDITION_FAILED, Code.VALIDATION_FAILED}
@@ -221,6 +223,30 @@ def test_folders_that_a_program_swaps_while_they_are_seen_for_the_first_time_mak
             for n in range(1000):
                 try:
                     await volume.make_folder(OWNER, p(f"a/{n}/b/c"))
+                except Problem as problem:
+                    assert problem.code in EXPECTED, problem
+        await volume.close()
+        assert tree(outside) == {}
+
+    asyncio.run(test())
+
+
+@pytest.mark.skipif(not hasattr(LIBC, "renameat2"), reason="this system cannot swap two names")
+@pytest.mark.parametrize("other", ["a link out", "an empty folder"])
+def test_an_archive_that_is_merged_into_a_folder_that_a_program_swaps_makes_no_fault(tmp_path, other):
+    outside, root = tmp_path / "outside", tmp_path / "data"
+    outside.mkdir()
+    data = zipped(("b/c/new", b"x"), ("b/new", b"x"), ("new", b"x")).getvalue()
+
+    async def test() -> None:
+        volume = open_volume(make(root))
+        unpacking = Unpacking(volume)
+        (root / "a/b/c").mkdir(parents=True)
+        (root / "link").symlink_to(outside) if other == "a link out" else (root / "link").mkdir()
+        with swapping(root / "a", root / "link"):
+            for _ in range(300):
+                try:
+                    await unpacking.unpack(OWNER, p("a"), stream(data))
                 except Problem as problem:
                     assert problem.code in EXPECTED, problem
         await volume.close()
