@@ -219,9 +219,9 @@ def test_a_person_sees_columns_and_a_program_exact_numbers(monkeypatch):
 def test_a_script_that_did_not_say_yes_is_not_asked(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(exits.Failure) as failed:
-        showing.confirm("Delete it?", yes=False)
+        showing.confirm("Delete it?", yes=False, look="--dry-run")
     assert failed.value.code == exits.USAGE
-    showing.confirm("Delete it?", yes=True)
+    showing.confirm("Delete it?", yes=True, look="--dry-run")
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def rm(args: argparse.Namespace) -> int:
             show_plan(rows, as_json=args.json, end="nothing was deleted")
             return exits.OK
         if _is_much(args, entries):
-            confirm(_question(args, entries, [_size(remote, entry) for entry in entries]), args.yes)
+            confirm(_question(args, entries, [_size(remote, entry) for entry in entries]), args.yes, "--dry-run")
 
         def delete(entry: Entry) -> None:
             trash_id = remote.files.delete(

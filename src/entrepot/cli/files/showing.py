@@ -107,12 +107,13 @@ def for_each(things: Iterable[T], about: Callable[[T], str], deed: Callable[[T],
     return exits.code_of_all(done, failures)
 
 
-def confirm(question: str, yes: bool) -> None:
-    """Ask a person; a script must have said yes. Raises Failure when it is not wanted."""
+def confirm(question: str, yes: bool, look: str) -> None:
+    """Ask a person; a script must have said yes. `look` tells how to see what it is about. Raises Failure when it is
+    not wanted."""
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise exits.Failure(exits.USAGE, f"{question} Nobody can be asked.", "Say --yes, or try --dry-run.")
+        raise exits.Failure(exits.USAGE, f"{question} Nobody can be asked.", f"Say --yes, or look first: {look}")
     print(f"{exits.one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise exits.Failure(exits.FAILURE, "Nothing was done.")
