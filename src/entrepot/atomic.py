@@ -304,7 +304,7 @@ def read_facts(file: int | str, attribute: str = FACTS_ATTRIBUTE) -> dict[str, s
         return {}
     try:
         facts = json.loads(os.getxattr(file, attribute, follow_symlinks=isinstance(file, int)))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # any program may write there
         return {}
     return {str(name): str(fact) for name, fact in facts.items()} if isinstance(facts, dict) else {}
 

@@ -112,7 +112,9 @@ class Settings:
     account_quota: int | None = _setting(parse_size, "bytes that an account may store (default: no bound)", low=0)
     volume_quota: int | None = _setting(parse_size, "bytes that the volume may hold (default: no bound)", low=0)
     volume_max_file: int = _setting(parse_size, "largest file of the volume", 1024**4, low=1)
-    volume_page: int = _setting(int, "entries that a listing of the volume gives at once, at most", 10_000, low=1)
+    volume_page: int = _setting(
+        int, "entries that a listing of the volume gives at once, at most; clients ask for 1000", 10_000, low=1000
+    )
     import_max_size: int = _setting(parse_size, "largest file that is uploaded from a URL", 50 * 1024**3, low=1)
     import_timeout: float = _setting(parse_seconds, "longest time that an upload from a URL may take", 600, low=0.1)
     imports_per_account: int = _setting(

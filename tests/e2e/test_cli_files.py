@@ -227,6 +227,17 @@ def test_what_would_destroy_too_much_is_refused_or_asked_for(files, place, on_di
     assert sorted(tree_of(on_disk)) == ["a", "b"]
 
 
+def test_to_empty_the_trash_is_asked_for_with_what_is_known_of_it(files, place, on_disk):
+    (on_disk / "dir").mkdir(parents=True)
+    for name in ("dir/a", "b"):
+        (on_disk / name).write_bytes(bytes(1500))
+    assert files("rm", "-r", "--yes", f"{place}/dir", f"{place}/b").code == 0
+    ran = files("trash", "--empty", f"{place}/dir", f"{place}/b")
+    assert ran.code == 2 and "2 deleted paths (1 file, 1.5 kB; 1 folder with all in it)" in ran.err
+    assert "entrepot files trash" in ran.err and "--dry-run" not in ran.err
+    assert len(files("trash", f"{place}/dir", f"{place}/b").lines) == 2
+
+
 def test_a_dry_run_says_what_and_how_much_and_does_nothing(files, place, on_disk):
     Path("dir").mkdir()
     Path("dir/a.bin").write_bytes(bytes(1500))
@@ -239,7 +250,18 @@ def test_a_dry_run_says_what_and_how_much_and_does_nothing(files, place, on_disk
     planned = json.loads(files("download", "-n", "--json", place, "back").out)
     assert (planned["count"], planned["bytes"]) == (2, 1501)
     assert planned["files"][0] == {"path": f"{place}/a.bin", "file": "back/a.bin", "size": 1500}
-    assert files("rm", "-n", "-r", place).lines == [f"    1.5 kB  /data/{place}", "1 file, 1.5 kB; nothing was deleted"]
+    assert files("rm", "-n", "-r", place).lines == [
+        f"    1.5 kB  /data/{place}",
+        "2 files, 1.5 kB; nothing was deleted",
+    ]
+    for verb, done in (("mv",), "moved"), (("cp", "-r"), "copied"):
+        assert files(*verb, "-n", place, f"{place}2").lines == [
+            f"    1.5 kB  /data/{place} -> /data/{place}2", f"2 files, 1.5 kB; nothing was {done}"
+        ]  # fmt: skip
+    planned = json.loads(files("mv", "-n", "--json", place, f"{place}2").out)
+    assert planned == {
+        "files": [{"path": place, "to": f"{place}2", "size": 1501, "files": 2}], "count": 2, "bytes": 1501
+    }  # fmt: skip
     assert (
         files("mv", "-n", f"{place}/*.tmp", f"{place}/x").lines[0].endswith(f"/data/{place}/b.tmp -> /data/{place}/x")
     )

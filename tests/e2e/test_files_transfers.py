@@ -21,7 +21,7 @@ from entrepot.client.types import Progress
 from support.faultproxy import DOWN, UP, Cut, Direction, Duplicate, FaultProxy, Faults, Replay, Reset, Stall
 from support.files import Files
 from support.sdk import PART, STUBBORN, Line, a_file, in_a_hurry, lined, threads_of_uploads
-from support.server import Server, clean_environ, command
+from support.server import Server, clean_environ, command, running
 from support.talk import eventually
 
 MIB = 1024 * 1024
@@ -279,3 +279,11 @@ def test_the_asynchronous_face_does_all_that_the_other_does(server, tmp_path):
     assert found == ["face/a", "face/b", "face/sub", "face/sub/d"]
     assert (came, count, size, given) == (b"onetwo", 5, 406, b"a" * 10)
     assert "face" not in [each.path for each in left]
+
+
+def test_a_server_with_the_smallest_pages_is_listed_whole(tmp_path):
+    with running(tmp_path, volume_page="1000") as server, SyncClient(url=server.url, key=server.key) as client:
+        for n in range(2500):
+            (server.home / "data" / f"{n:04}").touch()
+        assert [entry.name for entry in client.files.list()] == [f"{n:04}" for n in range(2500)]
+        assert client.files.trash() == []

@@ -188,6 +188,14 @@ def test_b09_a_link_that_stays_inside_is_read_and_the_list_tells_of_files_only(f
     assert files.names("b09") == ["inside", "plain"]
 
 
+def test_what_a_program_notes_beside_a_file_hides_no_folder(files: Files) -> None:
+    """Where the store keeps digests any program on the disk may write."""
+    files.store("noted/a", b"1")
+    os.setxattr(files.root / "noted" / "a", "user.entrepot.volume", b"[" * 3000)
+    assert files.names("noted") == ["a"]
+    assert files.read("noted/a") == b"1"
+
+
 def test_b09_a_delete_takes_the_link_and_not_what_it_leads_to(files: Files, special: Path) -> None:
     for name in ("out", "folder%20out"):
         assert files.old("DELETE", f"file/b09/{name}").json() is True

@@ -299,3 +299,29 @@ def test_a_path_that_looks_like_a_longer_route_is_reached_escaped(files: Files) 
         assert files.store(short, b"plain").status == 201
         assert files.read(short) == b"plain"
         assert files.v1("DELETE", f"file/{short}").json()["path"] == short
+
+
+@pytest.mark.parametrize("condition", [{"if_none_match": "*"}, {"if_match": "*"}, {"if_match": '"x"'}])
+def test_a_deed_that_has_no_conditions_refuses_them(files: Files, condition: dict[str, str]) -> None:
+    files.store("refuses/a", b"1")
+    files.store("refuses/gone", b"2")
+    trash_id = files.v1("DELETE", "file/refuses/gone").json()["trash_id"]
+    upload_id = files.v1("POST", "file/multipart/refuses/parts/initiate").json()["upload_id"]
+    upload = f"file/multipart/refuses/parts/{upload_id}"
+    assert files.v1("PUT", f"{upload}/1", b"part", **condition).status == 400
+    parts = [{"part_number": 1, "etag": files.v1("PUT", f"{upload}/1", b"part").json()["etag"]}]
+    for rest, body in [
+        ("rename/refuses/a", {"destination": "refuses/b"}),
+        ("copy/refuses/a", {"destination": "refuses/b"}),
+        ("dir/refuses/b", {}),
+        ("publish/refuses/a", {}),
+        (f"trash/{trash_id}/restore", {}),
+        (f"{upload}/complete", {"parts": parts}),
+    ]:
+        assert files.v1("POST", rest, body, **condition).status == 400, rest
+    assert files.v1("DELETE", f"trash/{trash_id}", **condition).status == 400
+    assert files.old("POST", "rename/refuses/a", {"destination": "refuses/b"}, **condition).status == 422
+    assert files.old("POST", f"{upload}/complete", {"parts": parts}, **condition).status == 422
+    assert files.names("refuses") == ["a"]
+    assert files.v1("POST", f"{upload}/complete", {"parts": parts}).status == 200
+    assert files.v1("DELETE", "file/refuses/parts").status == 200

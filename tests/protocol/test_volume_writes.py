@@ -98,6 +98,17 @@ def test_a_condition_that_a_write_cannot_have_is_refused_and_not_passed_over(
     assert files.read("a") == b"1"
 
 
+def test_a_file_that_is_there_is_not_deleted_as_if_it_were_not(files: Files) -> None:
+    files.store("a", b"1")
+    for reply in (
+        files.v1("DELETE", "file/a", if_none_match="*"),
+        files.v1("DELETE", "file/a?permanent=true", if_none_match="*"),
+        files.old("DELETE", "file/a", if_none_match="*"),
+    ):
+        assert reply.status == 412
+    assert files.read("a") == b"1"
+
+
 def test_a_write_of_a_program_on_the_disk_is_seen_by_a_condition(files: Files) -> None:
     etag = files.store("a", b"1").headers["etag"]
     (files.root / "a").write_bytes(b"2")

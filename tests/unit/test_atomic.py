@@ -246,7 +246,7 @@ def test_facts_that_do_not_fit_are_left_out_from_the_end(tmp_path):
         file.close()
 
 
-@pytest.mark.parametrize("value", [b"", b"\xff", b"[1]", b"null", b"{"])
+@pytest.mark.parametrize("value", [b"", b"\xff", b"[1]", b"null", b"{", b"[" * 3000])
 def test_an_attribute_that_we_did_not_write_gives_no_facts(tmp_path, value):
     path = tmp_path / "f"
     path.touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from entrepot.client.volume import PAGE
 from entrepot.settings import Settings, SettingsError
 
 TIMES = ["upload_ttl", "multipart_ttl", "token_ttl", "stall_timeout", "sweep_interval", "tombstone_ttl"]
@@ -67,3 +68,9 @@ def test_another_process_reads_equal_settings_from_the_environment(tmp_path) -> 
 def test_certificate_and_key_go_together(tmp_path) -> None:
     with pytest.raises(SettingsError, match="tls_key"):
         Settings(tls_cert=tmp_path / "c")
+
+
+def test_a_page_of_the_volume_has_at_least_what_our_client_asks_for(tmp_path) -> None:
+    assert Settings.load({"volume_page": str(PAGE)}, {}).volume_page == PAGE
+    with pytest.raises(SettingsError, match=r"volume.page"):
+        Settings.load({"volume_page": str(PAGE - 1)}, {})

@@ -13,7 +13,7 @@ from entrepot import wire
 from entrepot.client.commands import Alone, Call, Flow, Receive, Reply, Request, Send, Sleep, Take
 from entrepot.client.errors import ConfigurationError, EntrepotError, ServerError
 from entrepot.client.profile import Profile
-from entrepot.client.replies import answered, link, moment, text
+from entrepot.client.replies import NOT_OURS, answered, link, moment, text
 from entrepot.client.retry import Policy
 
 # A token is renewed this many seconds before its end, so that none ends on the way.
@@ -38,8 +38,10 @@ class Answer:
 
     @property
     def rows(self) -> list[Mapping[str, object]]:
-        """The value when it is an array of objects, else an empty one."""
-        return [each for each in self.value if isinstance(each, dict)] if isinstance(self.value, list) else []
+        """The value, which must be an array of objects: anything else is no empty listing. Raises EntrepotError."""
+        if not isinstance(self.value, list) or not all(isinstance(each, dict) for each in self.value):
+            raise EntrepotError("The server's reply is no list.", NOT_OURS)
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)

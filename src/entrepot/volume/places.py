@@ -44,12 +44,12 @@ class Places:
                 way = Way(self._ground.root.open_folder(path))
             except FileNotFoundError:
                 return self._make(path)
-        try:
-            self._settle(way, path)
-        except BaseException:
-            way.close()
-            raise
-        return way
+            try:
+                self._settle(way, path)
+            except BaseException:
+                way.close()
+                raise
+            return way
 
     def target(self, folder: Folder, path: Path) -> Target:
         """What a new file would replace there. Raises Problem when that is no file, or a link that leads to none."""
@@ -114,11 +114,16 @@ class Places:
 
     def _settle(self, folder: Folder, path: Path) -> None:
         """Sync the names on the way to a folder that we see for the first time."""
-        if _identity(folder) not in self._durable:
-            for depth in range(len(path.parts)):
-                with self._ground.root.open_folder(Path(path.parts[:depth])) as above:
-                    above.sync()
-            self._note(folder)
+        if _identity(folder) in self._durable:
+            return
+        for depth in range(len(path.parts)):
+            try:
+                above = self._ground.root.open_folder(Path(path.parts[:depth]))
+            except FileNotFoundError:
+                raise conflict(f"The folder {path} was moved by another program in the same moment.") from None
+            with above:
+                above.sync()
+        self._note(folder)
 
     def _note(self, folder: Folder) -> None:
         if len(self._durable) >= _KNOWN:

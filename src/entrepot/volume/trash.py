@@ -14,11 +14,12 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
+from math import isfinite
 from typing import Any
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
-from entrepot.volume.entries import Conditions, Entry, Trashed, TrashPage, entry_of
+from entrepot.volume.entries import ALWAYS, Conditions, Entry, Trashed, TrashPage, entry_of
 from entrepot.volume.files import Files
 from entrepot.volume.ground import INFO, ITEM, TRASH, Ground
 from entrepot.volume.paths import Path, parse
@@ -95,7 +96,7 @@ class Trash:
         status = there(folder, path.name)
         if status is None:
             raise missing(path)
-        if when.if_match is not None:
+        if when != ALWAYS:
             check_conditions(path, self._places.target(folder, path).status, when)
         if not recursive and stat.S_ISDIR(status.st_mode):
             with folder.descend(path.name) as inner:
@@ -249,9 +250,8 @@ def _info(place: Folder) -> dict[str, Any] | None:
     fd = os.open(INFO, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
     with open(fd, "rb") as file:
         try:
-            info = json.load(file)
-        except ValueError:
+            info: dict[str, Any] = json.load(file)
+            is_whole = isinstance(info["path"], str) and isfinite(float(info["deleted_at"]))
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             return None
-    if not isinstance(info, dict) or not isinstance(info.get("deleted_at"), int | float):
-        return None
-    return info if isinstance(info.get("path"), str) else None
+    return info if is_whole else None

@@ -91,7 +91,7 @@ class Unpacking:
                         folder.above.close()
                         return above.sync()
             moves: list[_Moves] = []
-            self._check_folder(path)
+            self._open_folder(path).close()
             freed = self._plan(folder.folder, (), path, moves)
             with self._volume.quota.changed(size - freed):
                 for each in moves:
@@ -104,22 +104,23 @@ class Unpacking:
         """
         mine, freed = _Moves(source, target), 0
         moves.append(mine)
-        with self._volume.ground.root.open_folder(target) as folder, _descended(staged, source) as here:
+        with self._open_folder(target) as folder, _descended(staged, source) as here:
             for name in sorted(os.listdir(here.fd)):
                 place = target.child(name)
                 if not stat.S_ISDIR(os.stat(name, dir_fd=here.fd, follow_symlinks=False).st_mode):
                     freed += self._volume.places.target(folder, place).freed
                 elif there(folder, name) is not None:
-                    self._check_folder(place)
+                    self._open_folder(place).close()
                     freed += self._plan(staged, (*source, name), place, moves)
                     continue
                 mine.names.append(name)
         return freed
 
-    def _check_folder(self, path: Path) -> None:
+    def _open_folder(self, path: Path) -> Folder:
+        """A folder that was there a moment ago; the caller closes it. Raises Problem."""
         with writing(path), suppress(FileNotFoundError):
-            return self._volume.ground.root.open_folder(path).close()
-        raise conflict(f"{path} is a link that leads nowhere.")
+            return self._volume.ground.root.open_folder(path)
+        raise conflict(f"{path} is a link that leads nowhere, or was moved by another program in the same moment.")
 
     def _move(self, staged: Folder, moves: _Moves) -> None:
         if not moves.names:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from entrepot.cli import exits
-from entrepot.cli.files import changing, fetching, listing, sending, showing
+from entrepot.cli.files import changing, fetching, listing, sending, showing, trash
 from entrepot.cli.files.remote import Remote
 from entrepot.cli.filters import EVERYTHING, Filter
 from entrepot.cli.main import parse
 from entrepot.cli.screen import Screen
-from entrepot.client.entries import Entry
+from entrepot.client.entries import Entry, Trashed
 from entrepot.client.errors import ServerError
 
 NAMES = ["a.bin", "b*c", "logs/1.txt", "logs/2.txt", "logs/old/0.txt", "logs/.hidden", "odd/[x]/y", "empty/"]
@@ -200,6 +200,13 @@ def test_a_tree_is_drawn_by_name_and_names_that_act_on_a_terminal_are_escaped():
     assert lines == ["├── a", "└── b/", "    └── \\x1b[1m"]
 
 
+def test_what_a_server_says_of_its_trash_acts_on_no_terminal(monkeypatch):
+    one = Trashed("\x1b[31mid", "a\x07", True, 1)
+    for is_terminal in (False, True):
+        monkeypatch.setattr("sys.stdout.isatty", lambda shown=is_terminal: shown, raising=False)
+        assert trash._row(one).startswith("\\x1b[31mid") and trash._row(one).endswith("/data/a\\x07")
+
+
 def test_a_person_sees_columns_and_a_program_exact_numbers(monkeypatch):
     when = datetime(2024, 2, 3, 4, 5, tzinfo=UTC)
     entry = Entry("a/b\x07", True, 1_234_567, updated_at=when)
@@ -212,9 +219,9 @@ def test_a_person_sees_columns_and_a_program_exact_numbers(monkeypatch):
 def test_a_script_that_did_not_say_yes_is_not_asked(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(exits.Failure) as failed:
-        showing.confirm("Delete it?", yes=False)
+        showing.confirm("Delete it?", yes=False, look="--dry-run")
     assert failed.value.code == exits.USAGE
-    showing.confirm("Delete it?", yes=True)
+    showing.confirm("Delete it?", yes=True, look="--dry-run")
 
 
 @pytest.mark.parametrize(

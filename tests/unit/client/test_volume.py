@@ -103,6 +103,14 @@ def test_a_listing_goes_on_until_there_is_no_further_page():
     ]
 
 
+@pytest.mark.parametrize("value", [{}, {"entries": []}, "", ["a"], [entry("a"), None]])
+def test_what_is_no_listing_is_not_taken_for_an_empty_one(value):
+    for flow in (volume().all(""), volume().trash()):
+        error, _ = done(flow, said(value))
+        assert isinstance(error, EntrepotError)
+        assert "no list" in str(error)
+
+
 def test_nothing_of_the_kind_is_done_to_the_whole_volume():
     for flow in (volume().delete("/"), volume().rename("", "x"), volume().copy("x", "/data/")):
         found, sent = done(flow)

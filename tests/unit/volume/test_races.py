@@ -6,18 +6,20 @@ import asyncio
 import ctypes
 import os
 import random
-import threading
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 
 from entrepot.domain.errors import Code, Problem
+from entrepot.volume.unpack import Unpacking
 from entrepot.volume.volume import Volume
-from support.volumes import OWNER, make, names, open_volume, p, private, put, read, refused, tree, with_volume
+from support.archives import zipped
+from support.volumes import OWNER, make, names, open_volume, p, private, put, read, refused, stream, tree, with_volume
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-RENAME_EXCHANGE = 2
 EXPECTED = {Code.NOT_FOUND, Code.CONFLICT, Code.PRECONDITION_FAILED, Code.VALIDATION_FAILED}
 
 
@@ -132,24 +134,29 @@ async def test_of_many_who_make_move_or_restore_to_one_place_one_succeeds(volume
     )
 
 
+# In a process of its own: a thread of this one would stand still while a deed is on its way.
+SWAPPER = """
+import ctypes, os, sys
+swap, names = ctypes.CDLL(None).renameat2, [os.fsencode(name) for name in sys.argv[1:]]
+print(flush=True)
+while not swap(-1, names[0], -1, names[1], 2) and os.getppid() != 1:
+    pass
+"""
+
+
 @contextmanager
-def swapping(folder, outside) -> Iterator[None]:
-    """Until the block ends, another program puts a link out and the real folder in turn at one name."""
-    stop = threading.Event()
-    (folder.parent / "link").symlink_to(outside)
-
-    def swap() -> None:
-        names = os.fsencode(folder), os.fsencode(folder.parent / "link")
-        while not stop.is_set():
-            assert not LIBC.renameat2(-1, names[0], -1, names[1], RENAME_EXCHANGE)
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def swapping(folder, link) -> Iterator[None]:
+    """Until the block ends, another program puts what is at `link` and the real folder in turn at one name."""
+    command = [sys.executable, "-c", SWAPPER, str(folder), str(link)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        try:
+            yield
+        finally:
+            still = program.poll() is None
+            program.kill()
+    assert still, "the program that swaps has ended"
 
 
 async def _deed(volume: Volume, n: int) -> object:
@@ -179,8 +186,9 @@ def test_a_link_swapped_in_on_the_way_of_any_deed_changes_and_shows_nothing_outs
     async def test() -> None:
         volume = open_volume(make(root), by_hand=by_hand)
         await put(volume, "a/f", b"inside")
+        (root / "link").symlink_to(outside)
         done = refusals = 0
-        with swapping(root / "a", outside):
+        with swapping(root / "a", root / "link"):
             for n in range(420):
                 try:
                     assert await _deed(volume, n) != b"secret"
@@ -192,6 +200,57 @@ def test_a_link_swapped_in_on_the_way_of_any_deed_changes_and_shows_nothing_outs
         assert done and refusals
         assert tree(outside) == {"inner": None, "f": b"secret"}
         assert b"secret" not in tree(root).values()
+
+    asyncio.run(test())
+
+
+@pytest.mark.skipif(not hasattr(LIBC, "renameat2"), reason="this system cannot swap two names")
+@pytest.mark.parametrize("other", ["a link out", "an empty folder"])
+def test_folders_that_a_program_swaps_while_they_are_seen_for_the_first_time_make_no_fault(tmp_path, other):
+    """Then all folders above are opened, to be synced."""
+    outside, root = tmp_path / "outside", tmp_path / "data"
+    outside.mkdir()
+
+    async def test() -> None:
+        volume = open_volume(make(root))
+        for n in range(1000):
+            (root / f"a/{n}/b/c").mkdir(parents=True)
+        if other == "a link out":
+            (root / "link").symlink_to(outside)
+        else:
+            (root / "link").mkdir()
+        with swapping(root / "a", root / "link"):
+            for n in range(1000):
+                try:
+                    await volume.make_folder(OWNER, p(f"a/{n}/b/c"))
+                except Problem as problem:
+                    assert problem.code in EXPECTED, problem
+        await volume.close()
+        assert tree(outside) == {}
+
+    asyncio.run(test())
+
+
+@pytest.mark.skipif(not hasattr(LIBC, "renameat2"), reason="this system cannot swap two names")
+@pytest.mark.parametrize("other", ["a link out", "an empty folder"])
+def test_an_archive_that_is_merged_into_a_folder_that_a_program_swaps_makes_no_fault(tmp_path, other):
+    outside, root = tmp_path / "outside", tmp_path / "data"
+    outside.mkdir()
+    data = zipped(("b/c/new", b"x"), ("b/new", b"x"), ("new", b"x")).getvalue()
+
+    async def test() -> None:
+        volume = open_volume(make(root))
+        unpacking = Unpacking(volume)
+        (root / "a/b/c").mkdir(parents=True)
+        (root / "link").symlink_to(outside) if other == "a link out" else (root / "link").mkdir()
+        with swapping(root / "a", root / "link"):
+            for _ in range(300):
+                try:
+                    await unpacking.unpack(OWNER, p("a"), stream(data))
+                except Problem as problem:
+                    assert problem.code in EXPECTED, problem
+        await volume.close()
+        assert tree(outside) == {}
 
     asyncio.run(test())
 

@@ -211,7 +211,11 @@ async def test_a_sweep_is_done_a_moment_at_a_time(volume, root, monkeypatch):
     assert not await volume.sweep_some(0.0)
 
 
-@pytest.mark.parametrize("info", ["{", "[]", '{"path": "f", "deleted_at": "x"}', '{"path": 1, "deleted_at": 1}', None])
+@pytest.mark.parametrize("info", [
+    "{", "[]", '{"path": "f", "deleted_at": "x"}', '{"path": 1, "deleted_at": 1}', None,
+    '{"path": "f", "deleted_at": NaN}', '{"path": "f", "deleted_at": Infinity}',
+    '{"path": "f", "deleted_at": 1' + "0" * 400 + "}", "[" * 100_000,
+], ids=lambda info: str(info)[:40])  # fmt: skip
 def test_what_nothing_is_known_of_any_more_stays_in_the_trash_as_long_as_all_else(tmp_path, info):
     async def tell() -> None:
         volume = open_volume(make(tmp_path / "data"))

@@ -28,11 +28,14 @@ async def principal(x: Exchange, doors: Doors) -> Principal:
     return who
 
 
-async def fields(x: Exchange, doors: Doors, place: Place, *known: str) -> dict[str, Any]:
+async def fields(x: Exchange, doors: Doors, place: Place, *known: str, conditional: bool = False) -> dict[str, Any]:
     """The JSON object of the body; no body is an empty one. Raises Problem(VALIDATION_FAILED).
 
-    The objects of the Platform API are closed (protocol 6.1); the legacy routes pass over what they do not know.
+    The objects of the Platform API are closed (protocol 6.1); the legacy routes pass over what they do not know. What
+    such a body asks for has no conditions, unless the deed is `conditional` and reads them.
     """
+    if not conditional:
+        unconditional(x)
     raw = await small_body(x, doors)
     try:
         value = wire.strict_json(raw) if raw.strip() else {}
@@ -139,6 +142,13 @@ def conditions(x: Exchange) -> Conditions:
     if "if-unmodified-since" in x.headers:
         raise _no_condition("if-unmodified-since", "A time tells no two writes of one second apart; send If-Match.")
     return Conditions(None if match is None else tags_of(match), none is not None)
+
+
+def unconditional(x: Exchange) -> None:
+    """Refuse the conditions of a write where none is held. Raises Problem(VALIDATION_FAILED)."""
+    for name in ("if-match", "if-none-match", "if-unmodified-since"):
+        if name in x.headers:
+            raise _no_condition(name, "It is not held here: only where the URL names the file that is written.")
 
 
 def _no_condition(name: str, message: str) -> Problem:

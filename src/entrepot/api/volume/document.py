@@ -138,7 +138,7 @@ OPERATIONS: dict[str, Json] = {
             "Delete a file, or a folder with what is in it",
             _YES,
             "404 409 412",
-            parameters=[_IF_MATCH],
+            parameters=[_IF_MATCH, _IF_NONE],
         ),
     },
     f"{_OLD}/rename/{{file}}": {

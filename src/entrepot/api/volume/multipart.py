@@ -102,7 +102,9 @@ def _check_closed(place: Place, given: dict[str, Any]) -> None:
 async def bytes_of(
     x: Exchange, doors: Doors, place: Place
 ) -> tuple[AsyncIterator[bytes], int | None, tuple[Expected, ...]]:
-    """The bytes of a part, as a form, or raw on the Platform API; with their length and digests where declared."""
+    """The bytes of a part, as a form, or raw on the Platform API; with their length and digests where declared. The
+    conditions of the whole are those that it was begun with."""
+    asking.unconditional(x)
     if place.legacy or forms.is_form(x.text("content-type")):
         stream, expected = await file_of_form(x, doors)
         return stream, None, expected

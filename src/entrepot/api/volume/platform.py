@@ -105,6 +105,7 @@ async def restore(x: Exchange, doors: Doors, place: Place) -> None:
 async def drop(x: Exchange, doors: Doors, place: Place) -> None:
     """DELETE it from the trash, for good."""
     who = await asking.principal(x, doors)
+    asking.unconditional(x)
     await doors.volume.drop_trash(who, place.text("trash_id"))
     await x.json(200, True)
 

@@ -51,7 +51,7 @@ async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a URL: the reply comes when its file is whole at the path, as the stock client expects. A client that goes
     ends the fetch."""
     who, path = await asking.principal(x, doors), place.path
-    when, given = asking.conditions(x), await asking.fields(x, doors, place, "url")
+    when, given = asking.conditions(x), await asking.fields(x, doors, place, "url", conditional=True)
     await x.unless_gone(doors.imports.run(who, path, asking.text(given, "url"), when))
     await x.json(200, True)
 

@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from entrepot.cli import exits
 from entrepot.cli.batch import Batch, Outcome
-from entrepot.cli.files.showing import show_plan, tell_same
+from entrepot.cli.files.showing import Planned, show_plan, tell_same
 from entrepot.cli.plan import Item
 from entrepot.cli.screen import Screen
 from entrepot.client.types import OnProgress
@@ -23,9 +23,7 @@ class Way(Protocol):
     @property
     def item(self) -> Item: ...
 
-    def planned(self) -> tuple[int | None, str, dict[str, Any]]:
-        """Its bytes, a line for people and facts for programs."""
-        ...
+    def planned(self) -> Planned: ...
 
 
 W = TypeVar("W", bound=Way)

@@ -6,11 +6,10 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from entrepot.cli import exits, formats
 from entrepot.cli.files.remote import Remote, opened, parsed, place_for
-from entrepot.cli.files.showing import confirm, count, facts, for_each, only_one, show_plan
+from entrepot.cli.files.showing import Planned, confirm, count, facts, for_each, only_one, show_plan
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import ROOT, Entry
 
@@ -48,11 +47,11 @@ def _moved(args: argparse.Namespace, deed: Callable[[Remote, Step], Entry], done
     with opened(args) as remote:
         steps = _steps(args, remote)
         if args.dry_run:
-            rows: list[tuple[int | None, str, dict[str, Any]]] = [
-                (step.entry.size, step.line, {"path": step.entry.path, "to": step.path, "size": step.entry.size})
-                for step in steps
-            ]
-            show_plan(rows, as_json=args.json, end=f"nothing was {done}")
+            show_plan(
+                [_planned(remote, step.entry, step.line, to=step.path) for step in steps],
+                as_json=args.json,
+                end=f"nothing was {done}",
+            )
             return exits.OK
 
         def do(step: Step) -> None:
@@ -85,17 +84,12 @@ def rm(args: argparse.Namespace) -> int:
         if not args.recursive and (folders := [each for each in entries if not each.is_file]):
             raise _is_folder(folders[0], "rm")
         only_one(args, len(entries))
-        sizes = {entry.path: _size(remote, entry) for entry in entries} if _is_much(args, entries) else {}
         if args.dry_run:
-            rows: list[tuple[int | None, str, dict[str, Any]]] = [
-                (size, exits.one_line(entry.absolute), {"path": entry.path, "size": size, "files": files})
-                for entry in entries
-                for files, size in [sizes[entry.path]]
-            ]
+            rows = [_planned(remote, entry, exits.one_line(entry.absolute)) for entry in entries]
             show_plan(rows, as_json=args.json, end="nothing was deleted")
             return exits.OK
-        if sizes:
-            confirm(_question(args, entries, list(sizes.values())), args.yes)
+        if _is_much(args, entries):
+            confirm(_question(args, entries, [_size(remote, entry) for entry in entries]), args.yes, "--dry-run")
 
         def delete(entry: Entry) -> None:
             trash_id = remote.files.delete(
@@ -111,7 +105,12 @@ def rm(args: argparse.Namespace) -> int:
 
 def _is_much(args: argparse.Namespace, entries: list[Entry]) -> bool:
     """Whether a person is to be asked: for more than one file, and for what does not come back."""
-    return args.dry_run or args.permanent or len(entries) > 1 or not entries[0].is_file
+    return args.permanent or len(entries) > 1 or not entries[0].is_file
+
+
+def _planned(remote: Remote, entry: Entry, line: str, **to: str) -> Planned:
+    files, size = _size(remote, entry)
+    return Planned(size, line, {"path": entry.path, **to, "size": size, "files": files}, files)
 
 
 def _size(remote: Remote, entry: Entry) -> tuple[int, int]:

@@ -8,13 +8,12 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from entrepot.cli import exits
 from entrepot.cli.batch import Outcome
 from entrepot.cli.files.cargo import Cargo, Carrier
 from entrepot.cli.files.remote import Remote, opened
-from entrepot.cli.files.showing import for_each
+from entrepot.cli.files.showing import Planned, for_each
 from entrepot.cli.filters import Filter
 from entrepot.cli.globs import is_pattern
 from entrepot.cli.plan import Item
@@ -38,9 +37,9 @@ class Way:
     def item(self) -> Item:
         return Item(self.entry.absolute, self.local, self.entry.size)
 
-    def planned(self) -> tuple[int | None, str, dict[str, Any]]:
+    def planned(self) -> Planned:
         told = {"path": self.entry.path, "file": self.local, "size": self.entry.size}
-        return self.entry.size, f"{exits.one_line(self.entry.absolute)} -> {exits.one_line(self.local)}", told
+        return Planned(self.entry.size, f"{exits.one_line(self.entry.absolute)} -> {exits.one_line(self.local)}", told)
 
 
 def download(args: argparse.Namespace) -> int:

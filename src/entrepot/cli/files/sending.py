@@ -13,7 +13,7 @@ from entrepot.cli import exits, plan
 from entrepot.cli.batch import Outcome
 from entrepot.cli.files.cargo import Cargo, Carrier
 from entrepot.cli.files.remote import Remote, opened, parsed
-from entrepot.cli.files.showing import facts, only_one
+from entrepot.cli.files.showing import Planned, facts, only_one
 from entrepot.cli.filters import Filter
 from entrepot.cli.plan import STDIN, Item, Plan
 from entrepot.cli.screen import Screen
@@ -29,9 +29,10 @@ class Way:
     item: Item
     path: str
 
-    def planned(self) -> tuple[int | None, str, dict[str, Any]]:
+    def planned(self) -> Planned:
         told = {"file": self.item.path, "path": self.path, "size": self.item.size}
-        return self.item.size, f"{exits.one_line(self.item.path)} -> {exits.one_line(f'{ROOT}/{self.path}')}", told
+        line = f"{exits.one_line(self.item.path)} -> {exits.one_line(f'{ROOT}/{self.path}')}"
+        return Planned(self.item.size, line, told)
 
 
 def upload(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from entrepot.cli import exits, formats
 from entrepot.cli.screen import Screen
@@ -68,17 +68,26 @@ def tell_same(number: int, screen: Screen) -> None:
         screen.say(f"{count(number, 'file')} {verb} there already with the same bytes")
 
 
-def show_plan(rows: Sequence[tuple[int | None, str, dict[str, Any]]], *, as_json: bool, end: str) -> None:
-    """What would be done: bytes, a line and facts of each; then how many and how much."""
-    known = [size for size, _, _ in rows]
+class Planned(NamedTuple):
+    """What would be done: bytes, a line and facts of it, and how many files it is: a folder stands for all in it."""
+
+    size: int | None
+    line: str
+    told: dict[str, Any]
+    files: int = 1
+
+
+def show_plan(rows: Sequence[Planned], *, as_json: bool, end: str) -> None:
+    """What would be done, then how many files and how much."""
+    known, files = [row.size for row in rows], sum(row.files for row in rows)
     total = None if None in known else sum(filter(None, known))
     if as_json:
-        print(json.dumps({"files": [told for _, _, told in rows], "count": len(rows), "bytes": total}))
+        print(json.dumps({"files": [row.told for row in rows], "count": files, "bytes": total}))
         return
-    for size, line, _ in rows:
-        print(f"{'?' if size is None else formats.size(size):>10}  {line}")
+    for row in rows:
+        print(f"{'?' if row.size is None else formats.size(row.size):>10}  {row.line}")
     said = "of unknown size" if total is None else formats.size(total)
-    print(f"{count(len(rows), 'file')}, {said}; {end}")
+    print(f"{count(files, 'file')}, {said}; {end}")
 
 
 def for_each(things: Iterable[T], about: Callable[[T], str], deed: Callable[[T], None], screen: Screen) -> int:
@@ -98,12 +107,13 @@ def for_each(things: Iterable[T], about: Callable[[T], str], deed: Callable[[T],
     return exits.code_of_all(done, failures)
 
 
-def confirm(question: str, yes: bool) -> None:
-    """Ask a person; a script must have said yes. Raises Failure when it is not wanted."""
+def confirm(question: str, yes: bool, look: str) -> None:
+    """Ask a person; a script must have said yes. `look` tells how to see what it is about. Raises Failure when it is
+    not wanted."""
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise exits.Failure(exits.USAGE, f"{question} Nobody can be asked.", "Say --yes, or try --dry-run.")
+        raise exits.Failure(exits.USAGE, f"{question} Nobody can be asked.", f"Say --yes, or look first: {look}")
     print(f"{exits.one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise exits.Failure(exits.FAILURE, "Nothing was done.")

@@ -30,8 +30,12 @@ def trash(args: argparse.Namespace) -> int:
 def _empty(args: argparse.Namespace, found: list[Trashed], drop: Any) -> int:
     if not found:
         return exits.OK
-    size = formats.size(sum(one.size for one in found))
-    confirm(f"End {count(len(found), 'deleted path')} ({size}) for good?", args.yes)
+    files = [one.size for one in found if one.is_file]
+    folders = len(found) - len(files)
+    # Of a folder the server does not know how much it holds.
+    what = [f"{count(len(files), 'file')}, {formats.size(sum(files))}"] if files else []
+    what += [f"{count(folders, 'folder')} with all in {'it' if folders == 1 else 'them'}"] if folders else []
+    confirm(f"End {count(len(found), 'deleted path')} ({'; '.join(what)}) for good?", args.yes, "entrepot files trash")
 
     def end(one: Trashed) -> None:
         drop(one.id)
@@ -73,11 +77,12 @@ def _when(one: Trashed) -> float:
 
 def _row(one: Trashed) -> str:
     name = exits.one_line(f"{ROOT}/{one.path}") + ("" if one.is_file else "/")
+    trash_id = exits.one_line(one.id)
     if not sys.stdout.isatty():
-        return "\t".join([one.id, stamp(one.deleted_at) or "-", str(one.size), name])
+        return "\t".join([trash_id, stamp(one.deleted_at) or "-", str(one.size) if one.is_file else "-", name])
     now = datetime.now(UTC)
     until = f"until {formats.moment(one.gone_at, now)}" if one.gone_at else ""
-    return f"{one.id}  {formats.size(one.size):>10}  {until}  {name}"
+    return f"{trash_id}  {formats.size(one.size) if one.is_file else '-':>10}  {until}  {name}"
 
 
 def _facts(one: Trashed) -> dict[str, Any]:
