@@ -103,6 +103,13 @@ def test_a_folder_with_odd_names_comes_back_as_it_went(files, place, on_disk):
     assert all("\x1b" not in each.out for each in (sent, came, files("ls", place), files("tree", place)))
 
 
+def test_a_file_that_is_named_alone_and_in_its_folder_comes_to_both_places(files, place, on_disk):
+    Path("dir").mkdir()
+    Path("dir/a").write_text("a")
+    assert files("upload", "dir/a", "dir", f"{place}/").lines == [f"/data/{place}/a", f"/data/{place}/dir/a"]
+    assert sorted(tree_of(on_disk)) == ["a", "dir", "dir/a"]
+
+
 def test_the_same_command_brings_only_what_is_missing(files, place):
     for name in ("one", "two", "sub/three"):
         Path("tree", name).parent.mkdir(parents=True, exist_ok=True)

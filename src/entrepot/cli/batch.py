@@ -31,8 +31,8 @@ class Outcome:
     size: int
 
 
-# Transfers one item; raises EntrepotError.
-Send = Callable[[Item, OnProgress], Outcome]
+# Transfers the item of this number, for two may look alike; raises EntrepotError.
+Send = Callable[[int, OnProgress], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Batch:
     def _transfer(self, number: int) -> Outcome | exits.Failure:
         item = self._items[number]
         try:
-            return self._send(item, self._listener(number))
+            return self._send(number, self._listener(number))
         except EntrepotError as error:
             return exits.failure(error, item.path)
         except Exception as error:  # an error of ours must not end the others

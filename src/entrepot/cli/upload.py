@@ -86,8 +86,8 @@ def _upload(args: argparse.Namespace, options: dict[str, Any], items: list[Item]
         screen.say("reading the standard input; Ctrl-D ends it")
     with SyncClient(default_timeout=args.timeout or STALL_SECONDS, profile=args.profile) as client:
 
-        def send(item: Item, progress: OnProgress) -> Outcome:
-            kind = args.content_type
+        def send(number: int, progress: OnProgress) -> Outcome:
+            item, kind = items[number], args.content_type
             url = client.upload_file(item.path, content_type=kind, file_name=item.name, progress=progress, **options)
             return _outcome(item.path, url)
 

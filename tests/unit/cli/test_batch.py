@@ -27,7 +27,7 @@ def test_an_upload_that_ends_while_the_command_is_interrupted_is_not_lost(
 ) -> None:
     ended = threading.Event()
 
-    def send(item: Item, progress: OnProgress) -> Outcome:
+    def send(number: int, progress: OnProgress) -> Outcome:
         return Outcome("http://host/file", {}, 1)
 
     batch = Batch([Item("a", "a", 1)], send, Screen(quiet=True), as_json=False, resumes=True)

@@ -63,13 +63,12 @@ class Carrier(Generic[W]):
         return exits.code_of_all(total - len(failures), failures)
 
     def _bring(self, ways: list[W], args: argparse.Namespace, screen: Screen) -> list[exits.Failure]:
-        by_item = {way.item: way for way in ways}
-        same: list[Item] = []
+        same: list[W] = []
 
-        def bring(item: Item, progress: OnProgress) -> Outcome:
-            outcome, moved = self.transfer(by_item[item], progress)
+        def bring(number: int, progress: OnProgress) -> Outcome:
+            outcome, moved = self.transfer(ways[number], progress)
             if not moved:
-                same.append(item)
+                same.append(ways[number])
             return outcome
 
         batch = Batch(
