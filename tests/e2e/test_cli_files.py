@@ -295,6 +295,10 @@ def test_a_write_with_a_condition_happens_only_when_it_is_met(files, place, on_d
     assert files("upload", "--if-match", first["etag"], "a", f"{place}/a").code == 0
     assert files("rm", "--if-match", first["etag"], f"{place}/a").code == 5
     assert files("upload", "--if-match", "x", "a", "a", f"{place}/").code == 2
+    ran = files("upload", "--if-match", "x", "missing", f"{place}/a")
+    assert ran.code == 3 and "missing: No such file" in ran.err
+    ran = files("upload", "--if-match", first["etag"], "a", "missing", f"{place}/")
+    assert ran.code == 2 and "here are 2" in ran.err
     assert (on_disk / "a").read_text() == "two"
     Path("mine").write_text("mine")
     assert files("download", "--no-overwrite", f"{place}/a", "mine").code == 5 and Path("mine").read_text() == "mine"

@@ -42,7 +42,7 @@ def upload(args: argparse.Namespace) -> int:
     *locals_, destination = args.paths
     with opened(args) as remote:
         cargo = load(locals_, destination, remote, Filter(tuple(args.include), tuple(args.exclude)), screen)
-        only_one(args, len(cargo.ways))
+        only_one(args, len(cargo.ways) + len(cargo.failures))
         by_hand = sys.stdin is not None and sys.stdin.isatty()
         if by_hand and not args.dry_run and any(way.item.path == STDIN for way in cargo.ways):
             screen.say("reading the standard input; Ctrl-D ends it")
