@@ -332,8 +332,9 @@ def of_file(file: IO[bytes]) -> Source | Stream:
 def _more(file: IO[bytes]) -> bytes:
     try:
         return _bytes(file.read(CHUNK))
-    except OSError as error:  # its terminal or disk is gone, or it is open for writing only
-        reason = error.strerror or f"it does not take {error}"
+    except OSError as error:  # its terminal or disk is gone, or what it unpacks is broken
+        closed = isinstance(error, io.UnsupportedOperation)
+        reason = "it is not open for reading" if closed else error.strerror or str(error) or type(error).__name__
         raise SourceError(f"The source cannot be read: {reason}.", "Check what it is read from.") from error
 
 

@@ -44,8 +44,10 @@ def test_a_member_of_an_archive_is_a_source(tmp_path: Path) -> None:
 
 
 def test_a_file_object_that_cannot_be_read_is_told_of(tmp_path: Path) -> None:
-    with (tmp_path / "a").open("wb") as written, pytest.raises(SourceError, match="does not take read"):
+    with (tmp_path / "a").open("wb") as written, pytest.raises(SourceError, match="it is not open for reading"):
         _whole(of_file(written))
+    with gzip.GzipFile(fileobj=io.BytesIO(b"plain")) as packed, pytest.raises(SourceError, match="read: Not a gzipped"):
+        _whole(of_file(packed))  # type: ignore[arg-type]
     ours, theirs = os.openpty()
     os.close(theirs)  # whoever wrote to this terminal has left
     with open(ours, "rb") as terminal, pytest.raises(SourceError, match="Input/output error"):
