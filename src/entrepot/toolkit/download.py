@@ -127,6 +127,20 @@ def _wish(
     return Wish(str(url), below_volume(target_dir), force, dict(headers or {}), most, verify, progress)
 
 
+def _sent(wish: Wish) -> dict[str, str]:
+    """The caller's headers but those that are not theirs; values in all the types that Python's HTTP client takes.
+    Raises InvalidHeader."""
+    told: Mapping[str, object] = wish.headers
+    sent = {}
+    for name, value in told.items():
+        if name.lower() in _NOT_THEIRS:
+            continue
+        if not isinstance(value, str | bytes | int):
+            raise InvalidHeader(wish.shown, f"the request header {name!r} is no text but {type(value).__name__}")
+        sent[name] = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return sent
+
+
 def download(wish: Wish, by: Opener) -> Path:
     """Carry out a wish. Raises DownloadError."""
     try:
@@ -136,8 +150,7 @@ def download(wish: Wish, by: Opener) -> Path:
         unwanted = [name for name in wish.headers if name.lower() in _NOT_WANTED]
         if unwanted:
             raise InvalidHeader(wish.shown, f"with the request header {unwanted[0]!r} a part of the file may come")
-        sent = {name: str(value) for name, value in wish.headers.items() if name.lower() not in _NOT_THEIRS}
-        return _from_network(replace(wish, headers=sent), by)
+        return _from_network(replace(wish, headers=_sent(wish)), by)
     except FetchError as error:
         raise as_download_error(error, wish.url, wish.folder) from error
     except OSError as error:

@@ -527,11 +527,20 @@ def test_the_caller_s_headers_are_sent_but_none_that_ask_for_a_part(get, origin)
 
 def test_headers_that_programs_copy_from_browsers_are_passed_over(get, origin):
     copied = {"Host": "other.example.com", "Connection": "keep-alive", "Keep-Alive": "timeout=5", "TE": "gzip"}
-    get(headers={**copied, "Accept-Encoding": "gzip", "X-Number": 5})
+    get(headers={**copied, "Accept-Encoding": "gzip"})
     sent = origin.site.requests[0].headers
     assert (sent["host"], sent["connection"], sent["accept-encoding"]) == ("files.example.com", "close", "identity")
-    assert sent["x-number"] == "5"
     assert {"te", "keep-alive"}.isdisjoint(sent)
+
+
+def test_a_header_is_said_as_text_bytes_or_a_number_and_nothing_else_is_made_one(get, origin):
+    get(headers={"X-Number": 5, "X-Bytes": b"caf\xe9"})
+    sent = origin.site.requests[0].headers
+    assert (sent["x-number"], sent["x-bytes"]) == ("5", "caf\xe9")
+    for value in (None, ["a"]):  # an unset variable in the place of a token, say
+        with pytest.raises(DownloadError, match="'Authorization' is no text"):
+            get(headers={"Authorization": value}, force=True)
+    assert len(origin.site.requests) == 1
 
 
 def test_progress_is_told_to_the_end(get, origin):
