@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from entrepot.client.types import Progress
+from support.faultproxy import UP, Reset
 from support.sdk import (
+    HURRY,
     PART,
     REPOSITORIES,
     WORLDS,
     Sdk,
     a_file,
     fetched,
+    lined,
     objects_named,
     part_numbers,
     rest_of,
@@ -239,6 +242,20 @@ def test_an_upload_whose_address_is_gone_begins_anew(server, tmp_path):
     assert fetched(server, sdk.in_parts(path)) == data
     sdk.close()
     assert list((tmp_path / "states").iterdir()) == []
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
+def test_a_server_that_is_back_just_when_an_upload_would_begin_anew_goes_on_with_the_old_one(repository, tmp_path):
+    path = tmp_path / f"back-{repository}.bin"
+    data = a_file(path, SIZE)
+    with lined(tmp_path / "line") as line:
+        dies(line.server, path, "part:3", repository)
+        line.plan(*[Reset(UP, 0)] * HURRY.attempts)
+        sdk = Sdk("sync", line.server.url, line.server.key)
+        assert fetched(line.server, sdk.in_parts(path, repository=repository)) == data
+        sdk.close()
+        assert sorted(acknowledged(line.server, path.name)) == list(range(1, PARTS + 1)), "a part was sent twice"
+        assert uploads_named(line.server, path.name) == ["published", "aborted"]
 
 
 @pytest.mark.parametrize("world", WORLDS)

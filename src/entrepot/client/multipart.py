@@ -155,15 +155,38 @@ def _session(
         return (yield from _begin(door, material, meter, claim))
     if state.get("of") != _binding(door, material):
         yield from abandon(door, session)
-    elif (yield from _look(door, session, meter)):
+        return (yield from _begin(door, material, meter, claim))
+    try:
+        goes_on = yield from _look(door, session, meter)
+    except ConnectionFailed:
+        return (yield from _out_of_reach(door, session, material, meter, claim))
+    return session if goes_on else (yield from _begin(door, material, meter, claim))
+
+
+def _out_of_reach(
+    door: Door[Any], session: Session, material: FileMaterial | StreamMaterial, meter: Meter, claim: Claim | None
+) -> Flow[Session]:
+    """What to go on with when nobody answers where an upload was begun. Files have another address by now, or the
+    server is back only just: then what it holds is not to be sent once more."""
+    new = yield from door.begin(meter)
+    is_back = urlsplit(new.base)[:2] == urlsplit(session.base)[:2]
+    if is_back and (yield from _look(door, session, meter)):
+        yield from abandon(door, new)
         return session
-    return (yield from _begin(door, material, meter, claim))
+    return (yield from _kept(door, new, material, claim))
 
 
 def _begin(
     door: Door[Any], material: FileMaterial | StreamMaterial, meter: Meter, claim: Claim | None
 ) -> Flow[Session]:
     session = yield from door.begin(meter)
+    return (yield from _kept(door, session, material, claim))
+
+
+def _kept(
+    door: Door[Any], session: Session, material: FileMaterial | StreamMaterial, claim: Claim | None
+) -> Flow[Session]:
+    """The session, when it is written down for those who go on with it."""
     if claim:
         state = {"url": session.url, "base": session.base, "of": _binding(door, material)}
         yield Call(partial(claim.save, state))
@@ -186,8 +209,6 @@ def _look(door: Door[Any], session: Session, meter: Meter) -> Flow[bool]:
         if error.status_code in _UNFIT:
             return False
         raise
-    except ConnectionFailed:
-        return False  # files have another address by now; should the server be away, what begins a new one tells so
     session.held.update(_held(answer.body.get("parts"), door.number))
     meter.lasts(moment(answer.body.get("expires_at") or answer.body.get("expires_time")))
     state = answer.body.get("state", "open")
