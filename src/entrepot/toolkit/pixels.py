@@ -81,7 +81,7 @@ def decode(file: IO[bytes], mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> 
             image.load()
             with suppress(*_BROKEN):  # garbage in the place of EXIF turns nothing
                 ops.exif_transpose(image, in_place=True)  # a copy would be another quarter of a GiB
-            usual = _usual(image)
+            usual = image if image.mode == mode else _usual(image)
             return (usual if mode in _DEEP else _eight_bits(usual)).convert(mode)
     except ImageTooLarge:
         raise

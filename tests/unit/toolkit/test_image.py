@@ -195,7 +195,10 @@ def test_g07_a_colour_that_is_named_transparent_stays_so_and_is_white_in_jpeg(mo
 def test_a_palette_with_degrees_of_transparency_is_decoded_without_a_warning():
     palette = Pillow.new("P", (2, 2))
     palette.putpalette([255, 0, 0])
-    assert here(stored(palette, "png", transparency=b"\x80")).to_pil().getpixel((0, 0)) == (255, 0, 0)
+    image = here(stored(palette, "png", transparency=b"\x80"))
+    assert image.to_pil().getpixel((0, 0)) == (255, 0, 0)
+    as_it_is = image.to_pil("P")
+    assert as_it_is.mode == "P" and as_it_is.convert("RGBA").getpixel((0, 0)) == (255, 0, 0, 128)
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp", "gif"])
