@@ -137,9 +137,9 @@ async def test_of_many_who_make_move_or_restore_to_one_place_one_succeeds(volume
 # In a process of its own: a thread of this one would stand still while a deed is on its way.
 SWAPPER = """
 import ctypes, os, sys
-swap, names = ctypes.CDLL(None).renameat2, [os.fsencode(name) for name in sys.argv[1:]]
+swap, names, parent = ctypes.CDLL(None).renameat2, [os.fsencode(name) for name in sys.argv[1:]], os.getppid()
 print(flush=True)
-while not swap(-1, names[0], -1, names[1], 2) and os.getppid() != 1:
+while not swap(-1, names[0], -1, names[1], 2) and os.getppid() == parent:
     pass
 """
 
