@@ -52,12 +52,11 @@ def decode(url: str, max_bytes: int | None = None) -> Inline:
 
 
 def _media_type(kind: str) -> str:
-    kind = _FLAG.sub("", kind)
-    if kind.startswith(";"):
-        kind = f"text/plain{kind}"
-    if kind and not is_valid_type(kind):
-        raise InvalidDataUri("The data URI names no sound media type.", _FORM)
-    return kind or _DEFAULT_TYPE
+    for each in (kind, _FLAG.sub("", kind)):  # as it is, if it is sound: a quoted value may look like a flag
+        told = f"text/plain{each}" if each.startswith(";") else each or _DEFAULT_TYPE
+        if is_valid_type(told):
+            return told
+    raise InvalidDataUri("The data URI names no sound media type.", _FORM)
 
 
 def _unquoted(text: str) -> bytes:

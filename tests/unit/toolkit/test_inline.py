@@ -28,6 +28,8 @@ from entrepot.toolkit.errors import FileTooLarge, InvalidDataUri
         ("data:,é", "é".encode(), "text/plain;charset=US-ASCII"),
         ("data:image/svg+xml;utf8,<svg/>", b"<svg/>", "image/svg+xml"),
         ("data:image/svg+xml;utf8;charset=utf-8,<svg/>", b"<svg/>", "image/svg+xml;charset=utf-8"),
+        ('data:text/plain;x="a;b;c",x', b"x", 'text/plain;x="a;b;c"'),
+        ("data:;utf8,x", b"x", "text/plain;charset=US-ASCII"),
     ],
 )
 def test_e13_a_data_uri_is_decoded(url, data, kind):
