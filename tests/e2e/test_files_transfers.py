@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from entrepot.client.clients import AsyncClient, SyncClient
+from entrepot.client.datauri import encode_file
 from entrepot.client.errors import SourceChanged
 from entrepot.client.types import Progress
 from support.faultproxy import DOWN, UP, Cut, Direction, Duplicate, FaultProxy, Faults, Replay, Reset, Stall
@@ -242,6 +243,18 @@ def test_a_download_that_was_ended_goes_on_where_it_was(server, tmp_path, how):
     assert 10 * MIB <= sum(passage.passed[DOWN] for passage in proxy.passages) < 25 * MIB
     assert (tmp_path / "a.bin").read_bytes() == data
     assert [name for name in os.listdir(tmp_path) if "entrepot" in name] == []
+
+
+def test_a_path_in_bytes_is_a_path_both_ways(server, tmp_path):
+    ours, theirs = (os.fsencode(tmp_path) + name for name in (b"/\xffours", b"/\xfftheirs"))
+    with open(ours, "wb") as file:
+        file.write(b"text")
+    with SyncClient(url=server.url, key=server.key) as client:
+        client.files.upload(ours, "bytes/a")  # type: ignore[arg-type]
+        client.files.download("bytes/a", theirs)  # type: ignore[arg-type]
+    with open(theirs, "rb") as file:
+        assert file.read() == b"text"
+    assert encode_file(ours) == "data:application/octet-stream;base64,dGV4dA=="  # type: ignore[arg-type]
 
 
 def test_the_asynchronous_face_does_all_that_the_other_does(server, tmp_path):

@@ -19,7 +19,8 @@ def encode(data: str | bytes, content_type: str) -> str:
 
 def encode_file(path: str | os.PathLike[str]) -> str:
     """A data URI of a file; its type by its name."""
-    return encode(Path(path).read_bytes(), type_for_name(os.path.basename(path)) or OCTET_STREAM)
+    given = os.fsdecode(path)
+    return encode(Path(given).read_bytes(), type_for_name(os.path.basename(given)) or OCTET_STREAM)
 
 
 def encode_image(image: Any, format: str = "jpeg") -> str:

@@ -86,7 +86,7 @@ class _Files:
         resume: bool,
         progress: OnProgress | None,
     ) -> Flow[Downloaded]:
-        target = Path(os.path.abspath(local))
+        target = Path(os.path.abspath(os.fsdecode(local)))
         if not target.name:
             raise TargetError(f"{target} is a folder.", "Name a file.")
         known, path = (path, path.path) if isinstance(path, Entry) else (None, path)
