@@ -178,7 +178,8 @@ def test_a_home_that_is_not_there_is_not_made(tmp_path):
     for verb in (["create", "--json"], ["list"], ["revoke", "x"]):
         ran = run(tmp_path, "keys", *verb, "--home", str(tmp_path / "home"))
         assert (ran.returncode, ran.stdout) == (3, "")
-        assert "There is no home" in ran.stderr
+        assert "There is no home" in ran.stderr and "fix: Name the one" in ran.stderr
+        assert ("--init" in ran.stderr) == (verb[0] == "create")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -68,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         asyncio.run(act())
     except HomeMissing as error:
-        raise exits.Failure(exits.NOT_FOUND, str(error)) from None
+        fix = "Name the one that the server was started with: --home DIR, or ENTREPOT_HOME"
+        if args.verb == "create":
+            fix += "; or make one here: --init"
+        raise exits.Failure(exits.NOT_FOUND, str(error), fix) from None
     except HomeError as error:
         raise exits.Failure(exits.FAILURE, str(error)) from None
     except SettingsError as error:
