@@ -116,7 +116,9 @@ def _setting(parse: Callable[[str], Any], help: str, default: Any = None, **boun
 class Settings:
     """The server's settings; sizes in bytes, times in seconds."""
 
-    home: Path = _setting(_path, "folder that holds everything: catalogue, files, keys", data_home)
+    home: Path = _setting(
+        _path, "folder that holds everything: catalogue, files, keys (default: ~/.local/share/entrepot)", data_home
+    )
     volume: Path | None = _setting(
         _path, "folder of the volume, which programs mount as /data (default: data in the home)"
     )

@@ -45,7 +45,7 @@ def _verb(
     verbs: Any, name: str, help: str, deed: Callable[..., Awaitable[None]], example: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(
-        name, help=help, description=help, epilog=f"example: entrepot keys {name} {example}"
+        name, help=help, epilog=f"example: entrepot keys {name} {example}"
     )
     parser.add_argument("--home", metavar="DIR", help="the server's home [ENTREPOT_HOME]")
     parser.add_argument("--json", action="store_true", help="print JSON")
