@@ -240,6 +240,12 @@ def test_a_port_that_is_taken_is_refused(first, tmp_path):
     assert "Choose another --port" in ran.stderr
 
 
+def test_an_address_that_is_not_of_this_machine_is_refused(tmp_path):
+    ran = run(tmp_path, "serve", "--home", str(tmp_path / "home"), "--host", "192.0.2.7")
+    assert ran.returncode == 2
+    assert "Cannot listen on 192.0.2.7:8000" in ran.stderr and "Choose another --host" in ran.stderr
+
+
 def test_a_first_key_is_shown_though_it_cannot_be_saved(tmp_path):
     server = FirstServer(tmp_path, environ={"XDG_CONFIG_HOME": "/dev/null/none"})
     try:
