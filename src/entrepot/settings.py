@@ -288,5 +288,8 @@ def _read_file(name: str | None) -> dict[str, str]:
         raise SettingsError(f"The settings file {name} cannot be read: {error}") from None
     unknown = values.keys() - {f.name for f in fields(Settings)}
     if unknown:
-        raise SettingsError(f"The settings file {name} has unknown keys: {', '.join(sorted(unknown))}.")
+        raise SettingsError(
+            f"The settings file {name} has unknown keys: {', '.join(sorted(unknown))}. "
+            "Its keys are the flags of entrepot serve, written like public_url for --public-url."
+        )
     return {key: ",".join(v) if isinstance(v, list) else str(v) for key, v in values.items()}

@@ -73,7 +73,7 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path) -> N
 def test_an_unknown_key_of_the_file_is_an_error(tmp_path) -> None:
     file = tmp_path / "s.toml"
     file.write_text("prot = 1001\n")
-    with pytest.raises(SettingsError, match="prot"):
+    with pytest.raises(SettingsError, match=r"unknown keys: prot\. Its keys are the flags of entrepot serve"):
         Settings.load({}, {"ENTREPOT_SETTINGS": str(file)})
 
 
