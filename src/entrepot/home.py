@@ -110,9 +110,7 @@ class Home:
         try:
             facts = json.loads((root / "home.json").read_text())
         except FileNotFoundError:
-            raise HomeMissing(
-                f"There is no home at {root}. Start the server once (entrepot serve --home {root}), or add --init."
-            ) from None
+            raise HomeMissing(f"There is no home at {root}.") from None
         except (OSError, ValueError) as error:
             raise HomeError(f"The home at {root} cannot be read: {error}") from None
         if facts.get("format") != FORMAT:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _CENTURY = 100 * 366 * 86_400.0
+_NO_SIZE = "it must be a number of bytes, or one with K, M, G or T"
 
 
 class SettingsError(Exception):
@@ -49,16 +50,40 @@ def parse_size(text: str) -> int:
     cleaned = text.strip().upper().removesuffix("B").removesuffix("I")
     scale = "KMGT".find(cleaned[-1:]) + 1 if cleaned[-1:].isalpha() else 0
     if cleaned[-1:].isalpha() and not scale:
-        raise ValueError("it must be a number of bytes, or one with K, M, G or T")
-    return int(cleaned[:-1] if scale else cleaned) * (1 << 10 * scale)
+        raise ValueError(_NO_SIZE)
+    try:
+        return int(cleaned[:-1] if scale else cleaned) * (1 << 10 * scale)
+    except ValueError:  # Python's words are for programmers
+        raise ValueError(_NO_SIZE) from None
 
 
 def parse_seconds(text: str) -> float:
     """Seconds, a finite number."""
-    seconds = float(text)
-    if not math.isfinite(seconds) or seconds > _CENTURY:
+    seconds = _number(text, "it must be a number of seconds")
+    if seconds > _CENTURY:
         raise ValueError("it must be a number of seconds, at most a hundred years")
     return seconds
+
+
+def _share(text: str) -> float:
+    return _number(text, "it must be a number from 0 to 1")
+
+
+def _number(text: str, otherwise: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(otherwise) from None
+    if not math.isfinite(number):  # no bound holds against one that is none
+        raise ValueError(otherwise)
+    return number
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("it must be a whole number") from None
 
 
 def _hosts(text: str) -> tuple[str, ...]:
@@ -66,7 +91,10 @@ def _hosts(text: str) -> tuple[str, ...]:
 
 
 def _networks(text: str) -> tuple[str, ...]:
-    return tuple(str(ipaddress.ip_network(each, strict=False)) for each in text.replace(",", " ").split())
+    try:
+        return tuple(str(ipaddress.ip_network(each, strict=False)) for each in text.replace(",", " ").split())
+    except ValueError as error:
+        raise ValueError(f"{error}; it must be addresses and networks such as 10.0.0.0/8,192.168.1.7") from None
 
 
 def _path(text: str) -> Path:
@@ -88,13 +116,17 @@ def _setting(parse: Callable[[str], Any], help: str, default: Any = None, **boun
 class Settings:
     """The server's settings; sizes in bytes, times in seconds."""
 
-    home: Path = _setting(_path, "folder that holds everything: catalogue, files, keys", data_home)
+    home: Path = _setting(
+        _path, "folder that holds everything: catalogue, files, keys (default: ~/.local/share/entrepot)", data_home
+    )
     volume: Path | None = _setting(
         _path, "folder of the volume, which programs mount as /data (default: data in the home)"
     )
     host: str = _setting(str, "address to listen on", "127.0.0.1")
-    port: int = _setting(int, "port to listen on", 8000, low=1, high=65535)
-    workers: int = _setting(int, "worker processes (default: one a core, at most 4)", _default_workers, low=1, high=64)
+    port: int = _setting(_whole, "port to listen on", 8000, low=1, high=65535)
+    workers: int = _setting(
+        _whole, "worker processes (default: one a core, at most 4)", _default_workers, low=1, high=64
+    )
     public_url: str | None = _setting(
         parse_origin, "origin that clients use for the API, such as https://media.example.com (default: host and port)"
     )
@@ -108,17 +140,17 @@ class Settings:
     tls_key: Path | None = _setting(_path, "private key of the certificate (PEM)")
     max_upload: int = _setting(parse_size, "largest single upload", 50 * 1024**3, low=1)
     reserve: int = _setting(parse_size, "free disk space below which uploads get 507", 256 * 1024**2, low=0)
-    max_uploads: int = _setting(int, "bodies that a worker takes in at once; more wait, or get 429", 128, low=1)
+    max_uploads: int = _setting(_whole, "bodies that a worker takes in at once; more wait, or get 429", 128, low=1)
     account_quota: int | None = _setting(parse_size, "bytes that an account may store (default: no bound)", low=0)
     volume_quota: int | None = _setting(parse_size, "bytes that the volume may hold (default: no bound)", low=0)
     volume_max_file: int = _setting(parse_size, "largest file of the volume", 1024**4, low=1)
     volume_page: int = _setting(
-        int, "entries that a listing of the volume gives at once, at most; clients ask for 1000", 10_000, low=1000
+        _whole, "entries that a listing of the volume gives at once, at most; clients ask for 1000", 10_000, low=1000
     )
     import_max_size: int = _setting(parse_size, "largest file that is uploaded from a URL", 50 * 1024**3, low=1)
     import_timeout: float = _setting(parse_seconds, "longest time that an upload from a URL may take", 600, low=0.1)
     imports_per_account: int = _setting(
-        int, "uploads from URLs that a worker does at once for one account; more wait, or get 429", 4, low=1, high=32
+        _whole, "uploads from URLs that a worker does at once for one account; more wait, or get 429", 4, low=1, high=32
     )
     fetch_allow: tuple[str, ...] = _setting(
         _networks, "networks, by commas, that URLs may lead to although they are not public, such as 10.0.0.0/8", ()
@@ -127,33 +159,33 @@ class Settings:
     multipart_ttl: float = _setting(
         parse_seconds, "life of an unfinished multipart upload and of its signature", 604_800, low=1
     )
-    max_open_uploads: int = _setting(int, "unfinished uploads that an account may have at once", 5000, low=1)
+    max_open_uploads: int = _setting(_whole, "unfinished uploads that an account may have at once", 5000, low=1)
     token_ttl: float = _setting(parse_seconds, "life of a CDN token when the client asks for none", 86_400, low=3700)
-    max_age: int = _setting(int, "longest time a cache may keep a public file", 31_536_000, low=0)
+    max_age: int = _setting(_whole, "longest time a cache may keep a public file", 31_536_000, low=0)
     stall_timeout: float = _setting(
         parse_seconds, "a connection on which no byte moves for so long is cut", 60, low=0.1
     )
-    drain: int = _setting(int, "time that running requests get to finish after SIGTERM", 30, low=1)
+    drain: int = _setting(_whole, "time that running requests get to finish after SIGTERM", 30, low=1)
     sweep_interval: float = _setting(parse_seconds, "how often what is over is removed from disk", 30, low=0.05)
     tombstone_ttl: float = _setting(
         parse_seconds, "how long the URL of an expired file says 410 before 404", 30 * 86_400, low=0
     )
     orphan_grace: float = _setting(
-        float, "how long bytes that no row names are kept before they are removed", 7 * 86_400, low=0
+        parse_seconds, "how long bytes that no row names are kept before they are removed", 7 * 86_400, low=0
     )
     orphan_brake: float = _setting(
-        float, "share of all segments; when no row names more than that, none is removed", 0.5, low=0, high=1
+        _share, "share of all segments; when no row names more than that, none is removed", 0.5, low=0, high=1
     )
     trash_ttl: float = _setting(
         parse_seconds, "how long what was deleted from the volume can come back", 7 * 86_400, low=0
     )
     clock_guard: float = _setting(
-        float, "how long nothing is removed after the clock leapt ahead (0: no guard)", 3600, low=0
+        parse_seconds, "how long nothing is removed after the clock leapt ahead (0: no guard)", 3600, low=0
     )
     cache_size: int = _setting(
         parse_size, "memory of each worker for small files that are read often", 64 * 1024**2, low=0
     )
-    max_connections: int = _setting(int, "connections that a worker holds at once, idle ones too", 8192, low=16)
+    max_connections: int = _setting(_whole, "connections that a worker holds at once, idle ones too", 8192, low=16)
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -256,5 +288,8 @@ def _read_file(name: str | None) -> dict[str, str]:
         raise SettingsError(f"The settings file {name} cannot be read: {error}") from None
     unknown = values.keys() - {f.name for f in fields(Settings)}
     if unknown:
-        raise SettingsError(f"The settings file {name} has unknown keys: {', '.join(sorted(unknown))}.")
+        raise SettingsError(
+            f"The settings file {name} has unknown keys: {', '.join(sorted(unknown))}. "
+            "Its keys are the flags of entrepot serve, written like public_url for --public-url."
+        )
     return {key: ",".join(v) if isinstance(v, list) else str(v) for key, v in values.items()}

@@ -29,7 +29,8 @@ def check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from None
+            flag = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
+            raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another {flag}.") from None
 
 
 def check_certificate(chain: Path, key: Path) -> None:

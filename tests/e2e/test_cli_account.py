@@ -199,6 +199,8 @@ def test_a_flag_or_command_that_is_misspelt_is_answered_with_the_right_one(cli):
         (["lgoin"], "login"),
         (["upload", "x", "--dryrun"], "--dry-run"),
         (["whoami", "--jsn"], "--json"),
+        (["upload", "x", "--conc", "3"], "--concurrency"),
+        (["comp", "bash"], "completion"),
     ):
         ran = cli(*args)
         assert (ran.returncode, ran.stdout) == (2, "")

@@ -289,7 +289,8 @@ def test_a_write_with_a_condition_happens_only_when_it_is_met(files, place, on_d
     Path("a").write_text("one")
     (first,) = files("upload", "--json", "a", f"{place}/a").told
     Path("a").write_text("two")
-    assert files("upload", "--no-overwrite", "a", f"{place}/a").code == 5
+    refused = files("upload", "--no-overwrite", "a", f"{place}/a")
+    assert refused.code == 5 and "fix: Choose another name, or let it be replaced." in refused.err
     assert files("upload", "--if-match", '"other"', "a", f"{place}/a").code == 5
     assert (on_disk / "a").read_text() == "one"
     assert files("upload", "--if-match", first["etag"], "a", f"{place}/a").code == 0

@@ -178,7 +178,8 @@ def test_a_home_that_is_not_there_is_not_made(tmp_path):
     for verb in (["create", "--json"], ["list"], ["revoke", "x"]):
         ran = run(tmp_path, "keys", *verb, "--home", str(tmp_path / "home"))
         assert (ran.returncode, ran.stdout) == (3, "")
-        assert "There is no home" in ran.stderr
+        assert "There is no home" in ran.stderr and "fix: Name the one" in ran.stderr
+        assert ("--init" in ran.stderr) == (verb[0] == "create")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -237,6 +238,12 @@ def test_a_port_that_is_taken_is_refused(first, tmp_path):
     ran = run(tmp_path, "serve", "--home", str(tmp_path / "home"), "--port", str(first.port))
     assert ran.returncode == 2
     assert "Choose another --port" in ran.stderr
+
+
+def test_an_address_that_is_not_of_this_machine_is_refused(tmp_path):
+    ran = run(tmp_path, "serve", "--home", str(tmp_path / "home"), "--host", "192.0.2.7")
+    assert ran.returncode == 2
+    assert "Cannot listen on 192.0.2.7:8000" in ran.stderr and "Choose another --host" in ran.stderr
 
 
 def test_a_first_key_is_shown_though_it_cannot_be_saved(tmp_path):

@@ -98,6 +98,19 @@ def test_the_help_of_every_command_shows_an_example(command):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.prog)
+def test_the_help_of_every_command_says_what_it_does(command):
+    assert command.description and command.description in " ".join(command.format_help().split())
+
+
+def test_the_help_of_serve_tells_the_same_defaults_as_the_table():
+    told = " ".join(next(each for each in COMMANDS if each.prog == "entrepot serve").format_help().split())
+    for setting in fields(Settings):
+        default = cells(flag_name(setting.name))[2]
+        if setting.default is not MISSING and default != "none":
+            assert f"(default: {default.strip('`')}) [{variable_name(setting.name)}]" in told
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.prog)
 def test_every_option_of_the_user_s_commands_is_described(command):
     for action in command._actions:
         for option in action.option_strings:

@@ -8,12 +8,31 @@ from entrepot.client.volume import PAGE
 from entrepot.settings import Settings, SettingsError
 
 TIMES = ["upload_ttl", "multipart_ttl", "token_ttl", "stall_timeout", "sweep_interval", "tombstone_ttl"]
+TIMES += ["orphan_grace", "trash_ttl", "clock_guard", "import_timeout"]
 
 
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e15", "soon", "-1"])
 def test_a_time_is_a_finite_number_of_seconds(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=name.replace("_", ".")):
+        Settings.load({name: text}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("port", "http", "a whole number"),
+        ("drain", "1.5", "a whole number"),
+        ("reserve", "M", "a number of bytes"),
+        ("reserve", "1.5M", "a number of bytes"),
+        ("trash_ttl", "7d", "a number of seconds"),
+        ("orphan_brake", "half", "a number from 0 to 1"),
+        ("orphan_brake", "nan", "a number from 0 to 1"),
+        ("fetch_allow", "intranet", "addresses and networks"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_what_it_must_be(name: str, text: str, wanted: str) -> None:
+    with pytest.raises(SettingsError, match=f"{text}.*cannot be used.* it must be {wanted}"):
         Settings.load({name: text}, {})
 
 
@@ -54,7 +73,7 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(tmp_path) -> N
 def test_an_unknown_key_of_the_file_is_an_error(tmp_path) -> None:
     file = tmp_path / "s.toml"
     file.write_text("prot = 1001\n")
-    with pytest.raises(SettingsError, match="prot"):
+    with pytest.raises(SettingsError, match=r"unknown keys: prot\. Its keys are the flags of entrepot serve"):
         Settings.load({}, {"ENTREPOT_SETTINGS": str(file)})
 
 

@@ -45,7 +45,7 @@ def _verb(
     verbs: Any, name: str, help: str, deed: Callable[..., Awaitable[None]], example: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(
-        name, help=help, description=help, epilog=f"example: entrepot keys {name} {example}"
+        name, help=help, epilog=f"example: entrepot keys {name} {example}"
     )
     parser.add_argument("--home", metavar="DIR", help="the server's home [ENTREPOT_HOME]")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -68,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         asyncio.run(act())
     except HomeMissing as error:
-        raise exits.Failure(exits.NOT_FOUND, str(error)) from None
+        fix = "Name the one that the server was started with: --home DIR, or ENTREPOT_HOME"
+        if args.verb == "create":
+            fix += "; or make one here: --init"
+        raise exits.Failure(exits.NOT_FOUND, str(error), fix) from None
     except HomeError as error:
         raise exits.Failure(exits.FAILURE, str(error)) from None
     except SettingsError as error:

@@ -60,8 +60,8 @@ def run_login(args: argparse.Namespace) -> int:
         path, name = saved.save(url, target.key, name=args.profile)
     except EntrepotError as error:
         failure = exits.failure(error)
-        fix = failure.fix if args.no_verify or failure.code == exits.USAGE else f"{failure.fix} Nothing was saved."
-        raise exits.Failure(failure.code, failure.message, fix, failure.detail) from None
+        said = () if args.no_verify or failure.code == exits.USAGE else ("Nothing was saved.",)
+        raise exits.Failure(failure.code, failure.message, failure.fix, (*said, *failure.detail)) from None
     except OSError as error:
         raise exits.Failure(
             exits.FAILURE, f"The profile cannot be saved: {error.strerror}.", "Check the path."

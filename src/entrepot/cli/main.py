@@ -55,7 +55,17 @@ def parser() -> argparse.ArgumentParser:
     for family in (serve, upload, files, login, profiles, keys):
         family.add_to(commands)
     completion.add_to(commands, root)
+    _describe(root)
     return root
+
+
+def _describe(command: argparse.ArgumentParser) -> None:
+    """Let the help of every command begin with what the list of commands says of it."""
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for listed in action._choices_actions:
+                action.choices[listed.dest].description = listed.help
+                _describe(action.choices[listed.dest])
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

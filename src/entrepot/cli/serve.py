@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits
@@ -12,13 +12,14 @@ from entrepot.cli.output import Unwritable
 from entrepot.client import saved
 from entrepot.client.errors import ConfigurationError
 from entrepot.domain.keys import ApiKey, Secret
-from entrepot.settings import Settings, SettingsError, flag_name, variable_name
+from entrepot.settings import Settings, SettingsError, flag_name, parse_size, variable_name
 
 if TYPE_CHECKING:
     from entrepot.server.founding import Start
 
 _EPILOG = """Every flag has an environment variable (in brackets); flags win. ENTREPOT_SETTINGS names a TOML file with
-the same names as keys. The first start makes the home, an account and a key, and prints the key once.
+the same names as keys. Sizes are in bytes and may end in K, M, G or T; times are in seconds. The first start makes
+the home, an account and a key, and prints the key once.
 
 example:
   entrepot serve --home /srv/media --host 0.0.0.0 --public-url https://media.example.com
@@ -30,9 +31,20 @@ def add_to(commands: Any) -> None:
         "serve", help="start a server", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     for item in fields(Settings):
-        text = item.metadata["help"].replace("%", "%%")
+        text = (item.metadata["help"] + _default(item)).replace("%", "%%")
         sub.add_argument(flag_name(item.name), metavar="V", help=f"{text} [{variable_name(item.name)}]")
     sub.set_defaults(run=run)
+
+
+def _default(item: Field[Any]) -> str:
+    """The default as one would write it; empty for what is found out or has none, which the help says in words."""
+    value = item.default
+    if value is MISSING or value in (None, ()):
+        return ""
+    for scale, letter in ((1024**4, "T"), (1024**3, "G"), (1024**2, "M")):
+        if item.metadata["parse"] is parse_size and value % scale == 0:
+            return f" (default: {value // scale}{letter})"
+    return f" (default: {value})"
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,7 +17,9 @@ def without_secrets(message: str) -> str:
 
 def closest(word: str, known: Iterable[str]) -> str:
     """A line with the known word that is most like this one; empty when none is."""
-    close = difflib.get_close_matches(word, list(known), 1)
+    names = list(known)
+    begun = [name for name in names if len(word.strip("-")) > 1 and name.startswith(word)]
+    close = begun if len(begun) == 1 else difflib.get_close_matches(word, names, 1)
     return f"\nDid you mean: {close[0]}?" if close else ""
 
 

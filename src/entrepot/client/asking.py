@@ -147,7 +147,7 @@ def _renew(ctx: Context, target: Profile, policy: Policy | None) -> Flow[Token]:
     answer = yield from ask(ctx, lambda: Request("POST", url, headers, b"{}"), policy)
     kind, value = str(answer.body.get("token_type") or "Bearer"), text(answer.body, "token")
     if not _SENDABLE.fullmatch(kind + value):
-        raise EntrepotError("The server's reply has no usable 'token'.", "Check ENTREPOT_URL.")
+        raise EntrepotError("The server's reply has no usable 'token'.", "Check the server's URL.")
     token = Token(
         {"authorization": f"{kind} {value}"},
         link(answer.body, "base_url", target.url).rstrip("/"),

@@ -35,7 +35,7 @@ _LONGEST_STALL = 1e6  # the system takes no time-out of more than 24 days
 # 1xx: the reply proper is still to come (RFC 9110, 15.2).
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d ")
 _SHOWN = 200  # characters of the library's message, which may quote the other side's
-_START = "Check ENTREPOT_URL, and that the server runs: entrepot serve"
+_START = "Check the server's URL (entrepot whoami shows it), and that the server runs: entrepot serve"
 _TRUST = "Check the URL and the clock of this machine; name a private CA with SSL_CERT_FILE."
 
 
@@ -299,7 +299,7 @@ def _failure(error: Exception, request: Request) -> EntrepotError:
     """What the library raised, as ours."""
     place = _origin(request)
     if isinstance(error, httpcore2.UnsupportedProtocol | httpcore2.LocalProtocolError):
-        return ConfigurationError(f"{place}: {error}.", "Check ENTREPOT_URL.")
+        return ConfigurationError(f"{place}: {error}.", "Check the server's URL.")
     if reason := _distrust(error):
         return TlsFailed(f"{place} cannot be trusted: {reason}.", _TRUST)
     if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.ProxyError):

@@ -116,7 +116,9 @@ def _checked(url: str) -> str:
         usable = usable and parts.username is None and not parts.query and not parts.fragment
     if not usable or not url.startswith(("http://", "https://")) or not url.isascii() or not url.isprintable():
         # It is not quoted: it may be a key, by mistake, or hold a password.
-        raise ConfigurationError("The server's URL is none.", "It must be like https://media.example.com")
+        raise ConfigurationError(
+            "The server's URL is not one that can be used.", "It must be like https://media.example.com"
+        )
     return url.rstrip("/")
 
 

@@ -30,6 +30,12 @@ class Swept:
     blobs: int = 0
     forgotten: int = 0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.expired} files expired, {self.uploads} unfinished uploads ended, {self.blobs} blobs removed, "
+            f"{self.forgotten} tombstones forgotten"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:

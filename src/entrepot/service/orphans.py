@@ -29,6 +29,9 @@ class Looked:
     unknown: int = 0
     removed: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.segments} segments, {self.unknown} that no row names, {self.removed} removed"
+
 
 class Orphans:
     """`ended` tells which of the given incarnations have no living process. `grace` is in seconds; when more than the

@@ -178,7 +178,11 @@ def there(folder: Folder, name: str) -> os.stat_result | None:
 def check_conditions(path: Path, before: os.stat_result | None, when: Conditions) -> None:
     """Raise Problem(PRECONDITION_FAILED) unless what is there is what the writer expects."""
     if when.if_none_match and before is not None:
-        raise Problem(Code.PRECONDITION_FAILED, f"{path} is there already, with the ETag {etag_of(before)}.")
+        raise Problem(
+            Code.PRECONDITION_FAILED,
+            f"{path} is there already, with the ETag {etag_of(before)}.",
+            fix="Choose another name, or let it be replaced.",
+        )
     if when.if_match is None:
         return
     if before is None:

@@ -168,7 +168,6 @@ def _verb(
         name,
         aliases=aliases,
         help=help,
-        description=help,
         epilog=f"examples:\n{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **({"usage": f"entrepot files {name} [options] {usage}"} if usage else {}),
