@@ -22,10 +22,14 @@ STOP_SECONDS = 40.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody else is given as long as this process lives, also while its server is down: this socket has it
+    and never listens. Who asks for the port by its number gets it all the same."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    port: int = holder.getsockname()[1]
+    holder.detach()
+    return port
 
 
 def clean_environ(folder: Path, **more: str) -> dict[str, str]:
