@@ -85,8 +85,7 @@ def test_a_home_is_not_taken_while_a_worker_of_a_killed_server_lives(make: Make)
     assert len(left) == 2
     for pid in left:
         os.kill(pid, signal.SIGSTOP)
-    os.kill(first.process.pid, signal.SIGKILL)
-    first.process.wait()
+    first.kill_parent()
     try:
         second = refused(first, free_port())
         assert second.returncode == 1
@@ -104,8 +103,6 @@ def test_a_home_is_not_taken_while_a_worker_of_a_killed_server_lives(make: Make)
 
 def test_a_worker_of_a_killed_server_ends_though_a_client_keeps_it_busy(make: Make) -> None:
     server, stop = make().start(), threading.Event()
-    assert server.process
-    left = server.pids()[1:]
     upload = InFlight(server, "/files/upload", "endless.bin", bytes(MIB))
 
     def dribble() -> None:
@@ -115,9 +112,8 @@ def test_a_worker_of_a_killed_server_ends_though_a_client_keeps_it_busy(make: Ma
 
     client = threading.Thread(target=dribble)
     client.start()
+    left = server.kill_parent()
     try:
-        os.kill(server.process.pid, signal.SIGKILL)
-        server.process.wait()
         wait_for(lambda: not any(map(psutil.pid_exists, left)), "the killed server's processes end by themselves")
     finally:
         stop.set()
@@ -133,9 +129,7 @@ def test_a_server_that_is_killed_while_it_starts_leaves_no_process(make: Make, s
     assert server.process
     wait_for(lambda: len(server.pids()) > 2, "the first processes are started")
     time.sleep(seconds)
-    left = server.pids()[1:]
-    os.kill(server.process.pid, signal.SIGKILL)
-    server.process.wait()
+    left = server.kill_parent()
     try:
         wait_for(lambda: not any(map(psutil.pid_exists, left)), "its processes end by themselves")
     finally:

@@ -134,10 +134,28 @@ class Server:
 
     def kill(self) -> None:
         """SIGKILL to every process at once, as a crash of the machine would."""
-        pids = self.pids()
+        pids = self.halted()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)  # else those that are killed last sweep behind those that were first
         kill_all(pids)
         if self.process is not None:
             self.process.wait(STOP_SECONDS)
+
+    def kill_parent(self) -> list[int]:
+        """SIGKILL to the parent alone. The processes that it leaves behind."""
+        assert self.process is not None
+        _, *left = self.halted()
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+        return left
+
+    def halted(self) -> list[int]:
+        """Stop the parent, so that none is born any more that is not among these: the parent, workers and keeper."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)
+        return self.pids()
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
