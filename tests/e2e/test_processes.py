@@ -20,6 +20,7 @@ import pytest
 
 from entrepot.home import living_pids
 from support.crashing import Ledger, ask, initiate, upload, wait_for
+from support.inside import segment_files
 from support.server import Server, clean_environ, command, free_port, kill_all
 
 MIB = 1024 * 1024
@@ -182,10 +183,9 @@ def test_a_dead_keeper_is_started_again_and_sweeps(make: Make) -> None:
     (keeper,) = keepers(server)
     os.kill(keeper, signal.SIGKILL)
     wait_for(lambda: keepers(server) not in ([], [keeper]), "another keeper is up")
-    _, path = upload(server, "a.txt", b"a" * 1000, X_Fal_Object_Lifecycle='{"expiration_duration_seconds": 1}')
-    blobs = server.home / "blobs"
-    assert any(file.is_file() for file in blobs.rglob("*"))
-    wait_for(lambda: not any(file.is_file() for file in blobs.rglob("*")), "the new keeper sweeps")
+    status, path = upload(server, "a.txt", b"a" * 1000, X_Fal_Object_Lifecycle='{"expiration_duration_seconds": 1}')
+    assert status == 200
+    wait_for(lambda: not segment_files(server), "the new keeper sweeps")
     assert ask(server, "GET", path)[0] == 410
 
 
@@ -229,25 +229,45 @@ class InFlight:
         return received
 
 
-def test_a_stop_lets_uploads_finish_until_the_deadline_and_cuts_the_others(make: Make) -> None:
-    server = make().start()
+def told_to_stop(server: Server) -> None:
+    """With uploads under way: it takes no new connections."""
+    assert server.process
+    wait_for(lambda: segment_files(server), "uploads are under way")
+    server.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: not server.workers(), "the server takes no new connections")
+
+
+def test_a_stop_lets_uploads_finish_though_others_stand_still(make: Make) -> None:
+    server = make(drain="90").start()
     assert server.process
     ledger = Ledger()
     quick = [InFlight(server, "/files/upload", *ledger.make(2 * MIB)) for _ in range(50)]
-    stuck = [InFlight(server, "/files/upload", *ledger.make(2 * MIB)) for _ in range(49)]
-    target, path = initiate(server, "begun.bin")
-    begun = InFlight(server, target, "begun.bin", os.urandom(MIB))
-    segments = server.home / "blobs"
-    wait_for(lambda: len([f for f in segments.rglob("*") if f.is_file()]) >= 1, "uploads are under way")
-    server.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: not server.workers(), "the server takes no new connections")
+    stuck = [InFlight(server, "/files/upload", *ledger.make(2 * MIB)) for _ in range(50)]
+    told_to_stop(server)
     for one in quick:
         assert one.finish().startswith(b"HTTP/1.1 200"), server.log()
+    assert server.process.poll() is None
+    for one in stuck:
+        one.socket.close()
+    assert server.process.wait(60) == 0  # sooner than its deadline: nothing is left to wait for
+    server.start()
+    ledger.check(server)
+    assert len(ledger.read_back) == len(quick)
+
+
+def test_a_stop_cuts_what_is_not_finished_at_its_deadline(make: Make) -> None:
+    server = make(drain="1").start()
+    assert server.process
+    ledger = Ledger()
+    stuck = [InFlight(server, "/files/upload", *ledger.make(2 * MIB)) for _ in range(20)]
+    target, path = initiate(server, "begun.bin")
+    begun = InFlight(server, target, "begun.bin", os.urandom(MIB))
+    told_to_stop(server)
     assert server.process.wait(60) == 0
     assert not any(one.reply().startswith(b"HTTP/1.1 2") for one in [*stuck, begun])
     server.start()
     ledger.check(server)
-    assert len(ledger.read_back) == len(quick)
+    assert ledger.read_back == set()
     assert ask(server, "GET", path)[0] == 404
     assert ask(server, "PUT", target, begun.data)[0] == 200
     assert ask(server, "GET", path)[1] == begun.data
