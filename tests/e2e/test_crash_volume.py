@@ -187,7 +187,9 @@ def test_h01_kills_at_random_moments_keep_what_was_acknowledged_and_leave_no_hal
     with Doors(server) as files:
         for client in clients:
             assert files.make_folder(client.top).status == DONE
-    for _ in range(ROUNDS):
+    rounds = 0
+    while rounds < ROUNDS or sum(client.answered for client in clients) <= 10 * ROUNDS:  # a slow machine takes more
+        rounds += 1
         stop = threading.Event()
         with ThreadPoolExecutor(len(clients)) as pool:
             running = [pool.submit(client.run, server, stop) for client in clients]
@@ -201,7 +203,6 @@ def test_h01_kills_at_random_moments_keep_what_was_acknowledged_and_leave_no_hal
             for client in clients:
                 client.check(files, root)
             assert {e["path"] for e in files.listing("", recursive=True).json()} == listed_on_disk(root).keys()
-    assert sum(client.answered for client in clients) > 10 * ROUNDS
     _nothing_is_left(server)
 
 
