@@ -158,7 +158,9 @@ class Server:
         return self.pids()
 
     def log(self) -> str:
-        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+        """Its whole lines: one that is just being written is none yet."""
+        said = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+        return said[: said.rfind("\n") + 1]
 
     def log_lines(self) -> list[dict[str, Any]]:
         """The structured lines of the log."""
