@@ -48,7 +48,7 @@ class Stock:
     def run(self, program: str, **environ: str) -> subprocess.CompletedProcess[str]:
         env = clean_environ(self.folder, **{"FAL_KEY": self.server.key, **environ})
         command = [str(STOCK), "-I", "-c", PRELUDE + program, self.rest, self.cdn]
-        return subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=100)
+        return subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=250)
 
     def says(self, program: str, **environ: str) -> Any:
         """The last line that the program prints, as JSON."""

@@ -55,7 +55,7 @@ class Toolkit:
         }
         env = clean_environ(self.folder, **{**own, **environ})
         command = [str(STOCK), "-I", "-c", PRELUDE + program]
-        return subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=110)
+        return subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=250)
 
     def says(self, program: str) -> Any:
         """The last line that the program prints, as JSON. No fallback may have been needed."""

@@ -179,7 +179,7 @@ class Client:
         assert told.keys() - known.keys() <= {len(parts) + 1}
 
 
-@pytest.mark.timeout(120 + 20 * ROUNDS)
+@pytest.mark.timeout(300 + 40 * ROUNDS)
 def test_h01_kills_at_random_moments_keep_what_was_acknowledged_and_leave_no_half_deed(server: Server) -> None:
     clients, chance = [Client(number) for number in range(4)], Random(3)
     server.start()

@@ -21,7 +21,7 @@ Mount = Callable[..., None]
 
 
 def run(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+    return subprocess.run(command, capture_output=True, timeout=90).returncode == 0
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def refused(server: Server, port: int) -> subprocess.CompletedProcess[str]:
     """A start that must end by itself, and what it said."""
     arguments = ["serve", "--home", str(server.home), "--port", str(port)]
     env = clean_environ(server.folder)
-    return subprocess.run(command(*arguments), env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command(*arguments), env=env, capture_output=True, text=True, timeout=120)
 
 
 def keepers(server: Server) -> list[int]:

@@ -60,7 +60,7 @@ def child(server: Server, path: Path, moment: str, repository: str = "fal_v3") -
 def dies(server: Server, path: Path, moment: str, repository: str = "fal_v3") -> None:
     """Begin an upload, and see it killed."""
     process = child(server, path, moment, repository)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (-9, ""), err
 
 
@@ -163,7 +163,7 @@ def test_another_process_with_the_same_file_does_not_share_the_upload(server, tm
         assert uploads_named(server, path.name) == ["open", "published"]
     finally:
         first.kill()
-        first.communicate(timeout=30)
+        first.communicate(timeout=90)
     sent = len(acknowledged(server, path.name))
     assert fetched(server, sdk.in_parts(path)) == data, "the first one's upload is taken up when it is dead"
     sdk.close()

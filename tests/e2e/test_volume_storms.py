@@ -21,7 +21,7 @@ from support.volumedoors import Doors, listed_on_disk, root_of, staged
 
 # `make storm EXAMPLES=2000` is twenty times as long as the plain run.
 TIMES = max(1, int(os.environ.get("ENTREPOT_STORM_EXAMPLES", "0")) // 100)
-pytestmark = pytest.mark.timeout(120 + 60 * TIMES)
+pytestmark = pytest.mark.timeout(300 + 120 * TIMES)
 DAWDLING = Path(__file__).parents[1] / "support/dawdling"
 SIZES = [100, 5000, 200_000, 1_500_000]  # the last one is read in several pieces
 

@@ -130,7 +130,7 @@ def test_a_client_that_was_killed_goes_on_with_what_the_server_lists(server: Ser
         first.send_signal(signal.SIGKILL)
     eventually(lambda: not unnamed_files(server))
     with client(99) as second:
-        sent, told = json.loads(second.communicate(timeout=60)[0])
+        sent, told = json.loads(second.communicate(timeout=120)[0])
     assert (sent, told["size"]) == (2, len(WHOLE))
     assert talk.get(upload.url).body == WHOLE
 
@@ -234,7 +234,7 @@ def test_a20_begins_without_end_leave_the_memory_flat(serve: Serve) -> None:
 
     def begins(count: int) -> set[int]:
         found = set()
-        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)) as connection:
             for n in range(count):
                 target = ("/storage/upload/initiate-multipart", "/files/upload/multipart")[n % 2]
                 connection.request("POST", target, b'{"file_name": "a"}', Talk(server).key)

@@ -20,7 +20,7 @@ from support.server import Server
 
 FAILPOINTS = Path(__file__).with_name("failpoints")
 CUT = (OSError, http.client.HTTPException)  # what a client sees of a server that dies
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 90.0
 # SQLite has written its commit record, but not told the other processes: a write of the keeper may take its place, so
 # that what nobody was told of is there or not.
 COMMITTED = ("db_sync:1", "reply:1")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-SECONDS = 20.0
+SECONDS = 90.0
 PUBLIC = "93.184.216.34"
 OTHER = "151.101.1.69"
 

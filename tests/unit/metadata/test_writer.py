@@ -197,7 +197,7 @@ def test_two_processes_that_write_at_once_both_get_their_turns(path):
     args = [sys.executable, "-c", PROCESS, str(path)]
     pair = (("p", "q"), ("q", "p"))
     runs = [subprocess.Popen([*args, *names], stdout=subprocess.PIPE, text=True) for names in pair]
-    counts = [int(run.communicate(timeout=60)[0]) for run in runs]
+    counts = [int(run.communicate(timeout=120)[0]) for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
     # Each works until the other has done its 400: a starved one would show as a huge count of its neighbour.
     assert max(counts) < 20 * min(counts)

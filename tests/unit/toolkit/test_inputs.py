@@ -210,7 +210,7 @@ print(json.dumps({"schemas": {c.__name__: c.model_json_schema() for c in models}
 def stock():
     if not STOCK.exists():
         pytest.skip(f"the stock toolkit is not installed at {STOCK}: make setup")
-    done = subprocess.run([STOCK, "-I", "-c", STOCK_PROGRAM], capture_output=True, text=True, timeout=110)
+    done = subprocess.run([STOCK, "-I", "-c", STOCK_PROGRAM], capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
