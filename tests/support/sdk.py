@@ -24,8 +24,8 @@ WORLDS = ("sync", "async")
 REPOSITORIES = ("fal_v3", "fal")
 PART = 64 * 1024
 HURRY = Policy(base=0.001, ceiling=0.02)
-# A server that was killed is away for a second or two: that is to be outlasted, too.
-STUBBORN = Policy(base=0.02, ceiling=1.0)
+# A server that was killed is away for a second or two, on a busy machine for many: that is to be outlasted, too.
+STUBBORN = Policy(attempts=90, base=0.02, ceiling=1.0)
 
 
 def in_a_hurry(client: Any, policy: Policy = HURRY) -> Any:
