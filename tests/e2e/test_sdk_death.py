@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.client.types import Progress
+from support.inside import unnamed_files
 from support.sdk import (
     PART,
     REPOSITORIES,
@@ -65,7 +66,8 @@ def dies(server: Server, path: Path, moment: str, repository: str = "fal_v3") ->
 
 
 def acknowledged(server: Server, name: str) -> list[int]:
-    rest_of(lambda: len(part_numbers(server, name)))
+    """The parts that the server took, when it has ended with those that were on the way."""
+    rest_of(lambda: len(part_numbers(server, name)), busy=lambda: unnamed_files(server))
     return part_numbers(server, name)
 
 

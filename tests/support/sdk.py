@@ -145,11 +145,14 @@ def part_numbers(server: Server, name: str) -> list[int]:
 LOOKS = 20
 
 
-def rest_of(count: Callable[[], int]) -> int:
-    """A number once it no longer changes between looks: for what a server writes down after its reply."""
+def rest_of(count: Callable[[], int], busy: Callable[[], object] = lambda: False) -> int:
+    """A number once it no longer changes between looks at which nobody is busy: for what a server writes down after
+    its reply."""
     seen: list[int] = []
 
     def quiet() -> bool:
+        if busy():
+            seen.clear()
         seen.append(count())
         return len(seen) >= LOOKS and len(set(seen[-LOOKS:])) == 1
 
