@@ -59,7 +59,7 @@ def test_what_is_held_becomes_one_more_file_of_the_same_bytes(talk: Talk) -> Non
     assert told["expires_at"] is not None
     assert told["access_url"] != first["access_url"]
     assert blobs(talk, told["access_url"]) == blobs(talk, first["access_url"])
-    assert segment_files(talk.server) == on_disk
+    assert segment_files(talk.server) <= on_disk
     assert talk.get(told["access_url"]).status == 404
     assert talk.get(told["access_url"], **talk.key).body == talk.get(first["access_url"]).body == data
 
