@@ -124,10 +124,10 @@ class Site:
                 while start < len(body):
                     piece = body[start : start + (65536 if not reply.drip else 1 if start else 1024)]
                     time.sleep(reply.drip)
+                    with self._guard:  # before a client can have it: who has the last byte finds all counted
+                        self.sent += len(piece)
                     connection.sendall(piece)
                     start += len(piece)
-                    with self._guard:
-                        self.sent += len(piece)
         if reply.pause:
             reply.pause.wait(SECONDS)
 
