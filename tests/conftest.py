@@ -1,4 +1,4 @@
-"""Fixtures for tests against a real server."""
+"""Fixtures for tests against a real server, and how properties are tested."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.server import Server, running
 
 # A shell that starts the tests in the background has them ignore the interrupt, and so would all that they start.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A property holds or does not, however busy the machine is: no example has a deadline.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def told_by(server: Server, folder: Path) -> dict[str, dict[str, object]]:
         command = [
             str(CHROMIUM), *FLAGS, f"--user-data-dir={folder}", "--virtual-time-budget=60000", "--dump-dom", url,
         ]  # fmt: skip
-        dumped = subprocess.run(command, capture_output=True, text=True, timeout=100).stdout
+        dumped = subprocess.run(command, capture_output=True, text=True, timeout=250).stdout
     found = re.search(r'<pre id="told">(.*?)</pre>', dumped, re.DOTALL)
     assert found, dumped
     assert found[1], dumped[-2000:]

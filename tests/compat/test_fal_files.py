@@ -92,7 +92,7 @@ class Stock:
         """What a program in the stock environment prints last, as JSON."""
         command = [str(BIN / "python"), "-I", "-c", program]
         env = surroundings(self.server, self.folder)
-        done = subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=110)
+        done = subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=250)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -229,10 +229,10 @@ def test_a_path_out_of_the_volume_is_refused_with_a_reason(stock: Stock) -> None
 def test_the_installed_script_itself_works_and_says_when_a_key_is_wrong(shared: Server, tmp_path: Path) -> None:
     env = surroundings(shared, tmp_path)
     command = [str(BIN / "fal"), "files", "list"]
-    done = subprocess.run([*command, "/data"], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, "/data"], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     env["FAL_KEY"] = "0" * 32 + ":" + "0" * 64
-    done = subprocess.run([*command, "/data"], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, "/data"], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
     assert "unknown, wrong or revoked" in (done.stdout + done.stderr)
 

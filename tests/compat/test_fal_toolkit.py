@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from support.inside import rows
+from support.sdk import rest_of
 from support.server import Server, clean_environ
 
 STOCK = Path(__file__).parents[2] / ".venv-fal" / "bin" / "python"
@@ -55,7 +56,7 @@ class Toolkit:
         }
         env = clean_environ(self.folder, **{**own, **environ})
         command = [str(STOCK), "-I", "-c", PRELUDE + program]
-        return subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=110)
+        return subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=250)
 
     def says(self, program: str) -> Any:
         """The last line that the program prints, as JSON. No fallback may have been needed."""
@@ -209,7 +210,7 @@ def test_a_wrong_key_is_an_error_that_shows_the_server_s_words(toolkit: Toolkit)
 
 
 def test_without_the_authority_nothing_is_sent(toolkit: Toolkit) -> None:
-    since = len(toolkit.server.log_lines())
+    since = rest_of(lambda: len(toolkit.server.log_lines()))
     done = toolkit.run('File.from_bytes(b"x", "a/b", fallback_repository=[])', SSL_CERT_FILE="")
     assert done.returncode == 1
     assert "certificate" in done.stderr.lower()

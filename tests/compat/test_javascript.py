@@ -31,7 +31,7 @@ def uploaded(server: Server, folder: Path, *files: dict[str, Any], input: bool =
     wish = json.dumps({"origin": server.url, "key": server.key, "files": files, "input": input})
     env = clean_environ(folder)
     done = subprocess.run(
-        [str(NODE), str(JS / "upload.mjs")], input=wish, env=env, capture_output=True, text=True, timeout=100
+        [str(NODE), str(JS / "upload.mjs")], input=wish, env=env, capture_output=True, text=True, timeout=250
     )
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)

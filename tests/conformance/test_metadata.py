@@ -1041,7 +1041,7 @@ def published(draw: st.DrawFn) -> tuple[Object, Blob]:
 
 
 def test_every_value_comes_back_as_it_went_in(make):
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(accounts, keys, uploads, published())
     def test(one, key, upload, pair):
         @with_store
@@ -1064,7 +1064,7 @@ def test_every_part_comes_back_as_it_went_in(make):
     numbers, sizes = st.integers(1, 10_000), st.integers(0, 2**40)
     fields = st.lists(st.tuples(numbers, texts, sizes, digests, times), max_size=5, unique_by=lambda row: row[:2])
 
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(fields)
     def test(rows):
         @with_store

@@ -138,7 +138,7 @@ def test_a_body_longer_than_a_real_segment_is_cut_exactly_there(make):
     asyncio.run(_tell(make(segment_size=SEGMENT_SIZE), test))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_pieces_and_segments_of_any_size_give_the_same_bytes(data, tmp_path_factory):
     segment_size = data.draw(st.integers(1, 300))

@@ -25,7 +25,7 @@ def cli(tmp_path: Path):
     def run(*args: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
         env = clean_environ(tmp_path, **environ)
         return subprocess.run(
-            command(*args), cwd=tmp_path, env=env, input=stdin, capture_output=True, text=True, timeout=60
+            command(*args), cwd=tmp_path, env=env, input=stdin, capture_output=True, text=True, timeout=120
         )
 
     return run
@@ -234,7 +234,7 @@ def test_a_page_of_a_proxy_is_a_readable_message(cli, tmp_path):
 def test_nothing_heavy_is_loaded_for_the_help():
     heavy = "{'asyncio', 'httpcore2', 'httpx2', 'pydantic', 'fastapi', 'ssl', 'urllib.request', 'apsw'}"
     program = f"import sys, entrepot.cli.main as m; m.parser().format_help(); print({heavy} & set(sys.modules))"
-    ran = subprocess.run([command()[0], "-c", program], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([command()[0], "-c", program], capture_output=True, text=True, timeout=120)
     assert ran.stdout == "set()\n", ran.stderr
 
 
@@ -244,7 +244,7 @@ def complete(folder: Path, script: str, *words: str) -> list[str]:
     lines = (
         f"{script}\nCOMP_WORDS=({given}); COMP_CWORD={len(words) - 1}; _entrepot; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     )
-    ran = subprocess.run(["bash", "-c", lines], cwd=folder, capture_output=True, text=True, timeout=20)
+    ran = subprocess.run(["bash", "-c", lines], cwd=folder, capture_output=True, text=True, timeout=60)
     assert ran.stderr == ""
     return ran.stdout.splitlines()
 
@@ -271,4 +271,4 @@ def test_the_script_of_each_shell_knows_every_command_and_is_well_formed(cli, tm
         assert name in script
     if shutil.which(shell):
         (tmp_path / "script").write_text(script)
-        assert subprocess.run([shell, "-n", str(tmp_path / "script")], timeout=20).returncode == 0
+        assert subprocess.run([shell, "-n", str(tmp_path / "script")], timeout=60).returncode == 0

@@ -356,7 +356,7 @@ def test_what_a_full_standard_output_does_not_take_is_told_of(files, place, monk
 
 
 def run(environ: dict[str, str], *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command("files", *words), env=environ, input=stdin, capture_output=True, timeout=60)
+    return subprocess.run(command("files", *words), env=environ, input=stdin, capture_output=True, timeout=120)
 
 
 def test_pipes_go_in_and_out(environ, place, on_disk):
@@ -375,5 +375,5 @@ def test_a_reader_that_leaves_ends_a_cat_without_noise(environ, place, on_disk):
     on_disk.mkdir()
     (on_disk / "large").write_bytes(bytes(3 * MIB))
     line = " ".join([*command("files", "cat", f"{place}/large"), "| head -c 5"])
-    ran = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, timeout=60)
+    ran = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, timeout=120)
     assert (ran.stdout, ran.stderr) == (bytes(5), b"")

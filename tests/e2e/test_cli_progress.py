@@ -50,7 +50,7 @@ def on_terminal(folder: Path, env: dict[str, str], *args: str, columns: int = 60
             break
         shown += piece
     os.close(ours)
-    out, _ = ran.communicate(timeout=60)
+    out, _ = ran.communicate(timeout=90)
     assert ran.returncode == 0, shown
     return shown.decode(), out.decode()
 
@@ -110,14 +110,14 @@ def test_an_interrupted_upload_says_what_is_kept_and_goes_on(tmp_path, number):
             first = start(args, tmp_path, env)
             until(lambda: any(passage.met for passage in proxy.passages))  # two parts are there, the third is not
             first.send_signal(number)
-            out, err = first.communicate(timeout=30)
+            out, err = first.communicate(timeout=90)
             assert (first.returncode, out) == (130, "")
             said = r"25\.2 of 113\.2 MB kept until \d+ \w+( \d+)? \d\d:\d\d\. Run the same command to continue\."
             assert re.search(said, err), err
 
             stalls, before = False, len(proxy.passages)
             second = start(args, tmp_path, env)
-            out, err = second.communicate(timeout=60)
+            out, err = second.communicate(timeout=90)
             assert second.returncode == 0, err
             assert "resuming at 25.2 MB of 113.2 MB" in err
             assert json.loads(out)["size"] == LARGE
@@ -132,7 +132,7 @@ def start(args: list[str], folder: Path, env: dict[str, str]) -> subprocess.Pope
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -147,6 +147,6 @@ def test_an_interrupted_stream_keeps_nothing(server, tmp_path):
     assert ran.stdin is not None
     ran.stdin.write(bytes(11 * MIB))  # more than a pipe holds: it is being read
     ran.send_signal(signal.SIGINT)
-    out, err = ran.communicate(timeout=30)
+    out, err = ran.communicate(timeout=90)
     assert (ran.returncode, out) == (130, b"")
     assert b"Nothing is kept" in err and b"Traceback" not in err

@@ -28,17 +28,17 @@ def up(server: Server, tmp_path: Path):
         env = clean_environ(tmp_path, **{**own, **environ})
         if isinstance(stdin, bytes):
             return subprocess.run(
-                command("upload", *args), cwd=tmp_path, env=env, capture_output=True, timeout=60, input=stdin
+                command("upload", *args), cwd=tmp_path, env=env, capture_output=True, timeout=120, input=stdin
             )
         return subprocess.run(
-            command("upload", *args), cwd=tmp_path, env=env, capture_output=True, timeout=60, stdin=stdin
+            command("upload", *args), cwd=tmp_path, env=env, capture_output=True, timeout=120, stdin=stdin
         )
 
     return run
 
 
 def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=20) as reply:
+    with urllib.request.urlopen(url, timeout=60) as reply:
         body: bytes = reply.read()
         return body
 
@@ -69,7 +69,7 @@ def test_urls_that_cannot_be_written_are_said_as_failures_and_no_upload_stops(se
     env = clean_environ(tmp_path, ENTREPOT_URL=server.url, ENTREPOT_KEY=server.key)
     with open("/dev/full", "wb") as full:
         ran = subprocess.run(
-            command("upload", "a", "b"), cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, timeout=60
+            command("upload", "a", "b"), cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, timeout=120
         )
     urls = re.findall(r"not written: (\S+)", ran.stderr.decode())
     assert (ran.returncode, [fetch(url) for url in urls]) == (1, [b"a", b"b"])
@@ -109,7 +109,7 @@ def test_a_private_file_is_read_by_its_owner_only(server, up, tmp_path):
     with refused.value as reply:
         assert reply.code == 403
     owner = urllib.request.Request(url, headers={"authorization": f"Key {server.key}"})
-    with urllib.request.urlopen(owner, timeout=20) as reply:
+    with urllib.request.urlopen(owner, timeout=60) as reply:
         assert reply.read() == b"private"
 
 

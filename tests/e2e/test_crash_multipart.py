@@ -73,7 +73,7 @@ def crashes(
         yield failpoint, upload
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_h01_a_kill_at_each_step_of_a_part_keeps_what_was_acknowledged(server: Server, tmp_path: Path) -> None:
     acknowledged = [(1, len(OLD)), (2, len(TAIL))]
     with_new = [(1, len(OLD)), (1, len(NEW)), (2, len(TAIL))]
@@ -90,7 +90,7 @@ def test_h01_a_kill_at_each_step_of_a_part_keeps_what_was_acknowledged(server: S
         assert Talk(server).get(upload.url).body == NEW + TAIL
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_h01_a_kill_at_each_step_of_the_end_publishes_all_or_nothing(server: Server, tmp_path: Path) -> None:
     done = []
     for failpoint, upload in crashes(server, tmp_path, OF_THE_END, lambda upload: upload.finish(by_null())):

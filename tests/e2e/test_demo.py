@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "TMPDIR": str(folder), "HOME": str(folder / "nobody"), "ENTREPOT_PORT": "1"}
     script = [sys.executable, str(ROOT / "scripts" / "demo.py")]
-    return subprocess.run(script, env=environ, capture_output=True, text=True, timeout=110)
+    return subprocess.run(script, env=environ, capture_output=True, text=True, timeout=250)
 
 
 def test_the_demo_shows_both_clients_and_leaves_nothing_behind(tmp_path):

@@ -202,15 +202,15 @@ def cut_short(
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not any(passage.met for passage in proxy.passages):
             assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         first.send_signal(how)
-        out, err = first.communicate(timeout=30)
+        out, err = first.communicate(timeout=90)
         ended = subprocess.CompletedProcess(start, first.returncode, out, err)
         stalls, proxy.passages[:] = False, []
-        again = subprocess.run(start, cwd=folder, env=env, capture_output=True, text=True, timeout=60)
+        again = subprocess.run(start, cwd=folder, env=env, capture_output=True, text=True, timeout=90)
         return ended, proxy, again
 
 

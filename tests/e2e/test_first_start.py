@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from entrepot import __version__
-from support.server import Server, clean_environ, command
+from support.server import START_SECONDS, Server, clean_environ, command
 
 
 class FirstServer(Server):
@@ -32,7 +32,7 @@ class FirstServer(Server):
     def said(self, *, first: bool = True) -> list[str]:
         """What it printed for people, complete."""
         end = "Stop with Ctrl-C." if first else "Entrepot serves"
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + START_SECONDS
         while end not in self.log() and time.monotonic() < deadline:
             time.sleep(0.02)
         return [line for line in self.log().splitlines() if not line.startswith("{")]
@@ -74,7 +74,7 @@ def test_the_three_lines_work_as_printed(first, key):
     for line in tries:
         environ = clean_environ(first.folder)
         ran = subprocess.run(
-            line, shell=True, cwd=first.folder, env=environ, capture_output=True, text=True, timeout=60
+            line, shell=True, cwd=first.folder, env=environ, capture_output=True, text=True, timeout=120
         )
         assert ran.returncode == 0, f"{line}\n{ran.stderr}"
         url = json.loads(ran.stdout)["access_url"] if line.startswith("curl") else ran.stdout.strip()
@@ -163,7 +163,7 @@ def test_keys_are_made_listed_and_revoked_beside_a_running_server(first, key, tm
 
 def run(folder: Path, *args: str, **environ: str) -> subprocess.CompletedProcess[str]:
     environ = clean_environ(folder, **environ)
-    return subprocess.run(command(*args), env=environ, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command(*args), env=environ, capture_output=True, text=True, timeout=120)
 
 
 def test_keys_are_made_on_a_home_without_a_server(tmp_path):

@@ -101,7 +101,7 @@ def test_h10_a_home_without_its_catalogue_is_not_opened_and_loses_no_byte(
     for process in (worker, keeper):
         code = f"import os; from entrepot.settings import Settings; {process}"
         env = clean_environ(server.folder, ENTREPOT_HOME=str(server.home))
-        ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+        ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
         assert ended.returncode == 1
         assert lost in ended.stderr
     assert segment_files(server) == files

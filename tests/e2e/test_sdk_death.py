@@ -14,6 +14,7 @@ import pytest
 
 from entrepot.client.types import Progress
 from support.faultproxy import UP, Reset
+from support.inside import unnamed_files
 from support.sdk import (
     HURRY,
     PART,
@@ -63,12 +64,13 @@ def child(server: Server, path: Path, moment: str, repository: str = "fal_v3") -
 def dies(server: Server, path: Path, moment: str, repository: str = "fal_v3") -> None:
     """Begin an upload, and see it killed."""
     process = child(server, path, moment, repository)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (-9, ""), err
 
 
 def acknowledged(server: Server, name: str) -> list[int]:
-    rest_of(lambda: len(part_numbers(server, name)))
+    """The parts that the server took, when it has ended with those that were on the way."""
+    rest_of(lambda: len(part_numbers(server, name)), busy=lambda: unnamed_files(server))
     return part_numbers(server, name)
 
 
@@ -166,7 +168,7 @@ def test_another_process_with_the_same_file_does_not_share_the_upload(server, tm
         assert uploads_named(server, path.name) == ["open", "published"]
     finally:
         first.kill()
-        first.communicate(timeout=30)
+        first.communicate(timeout=90)
     sent = len(acknowledged(server, path.name))
     assert fetched(server, sdk.in_parts(path)) == data, "the first one's upload is taken up when it is dead"
     sdk.close()

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,9 @@ def test_the_next_server_is_taken_when_one_is_silent(server, how, size, tmp_path
     path = tmp_path / f"silent-{how}-{size}.bin"
     data = a_file(path, 2 * PART)
     with Stub(BROKEN[how]) as broken:
-        sdk = Sdk("sync", [broken.url, server.url], server.key, stall=0.1)
-        url = (sdk.in_parts if size == "large" else sdk.upload_file)(path)
+        # Who is not silent has so long for an answer, too.
+        sdk = Sdk("sync", [broken.url, server.url], server.key, stall=1.0, policy=replace(HURRY, attempts=3))
+        url = (sdk.in_parts if size == "large" else sdk.upload_file)(path, fallback_repository=[])
         sdk.close()
     assert fetched(server, url) == data
 
@@ -98,16 +100,15 @@ def test_the_next_server_is_taken_when_one_cannot_be_reached(server, world):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
 @pytest.mark.parametrize("world", WORLDS)
-def test_a_server_that_refuses_is_the_last_one_asked(server, world, status):
-    asked_before = len(requests(server, "POST"))
-    with Stub(failing(status)) as refusing:
-        sdk = Sdk(world, [refusing.url, server.url], server.key)
+def test_a_server_that_refuses_is_the_last_one_asked(world, status):
+    with Stub(failing(status)) as refusing, Stub(fair) as other:
+        sdk = Sdk(world, [refusing.url, other.url], KEY)
         with pytest.raises(ServerError) as caught:
             sdk.upload(DATA)
         sdk.close()
         assert caught.value.status_code == status
         assert len(refusing.asked) <= 2, "a refusal is not repeated; a 401 is, once"
-    assert len(requests(server, "POST")) == asked_before
+        assert other.asked == []
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -335,11 +336,11 @@ def test_a_stall_counts_from_the_last_byte_and_no_whole_body_has_a_limit():
             return fair(asked)
         for start in range(0, len(reply), len(reply) // 10):
             asked.stub.say(reply[start : start + len(reply) // 10])
-            asked.stub.stopping.wait(0.08)
+            asked.stub.stopping.wait(0.25)
         return b""
 
     with Stub(answer) as stub:
-        sdk = Sdk("sync", stub.url, KEY, stall=0.5)
+        sdk = Sdk("sync", stub.url, KEY, stall=2.0)
         assert sdk.upload(DATA, fallback_repository=[]) == "http://127.0.0.1:1/x"
         assert len(stub.said("POST", "/files/upload")) == 1
         sdk.close()
@@ -351,4 +352,4 @@ def test_a_silent_server_is_given_up_as_stalled():
         with pytest.raises(Stalled) as caught:
             sdk.upload(DATA, fallback_repository=[])
         assert isinstance(caught.value, ConnectionFailed) and isinstance(caught.value, TimeoutError)
-        assert len(stub.asked) == 10
+        assert rest_of(lambda: len(stub.asked)) == 10  # it may hear the last one late

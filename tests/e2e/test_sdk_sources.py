@@ -204,7 +204,7 @@ def test_a_file_that_may_not_be_read_is_refused_with_its_reason(server, tmp_path
         parent.chmod(0o755)
     environ = clean_environ(tmp_path)
     command = [sys.executable, "-c", code, server.url, server.key, str(path)]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
     if "ModuleNotFoundError" in done.stderr or "PermissionError" in done.stderr:
         pytest.skip("another user cannot read this checkout")
     assert "Permission denied" in done.stdout, done.stderr
@@ -222,7 +222,7 @@ def test_the_standard_input_is_uploaded_to_its_end(server, tmp_path):
     environ = clean_environ(tmp_path)
     with path.open("rb") as file:
         for given in ({"input": data}, {"stdin": file}):
-            done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=True, **given)
+            done = subprocess.run(command, env=environ, capture_output=True, timeout=120, check=True, **given)
             assert fetched(server, done.stdout.decode().strip()) == data
             assert done.stderr == b""
 

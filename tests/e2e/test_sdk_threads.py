@@ -186,7 +186,7 @@ def test_a_child_that_is_forked_while_threads_upload_can_upload_too(server, tmp_
 
             process = context.Process(target=child)
             process.start()
-            url = results.get(timeout=60)
+            url = results.get(timeout=120)
             process.join(60)
             assert process.exitcode == 0
             assert fetched(server, url) == f"child {number}".encode()
@@ -326,7 +326,7 @@ def test_a_client_serves_several_loops_and_module_functions_leave_no_warning(ser
     )
     environ = clean_environ(tmp_path, ENTREPOT_URL=server.url, ENTREPOT_KEY=server.key)
     command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(set(done.stdout.split())) == 3
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import apsw
 import pytest
 
 from entrepot.home import living_pids
 from support.crashing import FAILPOINTS, Ledger, ask, initiate, stray_and_missing, upload, wait_for, wait_for_clean_disk
+from support.inside import rows, segment_files
 from support.server import Server, kill_all
 
 MIB = 1024 * 1024
@@ -36,25 +36,16 @@ def make(tmp_path: Path) -> Iterator[Make]:
             kill_all(living_pids(each.home))
 
 
-def files(server: Server) -> set[Path]:
-    return {path for path in (server.home / "blobs").rglob("*") if path.is_file()}
-
-
 def count(server: Server, sql: str) -> int:
-    db = apsw.Connection(str(server.home / "catalogue.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        found: int = db.execute(f"SELECT count(*) FROM {sql}").get
-        return found
-    finally:
-        db.close()
+    return int(rows(server, f"SELECT count(*) FROM {sql}")[0][0])
 
 
 def test_the_bytes_of_expired_files_leave_the_disk_and_the_others_stay(make: Make) -> None:
     server, ledger = make().start(), Ledger()
     assert ledger.upload(server, MIB)
-    kept = files(server)
+    kept = segment_files(server)
     gone = [upload(server, "brief.bin", os.urandom(1000 * n), **BRIEF)[1] for n in range(20)]
-    wait_for(lambda: files(server) == kept, "the expired bytes are gone")
+    wait_for(lambda: segment_files(server) == kept, "the expired bytes are gone")
     wait_for(lambda: count(server, "blobs WHERE state <> 'live'") == 0, "their rows are gone")
     assert {ask(server, "GET", path)[0] for path in gone} == {410}
     ledger.check(server)
@@ -73,7 +64,7 @@ def test_an_upload_that_is_never_finished_ends(make: Make) -> None:
     wait_for(lambda: count(server, "uploads WHERE state = 'open'") == 0, "the stale upload ends")
     assert ask(server, "PUT", target, b"late")[0] in (403, 404, 410)
     assert ask(server, "GET", path)[0] == 404
-    assert files(server) == set()
+    assert segment_files(server) == set()
 
 
 def test_what_a_killed_server_left_half_written_is_removed_by_the_next(make: Make) -> None:
@@ -94,13 +85,13 @@ def test_what_a_living_process_is_writing_is_not_taken_for_a_leftover(make: Make
     ledger = Ledger()
     with ExitStack() as stack:
         connection, rest = _half_an_upload(stack, server)
-        (half,) = files(server)
+        (half,) = segment_files(server)
         for _ in range(2):
             for pid in keepers(server):
                 os.kill(pid, signal.SIGKILL)
             looks = server.log().count("looked for orphans")
             wait_for(lambda looks=looks: server.log().count("looked for orphans") > looks, "a new keeper looks")  # type: ignore[misc]
-        assert files(server) == {half}
+        assert segment_files(server) == {half}
         connection.sendall(rest)
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     assert stray_and_missing(server) == (set(), set())
@@ -118,7 +109,7 @@ def test_a_keeper_that_is_killed_goes_on_where_it_stopped(make: Make, tmp_path: 
     }
     server.start()
     assert ledger.upload(server, MIB)
-    kept = files(server)
+    kept = segment_files(server)
     wait_for(lambda: keepers(server), "the keeper is up")
     old = keepers(server)
     armed.touch()
@@ -126,7 +117,7 @@ def test_a_keeper_that_is_killed_goes_on_where_it_stopped(make: Make, tmp_path: 
         assert upload(server, "brief.bin", os.urandom(1000), **BRIEF)[0] == 200
     wait_for(lambda: keepers(server) != old, "the keeper meets the failpoint")
     armed.unlink()
-    wait_for(lambda: files(server) == kept, "everything that expired is swept in the end")
+    wait_for(lambda: segment_files(server) == kept, "everything that expired is swept in the end")
     wait_for(lambda: count(server, "blobs") == 1, "its rows are gone")
     ledger.check(server)
     assert server.stop() == 0
@@ -141,11 +132,13 @@ def _half_an_upload(stack: ExitStack, server: Server) -> tuple[socket.socket, by
     """An upload of which so much was sent that a part of it is on the disk; the rest."""
     data = os.urandom(4 * MIB)
     connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 60))
-    before = files(server)
+    before = segment_files(server)
     connection.sendall(
         f"POST /files/upload HTTP/1.1\r\nHost: a\r\nAuthorization: Key {server.key}\r\n"
         f"Content-Type: application/octet-stream\r\nContent-Length: {len(data)}\r\n\r\n".encode()
         + data[: 3 * MIB]
     )
-    wait_for(lambda: any(path.stat().st_size for path in files(server) - before), "the first bytes are on the disk")
+    wait_for(
+        lambda: any(path.stat().st_size for path in segment_files(server) - before), "the first bytes are on the disk"
+    )
     return connection, data[3 * MIB :]

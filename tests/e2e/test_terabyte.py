@@ -65,7 +65,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         server.kill()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_terabyte_in_ten_thousand_parts_is_finished_without_a_copy_and_read_at_both_ends(server: Server) -> None:
     talk = Talk(server.start())
     upload = begin(talk, "gcs")

@@ -14,6 +14,7 @@ import pytest
 from support.internet import Reply, Request, Site
 from support.server import Server
 from support.talk import Line, Talk, eventually, line
+from support.trees import files_below
 
 MIB = 1024 * 1024
 DATA = bytes(range(256)) * (4 * MIB // 256)
@@ -56,7 +57,7 @@ def server(home: Server) -> Server:
 
 
 def staged(server: Server) -> list[Path]:
-    return [path for path in (server.home / "data" / ".entrepot" / "staging").rglob("*") if path.is_file()]
+    return list(files_below(server.home / "data" / ".entrepot" / "staging"))
 
 
 def calls(server: Server, site: Site) -> int:

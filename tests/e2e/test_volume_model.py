@@ -42,7 +42,7 @@ PLAIN = settings(
 LONG = settings(PLAIN, derandomize=False, max_examples=max(EXAMPLES, 1), stateful_step_count=60, print_blob=True)
 
 
-@pytest.mark.timeout(120 + 2 * EXAMPLES)
+@pytest.mark.timeout(600 + 4 * EXAMPLES)
 def test_i03_any_sequence_of_deeds_leaves_what_the_dictionary_says(server: Server) -> None:
     run_state_machine_as_test(machine(server), settings=LONG if EXAMPLES else PLAIN)
 

@@ -160,7 +160,7 @@ def dumped(url: str, home: Path) -> str:
         command, env=surroundings, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     ) as browser:
         try:
-            return browser.communicate(timeout=60)[0].decode()
+            return browser.communicate(timeout=250)[0].decode()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(browser.pid, signal.SIGKILL)

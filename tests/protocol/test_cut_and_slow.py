@@ -42,6 +42,12 @@ def nothing_is_left(server: Server) -> bool:
     return not unnamed_files(server)
 
 
+def blobs_open(server: Server) -> list[str]:
+    """What the workers have open of the files on the disk."""
+    handles = [file.path for pid in server.workers() for file in psutil.Process(pid).open_files()]
+    return [path for path in handles if "/blobs/" in path]
+
+
 @contextlib.contextmanager
 def one_more_outcome(server: Server, outcome: str):
     """Within the block a request ends in this way; wait for it, and for its bytes to be gone."""
@@ -236,8 +242,7 @@ def test_e17_readers_that_take_nothing_are_cut_while_others_are_served(tiny: Tal
         assert tiny.get("/healthz").status == 200
         assert tiny.get(url, range="bytes=0-9").body == bytes(10)
         eventually(lambda: ended(tiny.server, path) > len(readers))
-        handles = [f.path for pid in tiny.server.workers() for f in psutil.Process(pid).open_files()]
-        assert not [path for path in handles if "/blobs/" in path]
+        eventually(lambda: not blobs_open(tiny.server))
         assert max(len(reader.rest()) for reader in readers) < LIMIT
     finally:
         for reader in readers:

@@ -86,7 +86,7 @@ HEADERS = """authorization range if-none-match if-modified-since if-range if-mat
     access-control-request-headers accept-encoding cookie x-request-id"""
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(name=st.sampled_from(HEADERS.split()), value=NASTY)
 def test_no_header_makes_a_5xx(talk: Talk, name: str, value: str) -> None:
     sent = {name: value.strip().encode("latin-1")}
@@ -102,7 +102,7 @@ def test_no_header_makes_a_5xx(talk: Talk, name: str, value: str) -> None:
     assert all(reply.status < 500 for reply in replies)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(raw=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60))
 def test_no_path_and_no_query_makes_a_5xx(talk: Talk, raw: str) -> None:
     for target, method in product((f"/{raw}", f"/files/b/{raw}", f"/files/upload{raw}"), ("GET", "PUT")):
@@ -111,7 +111,7 @@ def test_no_path_and_no_query_makes_a_5xx(talk: Talk, raw: str) -> None:
             assert not wire.rest().startswith(b"HTTP/1.1 5")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(body=st.one_of(st.binary(max_size=80), st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=10), lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(st.sampled_from(["file_name", "content_type", "x", "expiration_seconds"]), inner, max_size=4),

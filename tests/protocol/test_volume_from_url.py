@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def net() -> Iterator[Internet]:
 @pytest.fixture(scope="module")
 def app(net: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     folder = tmp_path_factory.mktemp("home")
-    with InProcess(folder, net, import_max_size=LIMIT, import_timeout=5.0, stall_timeout=0.3) as app:
+    with InProcess(folder, net, import_max_size=LIMIT) as app:
         yield app
 
 
@@ -38,7 +39,11 @@ def fresh(net: Internet, app: InProcess) -> Iterator[None]:
     net.names.clear()
     net.connections.clear()
     yield
-    assert [each for each in (app.root / ".entrepot" / "staging").rglob("*") if each.is_file()] == []
+    assert leftovers(app) == []
+
+
+def leftovers(app: InProcess) -> list[Path]:
+    return [each for each in (app.root / ".entrepot" / "staging").rglob("*") if each.is_file()]
 
 
 def serve(net: Internet, reply: Reply) -> None:
@@ -131,12 +136,12 @@ def test_f07_a_file_over_the_limit_is_refused(app, net, reply):
     refused(app, URL, "too_large", 413)
 
 
-def test_f07_a_server_that_stalls_is_given_up(app, net):
-    import threading
-
+def test_f07_a_server_that_stalls_is_given_up(net, tmp_path: Path):
     gate = threading.Event()
     serve(net, Reply(b"x" * 50_000, cut=40_000, pause=gate))
-    refused(app, URL, "fetch_failed", 424)
+    with InProcess(tmp_path, net, stall_timeout=0.3) as impatient:
+        refused(impatient, URL, "fetch_failed", 424)
+        assert leftovers(impatient) == []
     gate.set()
 
 

@@ -216,7 +216,7 @@ def test_paths_are_taken_from_the_bytes_of_the_request_line(files: Files) -> Non
     assert urlsplit(files.server.url).path == ""
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(
         st.sampled_from([*CLIMBS[:40], "/", "//", "%2f", "..", "%2e", "%00", "%25", "data", "x", "%F0%9F%98%80", "\\"]),

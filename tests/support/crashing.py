@@ -13,14 +13,14 @@ from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
-import apsw
-
+from support.inside import rows
 from support.promises import live_paths
 from support.server import Server
+from support.trees import files_below
 
 FAILPOINTS = Path(__file__).with_name("failpoints")
 CUT = (OSError, http.client.HTTPException)  # what a client sees of a server that dies
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 90.0
 # SQLite has written its commit record, but not told the other processes: a write of the keeper may take its place, so
 # that what nobody was told of is there or not.
 COMMITTED = ("db_sync:1", "reply:1")
@@ -110,13 +110,9 @@ class Ledger:
 
 def stray_and_missing(server: Server) -> tuple[set[str], set[str]]:
     """Segment files that no row names, and rows whose file is not there (promise I8 wants neither)."""
-    db = apsw.Connection(str(server.home / "catalogue.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        named = dict(db.execute("SELECT key, size FROM segments"))
-    finally:
-        db.close()
+    named = dict(rows(server, "SELECT key, size FROM segments"))
     blobs = server.home / "blobs"
-    there = {str(p.relative_to(blobs)): p.stat().st_size for p in blobs.rglob("*") if p.is_file()}
+    there = {str(path.relative_to(blobs)): size for path, size in files_below(blobs).items()}
     return there.keys() - named.keys(), {key for key, size in named.items() if there.get(key) != size}
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
 
-SECONDS = 60.0
+SECONDS = 90.0
 GRACE = 1.0  # how long the late bytes of a cut connection are still taken, and lost
 TICK = 0.02
 READ = 1 << 16
@@ -152,7 +152,7 @@ class FaultProxy:
             thread.join(self._seconds)
         self._listener.close()
 
-    def wait(self, count: int, seconds: float = 10.0) -> list[Passage]:
+    def wait(self, count: int, seconds: float = SECONDS) -> list[Passage]:
         """The first `count` connections, once they have ended."""
         deadline = time.monotonic() + seconds
         while sum(passage.ended.is_set() for passage in self.passages[:count]) < count:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from support.talk import Reply, Talk, Value, named
+from support.trees import files_below
 
 OLD, V1 = "/files", "/v1/serverless/files"
 BOUNDARY = "d2b8f0c4"
@@ -61,4 +62,4 @@ class Files(Talk):
 
     def leftovers(self) -> list[Path]:
         """What is staged now."""
-        return [path for path in (self.root / ".entrepot" / "staging").rglob("*") if path.is_file()]
+        return list(files_below(self.root / ".entrepot" / "staging"))

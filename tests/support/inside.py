@@ -16,13 +16,14 @@ from entrepot.domain.accounts import Account
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.accounts import Accounts
 from support.server import Server
+from support.trees import files_below
 
 
 def rows(server: Server, sql: str, *args: Any) -> list[tuple[Any, ...]]:
     """Read the catalogue of a home that may be served."""
     db = apsw.Connection(str(server.home / "catalogue.db"), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        db.set_busy_timeout(5000)
+        db.set_busy_timeout(60_000)
         return list(db.execute(sql, args))
     finally:
         db.close()
@@ -40,7 +41,7 @@ def segments_of(server: Server, url: str) -> list[Path]:
 
 def segment_files(server: Server) -> set[Path]:
     """Every file that holds bytes of users now, published or not."""
-    return {path for path in (server.home / "blobs").rglob("*") if path.is_file()}
+    return set(files_below(server.home / "blobs"))
 
 
 def unnamed_files(server: Server) -> set[Path]:

@@ -32,6 +32,6 @@ def surroundings(server: Server, folder: Path) -> dict[str, str]:
 
 def said(command: list[str], folder: Path, environ: dict[str, str]) -> str:
     """What a command prints; its failure is the test's."""
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -247,6 +247,7 @@ def live_paths(catalogue: Path) -> list[str]:
 def _rows(catalogue: Path, sql: str) -> list[tuple]:
     db = apsw.Connection(str(catalogue), flags=apsw.SQLITE_OPEN_READONLY)
     try:
+        db.set_busy_timeout(60_000)
         return db.execute(sql).fetchall()
     finally:
         db.close()

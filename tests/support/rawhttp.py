@@ -17,7 +17,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-SECONDS = 20.0
+SECONDS = 90.0
 MAX_HEAD = 1 << 20
 MAX_INTERIM = 16
 READ = 1 << 16

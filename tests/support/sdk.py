@@ -24,8 +24,8 @@ WORLDS = ("sync", "async")
 REPOSITORIES = ("fal_v3", "fal")
 PART = 64 * 1024
 HURRY = Policy(base=0.001, ceiling=0.02)
-# A server that was killed is away for a second or two: that is to be outlasted, too.
-STUBBORN = Policy(base=0.02, ceiling=1.0)
+# A server that was killed is away for a second or two, on a busy machine for many: that is to be outlasted, too.
+STUBBORN = Policy(attempts=90, base=0.02, ceiling=1.0)
 
 
 def in_a_hurry(client: Any, policy: Policy = HURRY) -> Any:
@@ -145,11 +145,14 @@ def part_numbers(server: Server, name: str) -> list[int]:
 LOOKS = 20
 
 
-def rest_of(count: Callable[[], int]) -> int:
-    """A number once it no longer changes between looks: for what a server writes down after its reply."""
+def rest_of(count: Callable[[], int], busy: Callable[[], object] = lambda: False) -> int:
+    """A number once it no longer changes between looks at which nobody is busy: for what a server writes down after
+    its reply."""
     seen: list[int] = []
 
     def quiet() -> bool:
+        if busy():
+            seen.clear()
         seen.append(count())
         return len(seen) >= LOOKS and len(set(seen[-LOOKS:])) == 1
 

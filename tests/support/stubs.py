@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 TICK = 0.02
-SECONDS = 30.0
+SECONDS = 90.0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from support import rawhttp
 from support.server import Server
 
 Value = str | bytes
-SECONDS = 60.0
+SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def named(headers: Mapping[str, Value]) -> dict[str, Value]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def eventually(holds: Callable[[], Any], seconds: float = 20.0) -> Any:
+def eventually(holds: Callable[[], Any], seconds: float = SECONDS) -> Any:
     """Wait until something is true, and return it; fail when it never is."""
     deadline = time.monotonic() + seconds
     while not (found := holds()):

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 
 from support.server import Server
 from support.talk import SECONDS, Reply
+from support.trees import all_below
 
 V1 = "/v1/serverless/files"
 OLD = "/files"
@@ -60,7 +61,7 @@ def staged(root: Path) -> list[str]:
     ended, with records of how it did: that does not count, bytes of its parts would."""
     folder = root / OWN / "staging"
     ended = {path.parent for path in folder.glob("*/end.json")}
-    found = {path for path in folder.rglob("*") if path not in ended}
+    found = all_below(folder) - ended
     records = {path for path in found if path.parent in ended and path.suffix in (".json", ".lock", ".tmp")}
     return sorted(str(path.relative_to(folder)) for path in found - records)
 

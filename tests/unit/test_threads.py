@@ -46,7 +46,7 @@ class Steps:
             for self.steps in range(1, 4):
                 if self.steps == 2:
                     self.at_second.set()
-                    self.go_on.wait(10)
+                    self.go_on.wait(60)
                 yield
             self.ended = "finished"
             return "result"
@@ -65,7 +65,7 @@ def test_a_generator_is_run_to_its_end_in_threads(threads):
 def test_a_cancellation_ends_a_generator_between_two_steps(threads):
     async def test() -> None:
         task = asyncio.create_task(threads.stepped(steps.run()))
-        await asyncio.to_thread(steps.at_second.wait, 10)
+        await asyncio.to_thread(steps.at_second.wait, 60)
         task.cancel()
         await asyncio.sleep(0)
         assert not task.done()  # the step is waited for

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot import wire
 
 
-@settings(deadline=None)
 @given(st.floats(-62_135_596_800.0, 253_402_300_799.0))
 def test_a_time_in_milliseconds_is_what_the_calendar_says(seconds: float) -> None:
     calendar = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

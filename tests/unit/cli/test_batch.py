@@ -45,7 +45,7 @@ def test_an_upload_that_ends_while_the_command_is_interrupted_is_not_lost(
 
         def get(self, timeout: float | None = None) -> object:
             if timeout is not None:
-                ended.wait(10)
+                ended.wait(60)
                 raise KeyboardInterrupt
             return batch_events.get()
 

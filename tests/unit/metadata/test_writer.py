@@ -40,6 +40,8 @@ async def run(path, name, other):
     print(done)
 
 from entrepot.domain.accounts import KeyRecord as KEY
+print("ready", flush=True)
+sys.stdin.readline()
 asyncio.run(run(Path(sys.argv[1]), *sys.argv[2:]))
 """
 
@@ -196,8 +198,15 @@ def test_two_processes_that_write_at_once_both_get_their_turns(path):
     asyncio.run(opened(path).close())
     args = [sys.executable, "-c", PROCESS, str(path)]
     pair = (("p", "q"), ("q", "p"))
-    runs = [subprocess.Popen([*args, *names], stdout=subprocess.PIPE, text=True) for names in pair]
-    counts = [int(run.communicate(timeout=60)[0]) for run in runs]
+    pipe = subprocess.PIPE
+    runs = [subprocess.Popen([*args, *names], stdin=pipe, stdout=pipe, text=True) for names in pair]
+    for run in runs:  # else the first one works alone while the other is still starting
+        assert run.stdout and run.stdout.readline() == "ready\n"
+    for run in runs:
+        assert run.stdin
+        run.stdin.write("go\n")
+        run.stdin.flush()
+    counts = [int(run.communicate(timeout=120)[0]) for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
     # Each works until the other has done its 400: a starved one would show as a huge count of its neighbour.
     assert max(counts) < 20 * min(counts)

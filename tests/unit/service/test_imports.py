@@ -80,7 +80,7 @@ def play(test: Callable[[Scene], Awaitable[None]], handler: Handler | None = Non
     async def run(net: Internet) -> None:
         scene = Scene(net, **changes)
         try:
-            await asyncio.wait_for(test(scene), 60)
+            await asyncio.wait_for(test(scene), 120)
         finally:
             scene.imports.close()
 
@@ -91,7 +91,7 @@ def play(test: Callable[[Scene], Awaitable[None]], handler: Handler | None = Non
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
 
@@ -246,7 +246,7 @@ def test_f07_a_server_that_never_ends_meets_the_limit_of_the_whole(sent: int) ->
 
     def handler(request: Request) -> Reply:
         if not sent:
-            gate.wait(20)
+            gate.wait(60)
         return Reply(b"x" * 100, cut=sent, pause=gate)
 
     play(test, handler, timeout=0.2)
@@ -299,7 +299,7 @@ def test_f10_five_hundred_imports_of_one_account_do_not_hold_up_another(monkeypa
 
     def handler(request: Request) -> Reply:
         if request.path == "/slow":
-            gate.wait(20)
+            gate.wait(60)
         return Reply(b"ok")
 
     async def test(scene: Scene) -> None:

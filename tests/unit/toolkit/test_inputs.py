@@ -218,7 +218,7 @@ print(json.dumps({"schemas": schemas, "methods": methods, "names": fal.toolkit._
 def stock():
     if not STOCK.exists():
         pytest.skip(f"the stock toolkit is not installed at {STOCK}: make setup")
-    done = subprocess.run([STOCK, "-I", "-c", STOCK_PROGRAM], capture_output=True, text=True, timeout=110)
+    done = subprocess.run([STOCK, "-I", "-c", STOCK_PROGRAM], capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

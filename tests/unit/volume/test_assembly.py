@@ -184,7 +184,7 @@ DEEDS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(DEEDS, st.integers(1, 30))
 def test_in_any_order_the_last_of_each_number_is_what_it_is_made_of(quick_folder, deeds, budget):
     path = begun(Path(tempfile.mkdtemp(dir=quick_folder)) / "u")

@@ -71,7 +71,7 @@ def test_parts_in_any_order_become_one_file(root):
 SIZES = st.lists(st.integers(1, 300), min_size=1, max_size=6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SIZES, st.randoms(use_true_random=False), st.data())
 def test_whatever_the_order_and_whoever_works_the_bytes_are_those_of_the_parts(quick_folder, sizes, random, data):
     contents = [random.randbytes(size) for size in sizes]
