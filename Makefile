@@ -24,7 +24,9 @@ setup: .venv/.dev .venv-fal-client/.ready .venv-fal/.ready tests/compat/js/node_
 serve: .venv/.server  ## Run the server on ./.entrepot (ARGS='--port 9000')
 	@exec .venv/bin/entrepot serve --home ./.entrepot $(ARGS)
 
+# Some machines keep no bytecode, and then each of the thousand processes that the tests start would compile all modules.
 test: setup  ## Run all tests (PYTEST_ARGS='-k ranges')
+	@.venv/bin/python -m compileall -q src
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)
 
 check: .venv/.dev  ## Format, lint, types, layers
