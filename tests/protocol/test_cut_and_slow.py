@@ -192,10 +192,11 @@ def test_a06_a_client_that_asks_first_and_may_is_told_to_go_on(tiny: Talk) -> No
         assert asking.answer("POST").status == 200
 
 
-def test_a_client_that_writes_first_and_reads_later_still_sees_the_refusal(tiny: Talk) -> None:
+@pytest.mark.parametrize("size", [MIB // 2, 100 * MIB], ids=["small", "the largest of stock clients"])
+def test_a_client_that_writes_first_and_reads_later_still_sees_the_refusal(tiny: Talk, size: int) -> None:
     with line(tiny.server) as writer:
-        writer.send_head("POST", "/files/upload", authorization="Key a:b", content_length=str(MIB // 2))
-        writer.send(bytes(MIB // 2))
+        writer.send_head("POST", "/files/upload", authorization="Key a:b", content_length=str(size))
+        writer.send(bytes(size))
         assert writer.answer("POST").status == 401
 
 

@@ -25,8 +25,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 # After an early answer the rest of a body is read up to these bounds, so that clients which write first and read
 # later (urllib) see the answer instead of a broken pipe.
-DRAIN_BYTES = 1024 * 1024
-DRAIN_SECONDS = 2.0
+DRAIN_BYTES = 128 * 1024 * 1024
+DRAIN_SECONDS = 10.0
 MAX_STORED_HEADER = 255
 
 
