@@ -172,7 +172,7 @@ def test_h14_files_that_are_newer_than_a_restored_catalogue_are_kept_for_the_gra
     server.log_path.unlink()
     server.start()
     wait_for(lambda: looks(server), "the keeper looks for orphans")
-    assert "unknown=3, removed=0" in server.log()
+    assert "3 that no row names, 0 removed" in server.log()
     assert segment_files(server) == files
     assert server.stop() == 0
     # The operator notices in time.
