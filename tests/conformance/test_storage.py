@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from entrepot.domain.objects import BLOCK_SIZE, Segment
 from entrepot.storage.base import (
+    AT_ONCE,
     CHUNK_SIZE,
     SEGMENT_SIZE,
     BlobMissing,
@@ -174,6 +175,13 @@ async def test_a_range_comes_in_whole_chunks_and_a_short_last_one(storage):
     (segment,) = (await storage.put(stream(noise(SEGMENT)), FACTS)).segments
     sizes = [len(chunk) async for chunk in storage.read(segment.key, BLOCK_SIZE, SEGMENT)]
     assert sizes == [CHUNK_SIZE, CHUNK_SIZE, 2 * BLOCK_SIZE + 17]
+
+
+@with_storage
+async def test_a_short_range_comes_at_once(storage):
+    (segment,) = (await storage.put(stream(noise(SEGMENT)), FACTS)).segments
+    for start, end in ((0, AT_ONCE), (17, 17 + AT_ONCE), (BLOCK_SIZE, 3 * BLOCK_SIZE)):
+        assert [len(chunk) async for chunk in storage.read(segment.key, start, end)] == [end - start]
 
 
 @with_storage

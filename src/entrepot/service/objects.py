@@ -15,14 +15,19 @@ from entrepot.domain.objects import BLOCK_SIZE, Object, Segment, check_readable
 from entrepot.metadata.base import Metadata
 from entrepot.service.access import Clock
 from entrepot.service.uploads import object_id_of
-from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Storage
+from entrepot.storage.base import BlobMissing, Storage
 from entrepot.storage.blocks import verify
 
 log = logging.getLogger("entrepot.objects")
 
 _ENTRY = 256  # bytes that a cached entry takes beside its data
 WINDOW = 8  # segments whose block digests a reader holds at once
+_WINDOWS = 64  # blobs of which the last window is kept: 64 KiB each at most
 SMALL = 256 * 1024  # objects up to this many bytes are kept in memory
+
+
+# Segments that follow each other, and where in the blob each begins.
+Window = Sequence[tuple[int, Segment]]
 
 
 class Objects:
@@ -34,6 +39,7 @@ class Objects:
         self._storage = storage
         self._clock = clock
         self._small = _Cache(cache_size)
+        self._windows: OrderedDict[str, Window] = OrderedDict()  # the last one read, by blob id
         self.damaged = 0  # reads that met bytes which are not what was stored
 
     async def open(self, who: Principal, path: str) -> Object:
@@ -58,7 +64,7 @@ class Objects:
         return data
 
     async def read(self, obj: Object, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """Yield bytes `start` to `end` (not included) of an opened object, each verified. Pieces are at most 576 KiB.
+        """Yield bytes `start` to `end` (not included) of an opened object, each verified. Pieces are at most 1152 KiB.
 
         An async generator: close it to free its handle. Raises Problem: INTEGRITY_FAILED when the bytes are not what
         was stored, GONE or NOT_FOUND when they were removed meanwhile; after the first piece the caller has to cut the
@@ -77,7 +83,7 @@ class Objects:
         start = 0
         try:
             while start < obj.size:
-                for offset, part in await self._window(obj, start, obj.size):
+                for offset, part in await self._window(obj, start):
                     yield part
                     start = offset + part.size
         except BlobMissing:
@@ -86,7 +92,7 @@ class Objects:
     async def _pieces(self, obj: Object, start: int, end: int) -> AsyncGenerator[bytes, None]:
         try:
             while start < end:
-                for offset, part in await self._window(obj, start, end):
+                for offset, part in await self._window(obj, start):
                     lo, hi = start - offset, min(end - offset, part.size)
                     if lo >= hi:
                         return
@@ -109,11 +115,24 @@ class Objects:
                 yield piece if lo == 0 and hi == len(piece) else piece[lo:hi]
                 position += len(piece)
 
-    async def _window(self, obj: Object, start: int, end: int) -> Sequence[tuple[int, Segment]]:
-        """The next segments from byte `start` on, about as many as the range needs: a reader never holds more than
-        `WINDOW`, however many there are (I9). Raises BlobMissing when they do not add up."""
-        limit = min(WINDOW, 2 + (end - start) // SEGMENT_SIZE)
-        found = await self._metadata.segments_from(obj.blob_id, start, limit)
+    async def _window(self, obj: Object, start: int) -> Window:
+        """The segments from byte `start` on, the last ones read of this blob if `start` is in them: players and loaders
+        ask for range after range. Raises BlobMissing."""
+        kept = self._windows.get(obj.blob_id, ())
+        for number, (offset, part) in enumerate(kept):
+            if offset <= start < offset + part.size:
+                self._windows.move_to_end(obj.blob_id)
+                return kept[number:]
+        found = self._windows[obj.blob_id] = await self._segments_from(obj, start)
+        self._windows.move_to_end(obj.blob_id)
+        if len(self._windows) > _WINDOWS:
+            self._windows.popitem(last=False)
+        return found
+
+    async def _segments_from(self, obj: Object, start: int) -> Window:
+        """The next segments from byte `start` on: a reader never holds more than `WINDOW`, however many there are (I9).
+        Raises BlobMissing when they do not add up."""
+        found = await self._metadata.segments_from(obj.blob_id, start, WINDOW)
         at = found[0][0] if found else obj.size
         if at > start:
             raise BlobMissing
@@ -121,7 +140,7 @@ class Objects:
             if offset != at:
                 raise BlobMissing
             at += part.size
-        if at > obj.size or (at < obj.size and len(found) < limit):
+        if at > obj.size or (at < obj.size and len(found) < WINDOW):
             raise BlobMissing
         return found
 

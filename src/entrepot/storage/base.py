@@ -14,6 +14,9 @@ from entrepot.domain.objects import BLOCK_SIZE, Segment
 
 # Readers get pieces of this size: large enough to keep system calls rare, small enough to bound memory (I9).
 CHUNK_SIZE = 8 * BLOCK_SIZE
+# A range up to this size is one piece, so that 1 MiB at any offset, with the whole blocks around it, is: what a piece
+# costs beside its bytes outweighs then what the processor's cache gains by smaller ones (docs/performance.md).
+AT_ONCE = 18 * BLOCK_SIZE
 # A streamed body starts a new segment at this size, so that the one before is synced while the next streams in.
 SEGMENT_SIZE = 64 * 1024 * 1024
 
@@ -57,10 +60,11 @@ class StoredKey:
 
 
 def cuts(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Offset and size of the pieces of a range: `CHUNK_SIZE` each, the last one up to a block longer or any shorter,
-    because a piece of its own for a rest of one block costs as much as a large one."""
+    """Offset and size of the pieces of a range: the whole of a short one, else `CHUNK_SIZE` each, the last one up to a
+    block longer or any shorter, because a piece of its own for a rest of one block costs as much as a large one."""
+    most = AT_ONCE if end - start <= AT_ONCE else CHUNK_SIZE + BLOCK_SIZE
     while start < end:
-        size = CHUNK_SIZE if end - start > CHUNK_SIZE + BLOCK_SIZE else end - start
+        size = CHUNK_SIZE if end - start > most else end - start
         yield start, size
         start += size
 

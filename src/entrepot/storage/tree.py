@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -88,19 +88,21 @@ class Tree:
 
     def open(self, key: str) -> int | None:
         """A handle for reading, or None when there is no file under `key`."""
-        with _unless_absent(), ExitStack() as stack:
-            folder, name = self._folder_of(key, stack)
-            return _open_file(name, folder)
+        with _unless_absent():
+            incarnation, bucket, number = _components(key)
+            with self._root.descend(incarnation) as home, home.descend(bucket) as folder:
+                return _open_file(number, folder)
         self.check_root()
         return None
 
     def remove(self, key: str) -> None:
         """Unlink a file, if it is there, and folders of other incarnations that this leaves empty."""
         self.check_root()
-        with _unless_absent(), ExitStack() as stack:
-            folder, name = self._folder_of(key, stack)
-            folder.unlink(name)
-            self._tidy(key)
+        with _unless_absent():
+            incarnation, bucket, number = _components(key)
+            with self._root.descend(incarnation) as home, home.descend(bucket) as folder:
+                folder.unlink(number)
+            self._tidy(incarnation, bucket)
 
     def walk(self) -> Generator[StoredKey, None, None]:
         """Every plain file under a name of ours; what vanishes meanwhile is left out."""
@@ -109,13 +111,6 @@ class Tree:
 
     def close(self) -> None:
         self._root.close()
-
-    def _folder_of(self, key: str, stack: ExitStack) -> tuple[Folder, str]:
-        if not _KEY.fullmatch(key):
-            raise FileNotFoundError(errno.ENOENT, "not a key of this storage", key)
-        incarnation, bucket, number = key.split("/")
-        home = stack.enter_context(self._root.descend(incarnation))
-        return stack.enter_context(home.descend(bucket)), number
 
     def _own_bucket(self, bucket: str) -> Folder:
         with self._making:
@@ -136,8 +131,7 @@ class Tree:
             _ensure(home, bucket)
         self._durable.add(bucket)
 
-    def _tidy(self, key: str) -> None:
-        incarnation, bucket, _ = key.split("/")
+    def _tidy(self, incarnation: str, bucket: str) -> None:
         if incarnation != self._incarnation:
             with suppress(OSError), self._root.descend(incarnation) as home:
                 home.rmdir(bucket)
@@ -152,6 +146,14 @@ class Tree:
                 continue
             with _unless_absent(), folder.descend(name) as inner:
                 yield from self._walk(inner, place)
+
+
+def _components(key: str) -> tuple[str, str, str]:
+    """Incarnation, bucket and number. Raises FileNotFoundError for what is no key of ours."""
+    if not _KEY.fullmatch(key):
+        raise FileNotFoundError(errno.ENOENT, "not a key of this storage", key)
+    incarnation, bucket, number = key.split("/")
+    return incarnation, bucket, number
 
 
 @contextmanager

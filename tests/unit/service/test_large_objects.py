@@ -55,9 +55,9 @@ class Counting(SqliteMetadata):
         return segments
 
 
-def segments(count: int, size: int = SIZE) -> tuple[Segment, ...]:
+def segments(count: int, size: int = SIZE, of: str = "k") -> tuple[Segment, ...]:
     blocks = checksums(bytes(size))
-    return tuple(Segment(f"k{i}", size, blocks) for i in range(count))
+    return tuple(Segment(f"{of}{i}", size, blocks) for i in range(count))
 
 
 def with_catalogue(test: Callable[[Counting], Awaitable[None]]) -> None:
@@ -72,9 +72,9 @@ def with_catalogue(test: Callable[[Counting], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-async def published(metadata: Counting, parts: tuple[Segment, ...]) -> Object:
-    blob = Blob("big", sum(part.size for part in parts), None, parts)
-    obj = an_object("o", blob)
+async def published(metadata: Counting, parts: tuple[Segment, ...], object_id: str = "o") -> Object:
+    blob = Blob(f"blob of {object_id}", sum(part.size for part in parts), None, parts)
+    obj = an_object(object_id, blob)
     assert await metadata.publish(obj, blob)
     return obj
 
@@ -124,6 +124,30 @@ def test_every_range_over_the_edges_of_windows_is_read_whole(count: int) -> None
                 if start < end <= len(data):
                     assert await text(objects, obj, start, end) == data[start:end]
         assert objects.damaged == 0
+
+    with_catalogue(test)
+
+
+def test_range_after_range_of_a_window_asks_the_catalogue_once() -> None:
+    async def test(metadata: Counting) -> None:
+        obj = await published(metadata, segments(WINDOW))
+        objects = Objects(metadata, Zeros(), lambda: 100.0, 1)
+        metadata.given = 0
+        for start in (0, *range(obj.size - 1, 0, -SIZE // 3)):
+            assert not any(await text(objects, obj, start, start + 1))
+        assert metadata.given == WINDOW
+
+    with_catalogue(test)
+
+
+def test_the_windows_of_few_objects_are_kept() -> None:
+    async def test(metadata: Counting) -> None:
+        many = [await published(metadata, segments(1, of=f"{number}-"), f"o{number}") for number in range(200)]
+        objects = Objects(metadata, Zeros(), lambda: 100.0, 1)
+        metadata.given = 0
+        for obj in many + many:
+            assert not any(await text(objects, obj, 0, 1))
+        assert metadata.given == 2 * len(many)
 
     with_catalogue(test)
 
