@@ -1,7 +1,8 @@
 # `make serve` and `make test` are all a newcomer needs: Debian's python3, python3-venv, make and git suffice.
 PYTHON ?= python3
 ARGS ?=
-PYTEST_ARGS ?= -q -ra -n 2
+# Neighbours share servers: each process takes a stretch of the tests, and then what another has not come to.
+PYTEST_ARGS ?= -q -ra -n 2 --dist worksteal
 ROUNDS ?= 100
 EXAMPLES ?= 2000
 LOCK_ARGS ?=
