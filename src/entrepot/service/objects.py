@@ -123,10 +123,12 @@ class Objects:
             if offset <= start < offset + part.size:
                 self._windows.move_to_end(obj.blob_id)
                 return kept[number:]
-        found = self._windows[obj.blob_id] = await self._segments_from(obj, start)
-        self._windows.move_to_end(obj.blob_id)
-        if len(self._windows) > _WINDOWS:
-            self._windows.popitem(last=False)
+        found = await self._segments_from(obj, start)
+        if obj.size > SMALL:  # the bytes of others are kept themselves
+            self._windows[obj.blob_id] = found
+            self._windows.move_to_end(obj.blob_id)
+            if len(self._windows) > _WINDOWS:
+                self._windows.popitem(last=False)
         return found
 
     async def _segments_from(self, obj: Object, start: int) -> Window:
