@@ -68,6 +68,12 @@ def dies(server: Server, path: Path, moment: str, repository: str = "fal_v3") ->
     assert (process.returncode, out) == (-9, ""), err
 
 
+def the_state(folder: Path) -> Path:
+    """What the one upload that died left for those who go on."""
+    (state,) = (folder / "states").glob("*.json")
+    return state
+
+
 def acknowledged(server: Server, name: str) -> list[int]:
     """The parts that the server took, when it has ended with those that were on the way."""
     rest_of(lambda: len(part_numbers(server, name)), busy=lambda: unnamed_files(server))
@@ -199,8 +205,7 @@ def test_a_state_that_makes_no_sense_costs_time_and_nothing_else(server, garbage
     path = tmp_path / "garbage.bin"
     data = a_file(path, SIZE)
     dies(server, path, "part:2")
-    (state,) = (tmp_path / "states").glob("*.json")
-    state.write_bytes(garbage)
+    the_state(tmp_path).write_bytes(garbage)
     sdk = Sdk("sync", server.url, server.key)
     assert fetched(server, sdk.in_parts(path)) == data
     sdk.close()
@@ -211,7 +216,7 @@ def test_a_state_with_one_wrong_field_is_as_good_as_none(server, change, tmp_pat
     path = tmp_path / "wrong.bin"
     data = a_file(path, SIZE)
     dies(server, path, "part:2")
-    (state,) = (tmp_path / "states").glob("*.json")
+    state = the_state(tmp_path)
     state.write_text(json.dumps({**json.loads(state.read_text()), **change}))
     sdk = Sdk("sync", server.url, server.key)
     assert fetched(server, sdk.in_parts(path)) == data
@@ -222,8 +227,7 @@ def test_a_state_of_an_upload_that_was_given_up_meanwhile_begins_a_new_one(serve
     path = tmp_path / "gone.bin"
     data = a_file(path, SIZE)
     dies(server, path, "part:2")
-    (state,) = (tmp_path / "states").glob("*.json")
-    saved = json.loads(state.read_text())
+    saved = json.loads(the_state(tmp_path).read_text())
     talk = Talk(server)
     assert talk.ask("DELETE", saved["base"], talk.key).status == 204
     sdk = Sdk("sync", server.url, server.key)
@@ -237,7 +241,7 @@ def test_an_upload_whose_address_is_gone_begins_anew(server, tmp_path):
     path = tmp_path / "moved.bin"
     data = a_file(path, SIZE)
     dies(server, path, "part:2")
-    (state,) = (tmp_path / "states").glob("*.json")
+    state = the_state(tmp_path)
     saved = json.loads(state.read_text())
     state.write_text(json.dumps({**saved, "base": saved["base"].replace(server.url, "http://127.0.0.1:1")}))
     sdk = Sdk("sync", server.url, server.key)
