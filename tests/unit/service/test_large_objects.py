@@ -152,6 +152,19 @@ def test_the_windows_of_few_objects_are_kept() -> None:
     with_catalogue(test)
 
 
+def test_the_windows_of_large_objects_outlast_reads_of_small_ones() -> None:
+    async def test(metadata: Counting) -> None:
+        large = await published(metadata, segments(WINDOW), "large")
+        many = [await published(metadata, segments(1, 1000, of=f"{n}-"), f"o{n}") for n in range(100)]
+        objects = Objects(metadata, Zeros(), lambda: 100.0, 1 << 20)
+        metadata.given = 0
+        for obj in (large, *many, large):
+            assert not any(await text(objects, obj, 0, 1))
+        assert metadata.given == WINDOW + len(many)
+
+    with_catalogue(test)
+
+
 @pytest.mark.parametrize("lost", [0, 5, WINDOW, 2 * WINDOW, 3 * WINDOW - 1])
 def test_rows_that_do_not_add_up_are_damage_and_never_a_short_object(lost: int) -> None:
     """The size of one segment is not what the object's size needs, as after a row that was lost."""
