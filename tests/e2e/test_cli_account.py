@@ -160,7 +160,7 @@ def test_profiles_are_listed_and_chosen(cli, config):
     assert list(tomllib.loads(config.read_text())["profiles"]) == ["two"]
 
 
-def test_flags_win_over_variables_and_those_over_the_file(cli):
+def test_j04_flags_win_over_variables_and_those_over_the_file(cli):
     """The key of each place has an id of its own, by which the winner is known."""
     for name in ("one", "two"):
         cli("login", "--url", "http://127.0.0.1:1", "--profile", name, "--no-verify", stdin=f"{name}:key")
@@ -174,7 +174,7 @@ def test_flags_win_over_variables_and_those_over_the_file(cli):
     assert key_id("--profile", "one", ENTREPOT_KEY="env:key", ENTREPOT_PROFILE="two") == "one"
 
 
-def test_a_profile_file_that_cannot_be_read_is_one_sentence(cli, config):
+def test_j04_a_profile_file_that_cannot_be_read_is_one_sentence(cli, config):
     config.parent.mkdir(parents=True)
     config.write_text('[profiles.default]\nkey = "id:verysecret\n')
     for args in (["whoami"], ["profiles"], ["upload", __file__], ["logout"]):
@@ -186,7 +186,7 @@ def test_a_profile_file_that_cannot_be_read_is_one_sentence(cli, config):
     assert cli("whoami").returncode == 2
 
 
-def test_the_key_is_in_no_output(server, cli):
+def test_j04_the_key_is_in_no_output(server, cli):
     secret = server.key.partition(":")[2]
     environ = {"ENTREPOT_URL": server.url, "ENTREPOT_KEY": server.key}
     for args in (["whoami"], ["whoami", "--json"], ["upload", __file__], ["upload", "missing"], ["profiles"]):

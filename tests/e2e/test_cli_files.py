@@ -225,7 +225,7 @@ def test_files_are_moved_copied_deleted_and_put_back(files, place, on_disk):
         (["trash", "--empty", "PLACE"], 3, "in the trash"),
     ],
 )  # fmt: skip
-def test_what_would_destroy_too_much_is_refused_or_asked_for(files, place, on_disk, words, code, says):
+def test_j07_what_would_destroy_too_much_is_refused_or_asked_for(files, place, on_disk, words, code, says):
     on_disk.mkdir()
     for name in ("a", "b"):
         (on_disk / name).write_text(name[:1])
