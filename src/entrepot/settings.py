@@ -101,6 +101,12 @@ def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
+def _log_format(text: str) -> str:
+    if text not in ("auto", "json", "text"):
+        raise ValueError("it must be auto, json or text")
+    return text
+
+
 def _default_workers() -> int:
     return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 
@@ -186,6 +192,9 @@ class Settings:
         parse_size, "memory of each worker for small files that are read often", 64 * 1024**2, low=0
     )
     max_connections: int = _setting(_whole, "connections that a worker holds at once, idle ones too", 8192, low=16)
+    log_format: str = _setting(
+        _log_format, "json: log lines are JSON objects; text: lines to read; auto: text on a terminal", "auto"
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -201,8 +210,16 @@ class Settings:
     @property
     def api_origin(self) -> str:
         """The origin of the API. Links are made of settings only, never of a request's headers."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.public_url or f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+        return self.public_url or self.listening_origin
+
+    @property
+    def listening_origin(self) -> str:
+        """The origin of the address that is listened on, as a client on this machine names it."""
+        host = self.host
+        if _is_wildcard(host):
+            host = "::1" if ":" in host else "127.0.0.1"
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
     @property
     def volume_root(self) -> Path:

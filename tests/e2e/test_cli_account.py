@@ -155,8 +155,23 @@ def test_profiles_are_listed_and_chosen(cli, config):
     said = [json.loads(line) for line in cli("profiles", "--json").stdout.splitlines()]
     assert [(one["name"], one["current"]) for one in said] == [("one", True), ("two", False)]
     assert cli("profiles", "use", "three").returncode == 3
-    ran = cli("logout")
-    assert "entrepot profiles use two" in ran.stderr
+
+
+def test_n2_logout_says_where_commands_go_afterwards(cli, config):
+    """The only profile that is left is the current one; of several one must be chosen."""
+    said = []
+    for name in ("one", "two", "three"):
+        ran = cli("login", "--url", f"https://{name}.example.com", "--profile", name, "--no-verify", stdin="id:secret")
+        said.append(ran.stderr.splitlines()[1:])
+    assert said[0] == [] and "go back to 'two' with: entrepot profiles use two" in said[2][0]
+    assert (
+        "no profile is current now; saved are: one, two. Choose one: entrepot profiles use one" in cli("logout").stderr
+    )
+    lost = cli("whoami")
+    assert lost.returncode == 3 and "No profile is current; saved are: one, two." in lost.stderr
+    assert "entrepot profiles use NAME" in lost.stderr
+    assert "commands go to https://two.example.com now (profile 'two')" in cli("logout", "--profile", "one").stderr
+    assert [line.split("\t")[:2] for line in cli("profiles").stdout.splitlines()] == [["*", "two"]]
     assert list(tomllib.loads(config.read_text())["profiles"]) == ["two"]
 
 
@@ -184,6 +199,13 @@ def test_j04_a_profile_file_that_cannot_be_read_is_one_sentence(cli, config):
     config.unlink()
     config.mkdir()
     assert cli("whoami").returncode == 2
+
+
+def test_whoami_prints_the_key_alone_when_asked_for_it(cli):
+    environ = {"ENTREPOT_URL": "http://127.0.0.1:1", "ENTREPOT_KEY": "some:secret"}
+    ran = cli("whoami", "--key", **environ)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "some:secret\n", "")
+    assert cli("whoami", "--key", "--json", **environ).returncode == 2
 
 
 def test_j04_the_key_is_in_no_output(server, cli):

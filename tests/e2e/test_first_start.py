@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
 import shlex
+import signal
 import stat
 import subprocess
 import time
@@ -16,26 +20,7 @@ from pathlib import Path
 import pytest
 
 from entrepot import __version__
-from support.server import START_SECONDS, Server, clean_environ, command
-
-
-class FirstServer(Server):
-    """A server whose home nobody has made: `start` of the ordinary one makes a key before."""
-
-    def new_key(self) -> str:
-        return ""
-
-    @property
-    def profile(self) -> Path:
-        return self.folder / "config" / "entrepot" / "config.toml"
-
-    def said(self, *, first: bool = True) -> list[str]:
-        """What it printed for people, complete."""
-        end = "Stop with Ctrl-C." if first else "Entrepot serves"
-        deadline = time.monotonic() + START_SECONDS
-        while end not in self.log() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return [line for line in self.log().splitlines() if not line.startswith("{")]
+from support.server import FirstServer, clean_environ, command, free_port
 
 
 @pytest.fixture(scope="module")
@@ -101,17 +86,82 @@ def test_the_log_says_the_key_once_and_no_request_line_has_it(first, key):
     assert all(key.partition(":")[2] not in json.dumps(line) for line in first.log_lines())
 
 
-def test_the_second_start_shows_no_key(tmp_path):
-    server = FirstServer(tmp_path)
+def test_c5_n2_w6_a_server_is_saved_when_none_is_and_found_on_its_new_port(tmp_path):
+    """One server after another for one user: each says where the user's commands go."""
+    config = {"ENTREPOT_CONFIG": str(tmp_path / "config.toml")}
+    public = {"public_url": "https://rest.fal.ai"}  # stands in for fal, where names are redirected
+    one = FirstServer(tmp_path / "one", public, config)
+    address = f"http://127.0.0.1:{one.port}"
+    one_said = served(one)
+    assert one_said[:2] == [
+        f"Entrepot serves {one.home} on {address}",
+        "Links that it gives begin with https://rest.fal.ai.",
+    ]
+    assert one_said[-1] == "Entrepot has stopped."
+    assert f"{address}/files/upload" in "\n".join(one_said)
+    profiles = tomllib.loads((tmp_path / "config.toml").read_text())
+    key = profiles["profiles"]["default"]["key"]
+    assert profiles == {"current": "default", "profiles": {"default": {"url": address, "key": key}}}
+
+    two_said = "\n".join(served(FirstServer(tmp_path / "two", {}, config)))
+    assert f"It is not saved: this user's commands go to {address} (profile 'default'; saved are: default)." in two_said
+    assert "entrepot login --url http://127.0.0.1:" in two_said
+    assert re.search(r"^  ENTREPOT_URL=\S+ ENTREPOT_KEY=\S+ \S+entrepot upload picture.png$", two_said, re.MULTILINE)
+    assert tomllib.loads((tmp_path / "config.toml").read_text()) == profiles
+
+    one.port = free_port()
+    address = f"http://127.0.0.1:{one.port}"
+    assert served(one, first=False) == [  # the second start: no key is shown
+        f"Entrepot serves {one.home} on {address}",
+        "Links that it gives begin with https://rest.fal.ai.",
+        "Profile 'default' points here now.",
+        "Entrepot has stopped.",
+    ]
+    moved = {"url": address, "key": key}
+    assert tomllib.loads((tmp_path / "config.toml").read_text())["profiles"] == {"default": moved}
+
+
+def served(server: FirstServer, *, first: bool = True) -> list[str]:
+    """What a server says to people from its start to its end."""
+    if server.log_path.exists():
+        server.log_path.unlink()
     try:
         server.start()
-        server.said()
-        assert server.stop() == 0
-        server.log_path.unlink()
-        server.start()
-        assert server.said(first=False) == [f"Entrepot serves {server.home} on {server.url}"]
+        server.said(first=first)
     finally:
         server.stop()
+    return [line for line in server.log().splitlines() if not line.startswith("{")]
+
+
+def test_n8_a_terminal_is_shown_lines_to_read(tmp_path):
+    terminal, theirs = pty.openpty()
+    server = FirstServer(tmp_path)
+    environ = clean_environ(tmp_path)
+    process = subprocess.Popen(
+        command(*server.arguments()), env=environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    shown = ""
+    try:
+        while "Stop with Ctrl-C." not in shown:
+            shown += os.read(terminal, 4096).decode()
+        while True:
+            with contextlib.suppress(OSError):
+                fetch(f"http://127.0.0.1:{server.port}/healthz?sig=hushhush")
+                break
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # EIO is how a terminal ends
+            while more := os.read(terminal, 4096):
+                shown += more.decode()
+    finally:
+        os.close(terminal)
+        process.kill()
+    assert process.wait() == 0
+    lines = [line for line in shown.splitlines() if "/healthz" in line]
+    assert lines and re.fullmatch(r"\d\d:\d\d:\d\d 200 GET /healthz \d+ bytes in \d+ ms", lines[0])
+    assert shown.splitlines()[-1] == "Entrepot has stopped."
+    assert "hushhush" not in shown and "{" not in shown
 
 
 def test_upload_prints_the_url_alone(first, key, tmp_path):

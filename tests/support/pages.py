@@ -21,13 +21,17 @@ def blocks(page: str, language: str) -> list[str]:
 
 def surroundings(server: Server, folder: Path) -> dict[str, str]:
     """The variables of a shell that has `entrepot` and `python` on its path, and a server to talk to."""
-    (folder / "bin").mkdir()
-    for name, start in (("entrepot", "-m entrepot.cli.main"), ("python", "")):
-        script = folder / "bin" / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {start} "$@"\n')
-        script.chmod(0o755)
+    program(folder / "bin" / "entrepot", "-m entrepot.cli.main")
+    program(folder / "bin" / "python", "")
     own = {"ENTREPOT_URL": server.url, "ENTREPOT_KEY": server.key}
     return clean_environ(folder, **own, PATH=f"{folder / 'bin'}:{os.environ['PATH']}")
+
+
+def program(path: Path, start: str) -> None:
+    """A program that starts the Python of the tests with these arguments first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" {start} "$@"\n')
+    path.chmod(0o755)
 
 
 def said(command: list[str], folder: Path, environ: dict[str, str]) -> str:

@@ -195,6 +195,25 @@ class Server:
         self.stop()
 
 
+class FirstServer(Server):
+    """A server whose home nobody has made: `start` of the ordinary one makes a key before."""
+
+    def new_key(self) -> str:
+        return ""
+
+    @property
+    def profile(self) -> Path:
+        return self.folder / "config" / "entrepot" / "config.toml"
+
+    def said(self, *, first: bool = True) -> list[str]:
+        """What it printed for people, complete."""
+        end = "Stop with Ctrl-C." if first else "Entrepot serves"
+        deadline = time.monotonic() + START_SECONDS
+        while end not in self.log() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return [line for line in self.log().splitlines() if not line.startswith("{")]
+
+
 def _listening(pid: int) -> list[Any]:
     with contextlib.suppress(psutil.Error):
         return [c for c in psutil.Process(pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN]

@@ -52,6 +52,6 @@ def byte_path(raw_path: bytes) -> Methods | None:
     return _COMPLETE if below[0].endswith(b"/complete") else _PART
 
 
-def build(doors: Doors, lifespan: App) -> Front:
-    """The one ASGI app of the server."""
-    return Front(doors, byte_path, rest.build(doors), lifespan)
+def build(doors: Doors, lifespan: App, *, as_json: bool = True) -> Front:
+    """The one ASGI app of the server; its access lines are JSON objects or lines to read."""
+    return Front(doors, byte_path, rest.build(doors), lifespan, as_json=as_json)

@@ -17,7 +17,7 @@ from entrepot.api.doors import Doors
 from entrepot.api.exchange import ClientGone, Exchange, Message, Receive, Scope, Send
 from entrepot.api.responses import CORS, as_problem, cut_short, no_route
 from entrepot.domain.errors import Code, Problem
-from entrepot.logs import iso
+from entrepot.logs import clock, iso, printable
 
 log = logging.getLogger("entrepot.api")
 
@@ -47,12 +47,14 @@ class Front:
         control: App,
         lifespan: App,
         out: TextIO = sys.stderr,
+        as_json: bool = True,
     ) -> None:
         self._doors = doors
         self._byte_path = byte_path
         self._control = control
         self._lifespan = lifespan
         self._out = out
+        self._as_json = as_json
         self._lines: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,19 +106,7 @@ class Front:
             raise Problem(Code.MISDIRECTED, "This server does not answer for that host name.")
 
     def _log(self, x: Exchange, outcome: str = "") -> None:
-        """The path without its query: signatures and tokens stay out of the log."""
-        line = _LINE % (
-            iso(time.time()),
-            x.request_id,
-            _quoted((x.scope.get("client") or ("",))[0]),
-            _quoted(x.method),
-            _quoted(x.raw_path.decode("latin-1")),
-            x.status,
-            x.sent,
-            (time.perf_counter() - x.started) * 1000,
-            f', "key": {_quoted(x.who)}' if x.who else "",
-            f', "outcome": "{outcome}"' if outcome else "",
-        )
+        line = (_json_line if self._as_json else _text_line)(x, outcome)
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write_lines)
         self._lines.append(line)
@@ -128,6 +118,30 @@ class Front:
         with contextlib.suppress(OSError):
             self._out.write(lines)
             self._out.flush()
+
+
+def _json_line(x: Exchange, outcome: str) -> str:
+    """The access line as JSON; the path without its query: signatures and tokens stay out of the log."""
+    return _LINE % (
+        iso(time.time()),
+        x.request_id,
+        _quoted((x.scope.get("client") or ("",))[0]),
+        _quoted(x.method),
+        _quoted(x.raw_path.decode("latin-1")),
+        x.status,
+        x.sent,
+        (time.perf_counter() - x.started) * 1000,
+        f', "key": {_quoted(x.who)}' if x.who else "",
+        f', "outcome": "{outcome}"' if outcome else "",
+    )
+
+
+def _text_line(x: Exchange, outcome: str) -> str:
+    """The access line for a person at a terminal, with the same facts but the client's address and the key."""
+    asked = printable(f"{x.method} {x.raw_path.decode('latin-1')}")
+    took = (time.perf_counter() - x.started) * 1000
+    said = f" {outcome} (request {x.request_id})" if outcome else ""
+    return f"{clock(time.time())} {x.status} {asked} {x.sent} bytes in {took:.0f} ms{said}\n"
 
 
 def _host_of(x: Exchange) -> str:

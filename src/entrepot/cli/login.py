@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -42,7 +43,9 @@ def add_to(commands: Any) -> None:
         "whoami", help="show server, key and account, and whether they work", epilog="example: entrepot whoami --json"
     )
     who.add_argument("--profile", metavar="NAME", help="of this saved profile")
-    who.add_argument("--json", action="store_true", help="print a JSON object")
+    how = who.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print a JSON object")
+    how.add_argument("--key", action="store_true", help="print the key alone, for scripts; no server is asked")
     who.set_defaults(run=run_whoami)
 
 
@@ -57,6 +60,7 @@ def run_login(args: argparse.Namespace) -> int:
             from entrepot.cli import visit
 
             visit.check(target)
+        before = next((entry.name for entry in saved.entries() if entry.current), "")
         path, name = saved.save(url, target.key, name=args.profile)
     except EntrepotError as error:
         failure = exits.failure(error)
@@ -67,6 +71,9 @@ def run_login(args: argparse.Namespace) -> int:
             exits.FAILURE, f"The profile cannot be saved: {error.strerror}.", "Check the path."
         ) from None
     print(exits.one_line(f"saved profile {name!r} for {url} in {path}"), file=sys.stderr)
+    if before not in ("", name):
+        line = f"it is the current one now; go back to {before!r} with: entrepot profiles use {shlex.quote(before)}"
+        print(exits.one_line(line), file=sys.stderr)
     return exits.OK
 
 
@@ -115,14 +122,18 @@ def _read_line(url: str) -> str:
 def run_logout(args: argparse.Namespace) -> int:
     try:
         name, url = saved.remove(args.profile)
-        left = [entry.name for entry in saved.entries()]
+        left = saved.entries()
     except ConfigurationError as error:
         raise _of_profile(error) from None
     except OSError as error:
         raise exits.Failure(exits.FAILURE, f"The profile cannot be removed: {error.strerror}.") from None
     lines = [f"removed profile {name!r} of {url}; its key is valid until it is revoked"]
-    if left and not any(entry.current for entry in saved.entries()):
-        lines.append(f"no profile is current now; choose one: entrepot profiles use {left[0]}")
+    if current := next((entry for entry in left if entry.current), None):
+        lines.append(f"commands go to {current.url} now (profile {current.name!r})")
+    elif left:
+        names = ", ".join(entry.name for entry in left)
+        first = shlex.quote(left[0].name)
+        lines.append(f"no profile is current now; saved are: {names}. Choose one: entrepot profiles use {first}")
     for line in lines:
         print(exits.one_line(line), file=sys.stderr)
     return exits.OK
@@ -133,6 +144,9 @@ def run_whoami(args: argparse.Namespace) -> int:
         found = profile.found(profile=args.profile)[0]
     except ConfigurationError as error:
         raise _of_profile(error) from None
+    if args.key:
+        print(found.target.key.reveal())
+        return exits.OK
     from entrepot.cli import visit
 
     account: dict[str, object] | None = None

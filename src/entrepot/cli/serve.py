@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import MISSING, Field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from entrepot.cli import exits
 from entrepot.cli.output import Unwritable
@@ -33,6 +35,9 @@ def add_to(commands: Any) -> None:
     for item in fields(Settings):
         text = (item.metadata["help"] + _default(item)).replace("%", "%%")
         sub.add_argument(flag_name(item.name), metavar="V", help=f"{text} [{variable_name(item.name)}]")
+    sub.add_argument(
+        "--profile", metavar="NAME", help="save the first key under this name and make it the current profile"
+    )
     sub.set_defaults(run=run)
 
 
@@ -57,33 +62,46 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     try:
         settings = Settings.load({f.name: getattr(args, f.name) for f in fields(Settings)})
-        parent.serve(settings, lambda start: announce(settings, start))
+        parent.serve(settings, lambda start: announce(settings, start, args.profile))
     except SettingsError as error:
         raise exits.Failure(exits.USAGE, str(error)) from None
     except HomeError as error:
         raise exits.Failure(exits.FAILURE, str(error)) from None
+    _say("Entrepot has stopped.")
     return exits.OK
 
 
-def announce(settings: Settings, start: Start) -> None:
+def announce(settings: Settings, start: Start, profile: str | None = None) -> None:
     """Say where the server is; on the first start also the key, this once, and three lines to try."""
-    url = settings.api_origin
+    url = _address(settings)
     _say(f"Entrepot serves {settings.home} on {url}")
+    if settings.api_origin != url:
+        _say(f"Links that it gives begin with {settings.api_origin}.")
     if start.first_key is None:
-        return
+        return _follow(settings.home, url)
     key = start.first_key.reveal()
     _say(f"\nYour key, shown this once:  {key}")  # before anything that can fail
+    said, saved_here = _save(url, start.first_key, profile)
+    own = "" if saved_here else f"ENTREPOT_URL={url} ENTREPOT_KEY={key} "
     lines = [
-        _save(url, start.first_key),
+        said,
         "",
         "Try it from another terminal:",
         f"  curl -H 'Authorization: Key {key}' --data-binary 'hello' {url}/files/upload",
-        f"  {_command('entrepot')} upload picture.png",
-        f"  {_command('python')} -c \"import entrepot; print(entrepot.upload_file('picture.png'))\"",
+        f"  {own}{_command('entrepot')} upload picture.png",
+        f"  {own}{_command('python')} -c \"import entrepot; print(entrepot.upload_file('picture.png'))\"",
         "",
         "Stop with Ctrl-C.",
     ]
     _say("\n".join(lines))
+
+
+def _address(settings: Settings) -> str:
+    """The origin that commands on this machine reach the server by: where it listens, unless its certificate is for
+    another name. A public URL of fal's is never one: where names are not redirected, the key would go to fal."""
+    if settings.tls_cert and settings.public_url and not saved.is_of_fal(settings.public_url):
+        return settings.public_url
+    return settings.listening_origin
 
 
 def _say(text: str) -> None:
@@ -94,13 +112,47 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _save(url: str, key: ApiKey) -> str:
-    """Save the profile, and say where; a service often has no folder for it."""
+def _save(url: str, key: ApiKey, name: str | None) -> tuple[str, bool]:
+    """Save the first key as a profile when no other is current, or when asked to by a name. What to say, and whether
+    it was saved; a service often has no folder for it."""
     try:
-        path, name = saved.save(url, Secret(key.reveal()))
+        entries = saved.entries()
+        current = next((entry for entry in entries if entry.current), None)
+        if current and not name:
+            return _not_saved(url, current, [entry.name for entry in entries]), False
+        path, name = saved.save(url, Secret(key.reveal()), name=name)
     except (OSError, ConfigurationError) as error:
-        return f"It could not be saved for this user's commands ({error}): set ENTREPOT_URL={url} and ENTREPOT_KEY."
-    return f"It is saved for this user's commands in {path} (profile {name!r})."
+        return (
+            f"It could not be saved for this user's commands ({error}): set ENTREPOT_URL={url} and ENTREPOT_KEY.",
+            False,
+        )
+    return f"It is saved for this user's commands in {path} (profile {name!r}).", True
+
+
+def _not_saved(url: str, current: saved.Entry, names: list[str]) -> str:
+    return (
+        f"It is not saved: this user's commands go to {current.url} (profile {current.name!r}; saved are: "
+        f"{', '.join(names)}).\nTo send them here, give the key to: {_command('entrepot')} login --url {url}"
+    )
+
+
+def _follow(home: Path, url: str) -> None:
+    """Point the saved profiles of this home's keys, on this machine, to the address that it listens on now."""
+    from entrepot.home import HomeError
+    from entrepot.server import founding
+
+    try:
+        keys = saved.keys_at(lambda known: known != url and _is_local(known))
+        for name in founding.keys_of(home, keys) if keys else ():
+            saved.move(name, url)
+            _say(f"Profile {name!r} points here now.")
+    except (OSError, ConfigurationError, HomeError) as error:
+        _say(f"The saved profiles could not be looked at ({error}).")
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _command(name: str) -> str:

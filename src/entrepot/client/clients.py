@@ -24,7 +24,7 @@ from entrepot.client.flows import upload, ways
 from entrepot.client.profile import Profile
 from entrepot.client.sources import Data, Source, Stream, of_data, open_path
 from entrepot.client.sync import SyncDriver
-from entrepot.client.types import FileUrl, Options, check_names
+from entrepot.client.types import FileUrl, Options, check_names, settings_of
 from entrepot.client.wish import CONCURRENCY, PART_SIZE, THRESHOLD, Wish
 from entrepot.domain.mediatypes import OCTET_STREAM, is_valid_type, type_for_name
 
@@ -227,7 +227,7 @@ def _wish(content_type: str, name: str | None, options: Options) -> Wish:
     check_names(options, Options.__optional_keys__)
     if not is_valid_type(content_type):
         raise ValueError(f"{content_type!r} is not a media type such as image/png")
-    lifecycle = options.get("lifecycle")
+    lifecycle = settings_of(options.get("lifecycle"), options.get("expires"))
     wish = Wish(
         # What is no Unicode, as names of files may be, cannot be said on HTTP.
         name=None if name is None else _LONE.sub("\ufffd", name),

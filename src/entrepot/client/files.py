@@ -19,7 +19,7 @@ from entrepot.client.errors import PathError, SourceError, TargetError
 from entrepot.client.filling import Downloaded, Target
 from entrepot.client.paths import parse
 from entrepot.client.sources import Data, Source, Stream, of_data, open_path
-from entrepot.client.types import FileUrl, OnProgress, StorageSettings, check_names
+from entrepot.client.types import FileUrl, Lifetime, OnProgress, check_names, settings_of
 from entrepot.client.volume import Conditions, Volume
 from entrepot.client.wish import CONCURRENCY, PART_SIZE, Wish
 from entrepot.domain.mediatypes import OCTET_STREAM
@@ -98,11 +98,12 @@ class _Files:
         return downloads.read(self._volume, _file(path), write, start, end)
 
     def _publish(
-        self, path: str, file_name: str | None, content_type: str | None, lifecycle: StorageSettings | None
+        self, path: str, file_name: str | None, content_type: str | None, lifecycle: Lifetime | None
     ) -> Flow[FileUrl]:
         known = {"file_name": file_name, "content_type": content_type}
         told = {name: value for name, value in known.items() if value is not None}
-        return self._volume.publish(path, told, lifecycle.header() if lifecycle else None)
+        settings = settings_of(lifecycle)
+        return self._volume.publish(path, told, settings.header() if settings else None)
 
 
 class Files(_Files):
@@ -205,7 +206,7 @@ class Files(_Files):
         *,
         file_name: str | None = None,
         content_type: str | None = None,
-        lifecycle: StorageSettings | None = None,
+        lifecycle: Lifetime | None = None,
     ) -> FileUrl:
         """Make a file with a URL of its own of one on the volume, without sending its bytes."""
         return self._run(self._publish(path, file_name, content_type, lifecycle))
@@ -316,7 +317,7 @@ class AsyncFiles(_Files):
         *,
         file_name: str | None = None,
         content_type: str | None = None,
-        lifecycle: StorageSettings | None = None,
+        lifecycle: Lifetime | None = None,
     ) -> FileUrl:
         """As `Files.publish`."""
         return await self._run(self._publish(path, file_name, content_type, lifecycle))

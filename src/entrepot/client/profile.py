@@ -89,10 +89,7 @@ def _places(
         return urls, "ENTREPOT_URL", ""
     name = profile or environ.get("ENTREPOT_PROFILE") or file.current()
     if not name:
-        raise ConfigurationError(
-            "No server is configured.",
-            "Run entrepot login, set ENTREPOT_URL and ENTREPOT_KEY, or start one on this machine: entrepot serve",
-        )
+        raise file.no_server()
     return (file.named(name).url,), _of(name), name
 
 
@@ -151,7 +148,16 @@ class _Lazy:
 
     def current(self) -> str:
         """The name of the current profile; empty when there is none."""
-        return self._all().current if self._all().current in self._all().profiles else ""
+        return self._all().current
+
+    def no_server(self) -> ConfigurationError:
+        """What to say when nothing names a server: several profiles are saved and none was chosen, or there is none."""
+        if self._all().profiles:
+            return saved.missing("", self._all())
+        return ConfigurationError(
+            "No server is configured.",
+            "Run entrepot login, set ENTREPOT_URL and ENTREPOT_KEY, or start one on this machine: entrepot serve",
+        )
 
     def name_at(self, url: str) -> str:
         """The profile of a server: the current one when it is of it, else the first. Raises ConfigurationError."""

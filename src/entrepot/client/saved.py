@@ -1,6 +1,7 @@
 """The profile file of the user: servers with their keys, and which of them is current.
 
-~/.config/entrepot/config.toml, or ENTREPOT_CONFIG; mode 0600. What others wrote into it is kept.
+~/.config/entrepot/config.toml, or ENTREPOT_CONFIG; mode 0600. What others wrote into it is kept. The only saved
+profile is the current one; of several it is the one that was chosen last: `login`, `profiles use`, `serve --profile`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import contextlib
 import fcntl
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from entrepot import atomic
 from entrepot.client import toml
@@ -20,12 +22,20 @@ from entrepot.client.errors import ConfigurationError
 from entrepot.domain.keys import Secret
 
 DEFAULT = "default"
+_FAL_DOMAINS = ("fal.ai", "fal.dev", "fal.media", "fal.run", "falrun.com")
 
 
 class NoProfile(ConfigurationError):
     """No profile of that name is saved."""
 
     code = "no_profile"
+
+
+def is_of_fal(url: str) -> bool:
+    """Whether the host of a URL is one of fal's own. A server that stands in for fal is known by such names, and its
+    keys are nothing that fal should be sent."""
+    host = urlsplit(url).hostname or ""
+    return any(host == domain or host.endswith(f".{domain}") for domain in _FAL_DOMAINS)
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -42,7 +52,7 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The file; `profiles` is a part of `values`."""
+    """The file; `profiles` is a part of `values`, `current` the name of one of them, or empty."""
 
     current: str
     profiles: dict[str, dict[str, Any]]
@@ -63,7 +73,13 @@ def read(path: Path) -> Content:
     profiles = values.setdefault("profiles", {})
     if not isinstance(profiles, dict) or not all(isinstance(each, dict) for each in profiles.values()):
         raise ConfigurationError(f"{path}: each profile must be a table such as [profiles.{DEFAULT}].", fix)
-    return Content(str(values.get("current", DEFAULT)), profiles, values)
+    named = str(values.get("current", DEFAULT))
+    return Content(_current(named, profiles), profiles, values)
+
+
+def _current(named: str, profiles: Mapping[str, Any]) -> str:
+    """The profile that is used when none is named: the chosen one, else the only one; empty when there is none."""
+    return named if named in profiles else next(iter(profiles)) if len(profiles) == 1 else ""
 
 
 def save(
@@ -91,8 +107,20 @@ def _new_name(url: str, taken: Mapping[str, Any]) -> str:
     return DEFAULT if not taken else url if place in taken else place
 
 
+def move(name: str, url: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Give a profile another URL; its key stays. Raises NoProfile, ConfigurationError, OSError."""
+    path = config_path(environ)
+    with _alone(path):
+        content = read(path)
+        if name not in content.profiles:
+            raise missing(name, content)
+        content.profiles[name]["url"] = url
+        _write(path, content, content.current)
+
+
 def remove(name: str | None = None, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Forget a profile, by default the current one; its name and URL. Afterwards none is current if it was.
+    """Forget a profile, by default the current one; its name and URL. Of several that are left none is current if it
+    was.
 
     Raises NoProfile, ConfigurationError, OSError.
     """
@@ -103,7 +131,7 @@ def remove(name: str | None = None, environ: Mapping[str, str] = os.environ) -> 
         if name not in content.profiles:
             raise missing(name, content)
         url = str(content.profiles.pop(name).get("url", ""))
-        _write(path, content, "" if name == content.current else content.current)
+        _write(path, content, _current("" if name == content.current else content.current, content.profiles))
     return name, url
 
 
@@ -125,6 +153,12 @@ class Entry:
     url: str
     key_id: str
     current: bool
+
+
+def keys_at(urls: Callable[[str], bool], environ: Mapping[str, str] = os.environ) -> dict[str, Secret]:
+    """The keys of the profiles, by their names, whose URL is one of these. Raises ConfigurationError."""
+    profiles = read(config_path(environ)).profiles.items()
+    return {n: Secret(str(p["key"])) for n, p in profiles if "key" in p and urls(str(p.get("url", "")))}
 
 
 def entries(environ: Mapping[str, str] = os.environ) -> list[Entry]:
@@ -165,8 +199,10 @@ def _alone(path: Path) -> Iterator[None]:
 
 def missing(name: str, content: Content) -> NoProfile:
     known = ", ".join(content.profiles) or "none"
-    lack = f"There is no profile {name!r}" if name else "No profile is current"
-    return NoProfile(f"{lack}; saved are: {known}.", "Save it: entrepot login")
+    if name or not content.profiles:
+        lack = f"There is no profile {name!r}" if name else "No profile is current"
+        return NoProfile(f"{lack}; saved are: {known}.", "Save it: entrepot login")
+    return NoProfile(f"No profile is current; saved are: {known}.", "Choose one: entrepot profiles use NAME")
 
 
 def id_of(key: str) -> str:

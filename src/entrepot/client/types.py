@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -79,6 +79,61 @@ class StorageSettings:
         return json.dumps(value) if value else None
 
 
+Lifetime = StorageSettings | ObjectExpiration | Mapping[str, Any]
+
+
+def settings_of(lifecycle: Lifetime | None, expires: ObjectExpiration | None = None) -> StorageSettings | None:
+    """The settings that an upload is told: settings as they are (those of `fal_client` too), a lifetime such as "7d" or
+    3600, or their fields: `{"expires_in": "7d", "initial_acl": {"default": "forbid"}}`, or as on the wire
+    (`expiration_duration_seconds`). `expires` is the lifetime, where the settings name none.
+
+    Raises ValueError for a value or a field that is not known, TypeError for anything else: what is passed over would
+    leave a private file open to all.
+    """
+    found = _settings(lifecycle)
+    if expires is None:
+        return found
+    if found is None:
+        return StorageSettings(expires)
+    if found.expires_in is not None:
+        raise ValueError("lifecycle and expires both say how long the file lives; give one of them")
+    return StorageSettings(expires, found.initial_acl)
+
+
+def _settings(lifecycle: Any) -> StorageSettings | None:
+    if lifecycle is None or isinstance(lifecycle, StorageSettings):
+        return lifecycle
+    if isinstance(lifecycle, int | str):
+        return StorageSettings(lifecycle)  # type: ignore[arg-type]  # it says what a lifetime may be
+    given = dict(lifecycle) if isinstance(lifecycle, Mapping) else lifecycle
+    if isinstance(given, dict) and "expiration_duration_seconds" in given:
+        seconds = given.pop("expiration_duration_seconds")
+        given.setdefault("expires_in", "never" if seconds is None else seconds)
+    fields = _fields("lifecycle", given, ("expires_in", "initial_acl"))
+    return StorageSettings(fields["expires_in"], _acl_of(fields["initial_acl"]))
+
+
+def _acl_of(acl: Any) -> StorageACL | None:
+    if acl is None or isinstance(acl, StorageACL):
+        return acl
+    if isinstance(acl, str):
+        return StorageACL(acl)  # type: ignore[arg-type]  # it checks the decision
+    fields = _fields("initial_acl", acl, ("default", "rules"))
+    rules = [_fields("a rule", rule, ("user", "decision")) for rule in fields["rules"] or ()]
+    return StorageACL(fields["default"], [StorageACLRule(rule["user"], rule["decision"]) for rule in rules] or None)
+
+
+def _fields(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
+    """These fields of a mapping or an object; None for one that is missing. Raises ValueError, TypeError."""
+    if isinstance(given, Mapping):
+        if unknown := sorted(map(str, given.keys() - set(names))):
+            raise ValueError(f"{what} has no field {', '.join(map(repr, unknown))}; there are {', '.join(names)}")
+        return {name: given.get(name) for name in names}
+    if not all(hasattr(given, name) for name in names):
+        raise TypeError(f"{what} cannot be {given!r}; it has the fields {', '.join(names)}, as a dict or an object")
+    return {name: getattr(given, name) for name in names}
+
+
 class FileUrl(str):
     """The URL of an uploaded file: a `str` that also tells what is stored there.
 
@@ -133,6 +188,7 @@ OnProgress = Callable[[Progress], None]
 class Options(TypedDict, total=False):
     """Keyword arguments that all uploads take.
 
+    `lifecycle` says how long the file lives and who may read it, `expires` alone how long (`"7d"`, seconds).
     `repository` and `fallback_repository` are ways of uploading, tried in this order: `fal_v3` (the CDN's doors) and
     `fal` (REST). `progress` is called from any thread, one call at a time. With `skip_existing` bytes that the account
     holds already are not sent. Sizes are in bytes: a file above `multipart_threshold` goes in parts of `part_size`,
@@ -141,7 +197,8 @@ class Options(TypedDict, total=False):
 
     repository: Repository | None
     fallback_repository: Repository | list[Repository] | None
-    lifecycle: StorageSettings | None
+    lifecycle: Lifetime | None
+    expires: ObjectExpiration | None
     progress: OnProgress | None
     skip_existing: bool
     multipart_threshold: int

@@ -7,11 +7,11 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from entrepot.domain.keys import ApiKey
+from entrepot.domain.keys import ApiKey, Secret, matches, parse_key
 from entrepot.home import Home, HomeError, ServeLock
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
@@ -116,6 +116,22 @@ async def open_accounts(home_root: Path, *, init: bool = False) -> AsyncIterator
             await metadata.close()
     finally:
         lock.release()
+
+
+def keys_of(home_root: Path, keys: Mapping[str, Secret]) -> list[str]:
+    """The names of those keys that are valid keys of a home. Raises HomeError."""
+
+    async def known() -> list[str]:
+        async with open_accounts(home_root) as accounts:
+            records = {record.id: record for record, _ in await accounts.list_keys()}
+        given = {name: parse_key(key.reveal()) for name, key in keys.items()}
+        return [
+            name
+            for name, key in given.items()
+            if key and (record := records.get(key.id)) and record.valid and matches(key.secret, record.secret_hash)
+        ]
+
+    return asyncio.run(known())
 
 
 def take_home(root: Path) -> ServeLock:

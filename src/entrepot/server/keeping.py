@@ -31,7 +31,7 @@ PARTS_INTERVAL = 0.1
 
 def keep(settings: Settings, parent: int) -> None:
     """The keeper process: sweep until told to end, or until the parent is gone."""
-    logs.configure()
+    logs.configure(settings.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends us in order
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -36,7 +36,7 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TRIM_THRESHOLD_": s
 
 def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
     """Serve until SIGTERM or SIGINT. Raises HomeError or SettingsError before anything is started."""
-    logs.configure()
+    logs.configure(settings.log_format)
     signal.signal(signal.SIGTERM, _end_early)  # until the ASGI server sets its own
     check_port(settings.host, settings.port)
     if settings.tls_cert and settings.tls_key:
@@ -87,7 +87,7 @@ def _granian(settings: Settings) -> MPServer:
         workers_kill_timeout=settings.drain,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
-        log_dictconfig=logs.AS_JSON,
+        log_dictconfig=logs.configuration(settings.log_format),
         process_name=None,
     )
 

@@ -104,11 +104,11 @@ def app() -> Front:
     """The ASGI app of a worker; settings come from the environment."""
     from entrepot.api import app as api
 
-    logs.configure()
     settings = Settings.load({})
+    logs.configure(settings.log_format)
     node = Node.open(settings)
     doors = doors_of(node, settings)
-    return api.build(doors, _lifespan(node, doors, settings))
+    return api.build(doors, _lifespan(node, doors, settings), as_json=logs.as_json(settings.log_format))
 
 
 def _lifespan(node: Node, doors: Doors, settings: Settings) -> App:

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from entrepot import wire
-from entrepot.client.types import StorageSettings
+from entrepot.client.types import Lifetime, settings_of
 
 Preference = Mapping[str, Any]
 
@@ -22,10 +22,10 @@ _current: ContextVar[Preference | None] = ContextVar("entrepot_lifecycle", defau
 
 
 @contextmanager
-def use_lifecycle(preference: Preference | StorageSettings | None) -> Iterator[None]:
+def use_lifecycle(preference: Lifetime | None) -> Iterator[None]:
     """Every upload of an output within the block, in this thread or task and those it starts by `asyncio`, has this
-    preference: fields of X-Fal-Object-Lifecycle-Preference (`{"expiration_duration_seconds": 3600}`, protocol 4.1), or
-    settings. None: what the account says."""
+    preference: fields of X-Fal-Object-Lifecycle-Preference (`{"expiration_duration_seconds": 3600}`, protocol 4.1),
+    settings, or a lifetime such as "1h". None: what the account says."""
     token = _current.set(as_preference(preference))
     try:
         yield
@@ -38,15 +38,16 @@ def preference_of(request: Any = None) -> Preference | None:
     return _current.get() if request is None else _from_headers(getattr(request, "headers", None))
 
 
-def as_preference(preference: Preference | StorageSettings | None) -> Preference | None:
+def as_preference(preference: Lifetime | None) -> Preference | None:
     """The same as fields."""
-    if isinstance(preference, StorageSettings):
-        found: Preference = json.loads(preference.header() or "{}")
-        return found
-    return preference
+    if preference is None or (isinstance(preference, Mapping) and "expires_in" not in preference):
+        return preference
+    settings = settings_of(preference)
+    found: Preference = json.loads((settings and settings.header()) or "{}")
+    return found
 
 
-def header_of(preference: Preference | StorageSettings | None) -> str | None:
+def header_of(preference: Lifetime | None) -> str | None:
     """The value of X-Fal-Object-Lifecycle; None when there is nothing to say."""
     fields = as_preference(preference)
     return json.dumps(dict(fields)) if fields else None

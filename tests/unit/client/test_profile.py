@@ -73,15 +73,47 @@ def test_names_are_found_for_servers_and_none_is_replaced_by_another(environ):
     assert names == ["default", "b:1", "https://b:1", "default"]
 
 
-def test_when_the_current_profile_is_removed_no_other_takes_its_place(environ):
-    for name in ("default", "work"):
+def test_n2_the_only_profile_left_is_current_and_of_several_none(environ):
+    for name in ("default", "work", "third"):
         saved.save(f"http://{name}", Secret("i:s"), environ, name=name)
-    assert saved.remove(environ=environ) == ("work", "http://work")
-    assert [entry.current for entry in saved.entries(environ)] == [False]
+    assert saved.remove(environ=environ) == ("third", "http://third")
+    assert [entry.current for entry in saved.entries(environ)] == [False, False]
+    with pytest.raises(saved.NoProfile, match="saved are: default, work"):
+        profile.targets(environ=environ)
+    with pytest.raises(saved.NoProfile, match="No profile is current"):
+        saved.remove(environ=environ)
+    saved.remove("work", environ)
+    assert [(entry.name, entry.current) for entry in saved.entries(environ)] == [("default", True)]
+    assert profile.targets(environ=environ)[0].url == "http://default"
+    saved.remove(environ=environ)
     with pytest.raises(ConfigurationError, match="No server is configured"):
         profile.targets(environ=environ)
     with pytest.raises(saved.NoProfile):
         saved.remove("work", environ)
+
+
+def test_n2_a_profile_that_moves_keeps_its_key_and_the_current_one(environ):
+    for name in ("one", "two"):
+        saved.save(f"http://{name}", Secret(f"{name}:s"), environ, name=name)
+    saved.move("one", "http://else:1", environ)
+    assert profile.targets(environ=environ)[0].url == "http://two"
+    assert profile.targets(profile="one", environ=environ)[0] == profile.Profile("http://else:1", Secret("one:s"))
+
+
+@pytest.mark.parametrize(
+    ("url", "theirs"),
+    [
+        ("https://rest.fal.ai", True),
+        ("https://v3.fal.media", True),
+        ("https://queue.fal.run:443", True),
+        ("https://FAL.AI", True),
+        ("https://notfal.ai", False),
+        ("https://fal.ai.example.com", False),
+        ("http://127.0.0.1:8000", False),
+    ],
+)
+def test_w6_hosts_of_fal_are_known_by_their_domain(url, theirs):
+    assert saved.is_of_fal(url) is theirs
 
 
 def test_a_named_profile_uses_its_own_key_though_another_has_the_same_server(environ):
