@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
@@ -107,7 +107,7 @@ class Server:
         flags = {"home": str(self.home), "port": str(self.port), "workers": "1", "orphan_grace": "0", **self.settings}
         return ["serve", *(x for k, v in flags.items() for x in ("--" + k.replace("_", "-"), v))]
 
-    def start(self, wait: bool = True) -> Server:
+    def start(self, wait: bool = True) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.key = self.key or self.new_key()
         env = clean_environ(self.folder, **self.environ)
@@ -188,7 +188,7 @@ class Server:
         """The structured lines of the log."""
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
