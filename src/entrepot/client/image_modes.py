@@ -7,6 +7,7 @@ Pillow, so it is imported where pixels are asked for.
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Container
 from contextlib import suppress
 from functools import reduce
@@ -15,7 +16,17 @@ from typing import Any
 from PIL import Image, ImageChops, ImageCms, ImageMath, ImageOps
 
 # What Pillow raises for content that is broken.
-BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError, ArithmeticError)
+BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
 # A larger profile is applied instead of kept: Pillow refuses PNG files with one.
 MAX_PROFILE_BYTES = 1024 * 1024
 # Modes with an alpha channel, and the mode of their colours.
@@ -103,7 +114,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
     if not is_deep(image.mode):
         return image
     whole, high = _in_range(image) if image.mode == "I" else (image.convert("I"), 65535)
-    return whole.convert("L") if high <= 255 else whole.point([value >> 8 for value in range(65536)], "L")
+    return whole.convert("L") if high <= 255 else whole.point(lambda value: value / 256).convert("L")
 
 
 def sixteen_bits(image: Image.Image) -> Image.Image:
@@ -151,14 +162,18 @@ def _named(image: Image.Image, rawmode: Any) -> Any:
     """The transparent colour (of a palette: index, or all alphas) on the scale of the image's mode; None without."""
     clear = image.info.get("transparency")
     if image.mode == "P":
-        return clear if isinstance(clear, int | bytes) else None
-    if image.mode == "RGB" and isinstance(clear, tuple | list) and len(clear) == 3:
-        return tuple(value >> 8 for value in clear) if rawmode == "RGB;16B" or max(clear) > 255 else tuple(clear)
-    if image.mode not in ("1", "L", "I", "I;16") or not isinstance(clear, int):
+        return clear if isinstance(clear, bytes) or (isinstance(clear, int) and 0 <= clear < 256) else None
+    values = clear if isinstance(clear, tuple | list) else (clear,)
+    bands = 3 if image.mode == "RGB" else 1 if image.mode in ("1", "L", "I", "I;16") else 0
+    if len(values) != bands or not all(isinstance(value, int) for value in values):
         return None
-    if image.mode == "1":
-        return 255 if clear else 0
-    return clear * {"L;2": 85, "L;4": 17}.get(rawmode, 1)
+    if rawmode == "RGB;16B" or (bands == 3 and max(values) > 255):
+        values = [value >> 8 for value in values]
+    scale = {"L;2": 85, "L;4": 17}.get(rawmode, 1)
+    values = [(255 if value else 0) if image.mode == "1" else value * scale for value in values]
+    if not all(0 <= value < (65536 if is_deep(image.mode) else 256) for value in values):
+        return None
+    return tuple(values) if bands == 3 else values[0]
 
 
 def _apart(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -173,14 +188,21 @@ def _apart(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     elif (clear := image.info.get("transparency")) is not None:
         values = clear if isinstance(clear, tuple) else (clear,)
         whole = image.convert("I") if is_deep(image.mode) else image.convert("L") if image.mode == "1" else image
-        top = 65536 if is_deep(image.mode) else 256
-        bands = zip(whole.split(), values, strict=True)
-        opaque = [band.point([255 * (each != value) for each in range(top)], "L") for band, value in bands]
+        opaque = [_differs(band, value) for band, value in zip(whole.split(), values, strict=True)]
         colour, mask = image.copy(), reduce(ImageChops.lighter, opaque)
     else:
         colour = image.copy() if image.mode in ("1", "L", "CMYK") or is_deep(image.mode) else image.convert("RGB")
     colour.info.pop("transparency", None)
     return colour, mask
+
+
+def _differs(band: Image.Image, value: int) -> Image.Image:
+    """255 where the band has another value, else 0."""
+    if band.mode == "L":
+        return band.point([255] * value + [0] + [255] * (255 - value))
+    different: Any = ImageMath.lambda_eval(lambda args: (args["x"] != value) * 255, x=band)
+    mask: Image.Image = different.convert("L")
+    return mask
 
 
 def _on_white(image: Image.Image, mask: Image.Image) -> Image.Image:

@@ -8,7 +8,6 @@ its size is looked at before anything is decoded, and of many frames only the fi
 from __future__ import annotations
 
 import io
-import struct
 import zlib
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,14 +27,13 @@ _MAX_PROFILE = 16 * 1024 * 1024
 _DECODERS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "JXL", "PPM", "QOI")
 _SIDEWAYS = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
-_BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error)
 
 
 def decode(file: IO[bytes], mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> PilImage:
     """The image that a file holds, turned as its EXIF orientation says, in a mode of Pillow's. Of several frames the
     first. Raises ImageTooLarge before decoding, ImageError, ImportError without Pillow."""
     pillow = _pillow()
-    from entrepot.client.image_modes import ValuesOutOfRange
+    from entrepot.client.image_modes import BROKEN, ValuesOutOfRange
 
     told = pixel_size(file)
     if told:
@@ -46,7 +44,7 @@ def decode(file: IO[bytes], mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> 
             return _decoded(pillow, file, mode, max_pixels)
         except (ImageTooLarge, ValuesOutOfRange):
             raise
-        except _BROKEN:
+        except (*BROKEN, UserWarning):
             file.seek(0)
             data = file.read()
             if (bare := _bare(data)) is None:
@@ -59,7 +57,7 @@ def decode(file: IO[bytes], mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> 
     except ValuesOutOfRange as error:
         fix = "Ask for it by to_pil('I') or to_pil('F'), and bring the numbers into that range."
         raise ImageError(f"The image cannot become {mode}: {error}.", fix) from error
-    except _BROKEN as error:
+    except (*BROKEN, UserWarning) as error:
         file.seek(0)
         kind = sniff(file.read(HEAD_SIZE))
         what = f"It looks like {kind}." if kind else "It looks like no image."
@@ -81,13 +79,15 @@ def size_of(file: IO[bytes]) -> tuple[int, int] | None:
         pillow = _pillow()
     except ImportError:
         return None
+    from entrepot.client.image_modes import BROKEN
+
     try:
         with _opened(pillow, file) as image:
             width, height = image.size
             # Pillow turns TIFF files itself.
             turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _SIDEWAYS
             return (height, width) if turned else (width, height)
-    except (*_BROKEN, pillow.DecompressionBombError, pillow.DecompressionBombWarning):
+    except (*BROKEN, UserWarning, pillow.DecompressionBombError, pillow.DecompressionBombWarning):
         return None
 
 

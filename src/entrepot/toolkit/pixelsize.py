@@ -54,7 +54,7 @@ def _upright(size: _Size, metadata: Iterator[bytes]) -> _Size:
 
 
 def _exif_orientation(exif: bytes) -> int | None:
-    """TIFF 6.0: tag 0x0112 of the first directory, as a BYTE, SHORT or LONG."""
+    """TIFF 6.0: tag 0x0112 of the first directory, one SHORT or LONG."""
     if exif[:4] not in (b"II*\0", b"MM\0*"):
         return None
     order = "little" if exif[:1] == b"I" else "big"
@@ -64,8 +64,8 @@ def _exif_orientation(exif: bytes) -> int | None:
 
     at = number(4, 4)
     for entry in range(at + 2, min(at + 2 + 12 * number(at, 2), len(exif) - 11), 12):
-        if number(entry, 2) == 0x0112:
-            return number(entry + 8, {1: 1, 4: 4}.get(number(entry + 2, 2), 2))
+        if number(entry, 2) == 0x0112 and number(entry + 4, 4) == 1:
+            return number(entry + 8, {3: 2, 4: 4}.get(number(entry + 2, 2), 0))
     return None
 
 
