@@ -59,7 +59,7 @@ class SourceChanged(SourceError):
 class ImageNotEncodable(SourceError, ValueError):
     """An image cannot be stored in this format, or is none."""
 
-    code = "image_unreadable"
+    code = "image_not_encodable"
 
 
 class TargetError(EntrepotError):

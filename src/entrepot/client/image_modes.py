@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Container
-from contextlib import suppress
 from functools import reduce
 from typing import Any
 
@@ -56,10 +55,9 @@ def upright(image: Image.Image) -> Image.Image:
     rawmode = tile[0].args if tile and image.format == "PNG" else None
     tags = getattr(image, "tag_v2", {})
     image.load()
-    turned = image
-    with suppress(*BROKEN):  # garbage in the place of EXIF turns nothing
+    try:
         turned = ImageOps.exif_transpose(image)
-    if turned is image:
+    except BROKEN:  # garbage in the place of EXIF turns nothing
         turned = image.copy()
     if turned.mode in ("I;16B", "I;16L", "I;16N") or (image.format == "PPM" and turned.mode == "I"):
         turned = turned.convert("I").convert("I;16")
@@ -77,13 +75,14 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def converted(image: Image.Image, mode: str, *, named: Container[str] = ("P",), profile: bool = True) -> Image.Image:
-    """An upright image in another mode. A transparent colour stays by name in the modes of `named`, else becomes
-    alpha; where the mode has no alpha, what is transparent becomes white. The profile is kept where it fits the mode
-    and `profile` is true, else the colours become sRGB. Raises ValuesOutOfRange, and ValueError as Pillow."""
+    """What `upright` gave, in another mode; itself when nothing changes. A transparent colour stays by name in the
+    modes of `named`, else becomes alpha; where the mode has no alpha, what is transparent becomes white. The profile is
+    kept where it fits the mode and `profile` is true, else the colours become sRGB. Raises ValuesOutOfRange, and
+    ValueError as Pillow."""
     icc = _fitting_profile(image, image.mode)
     keeps = profile and icc is not None and len(icc) <= MAX_PROFILE_BYTES
     if image.mode == mode and (keeps or icc is None) and (mode in named or mode in ALPHA or not has_alpha(image)):
-        return _with_profile(image.copy(), icc)
+        return _with_profile(image, icc)
     base = ALPHA.get(mode, mode)
     colour, mask = _apart(image)
     if not is_deep(base):

@@ -12,6 +12,7 @@ import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 from entrepot.domain.sniffing import HEAD_SIZE, sniff
+from entrepot.toolkit.contents import MAX_BYTES
 from entrepot.toolkit.errors import ImageError, ImageTooLarge
 from entrepot.toolkit.pixelsize import PNG_SIGNATURE, pixel_size
 
@@ -35,8 +36,9 @@ def decode(file: IO[bytes], mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> 
     pillow = _pillow()
     from entrepot.client.image_modes import BROKEN, ValuesOutOfRange
 
-    told = pixel_size(file)
-    if told:
+    if mode not in pillow.MODES:
+        raise ImageError(f"{mode!r} is no mode of Pillow's.", f"Choose one of {', '.join(pillow.MODES)}.")
+    if told := pixel_size(file):
         _check(told, max_pixels)
     file.seek(0)
     try:
@@ -70,9 +72,9 @@ def size_of(file: IO[bytes]) -> tuple[int, int] | None:
     Pillow reads if it is there; None when that cannot be told. No pixel is decoded."""
     if told := pixel_size(file):
         return told
-    file.seek(0)
-    is_read_whole = (sniff(file.read(HEAD_SIZE)) or "") in ("image/avif", "image/heic", "image/heif")
-    if is_read_whole and file.seek(0, io.SEEK_END) > MAX_IMAGE_BYTES:
+    file.seek(4)
+    most = MAX_IMAGE_BYTES if file.read(4) == b"ftyp" else MAX_BYTES  # of AVIF and HEIC Pillow reads the whole file
+    if file.seek(0, io.SEEK_END) > most:
         return None
     file.seek(0)
     try:
@@ -111,7 +113,9 @@ def _decoded(pillow: Any, file: IO[bytes], mode: str, max_pixels: int, profile: 
         _check(image.size, max_pixels)
         if profile:
             image.info["icc_profile"] = profile
-        return converted(upright(image), mode)
+        turned = upright(image)
+    del image  # a quarter of a GiB, it may be
+    return converted(turned, mode)
 
 
 def _check(size: tuple[int, int], most: int) -> None:

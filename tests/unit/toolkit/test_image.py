@@ -121,6 +121,12 @@ def test_g08_a_format_that_is_not_stored_is_named():
         Image.from_pil(Pillow.new("RGB", (1, 1)), format="bmp", repository="in_memory")
 
 
+@pytest.mark.parametrize("mode", ["rgb", "", "BGR", 5])
+def test_g08_a_mode_that_is_none_is_named(mode):
+    with pytest.raises(ImageError, match="no mode of Pillow"):
+        here(stored(Pillow.new("RGB", (1, 1)), "png")).to_pil(mode)
+
+
 def test_g08_a_loaded_image_keeps_its_format_and_jpeg_its_quality():
     noise = Pillow.effect_noise((200, 200), 80).convert("RGB")
     loaded = Pillow.open(io.BytesIO(stored(noise, "jpeg", quality=95)))
