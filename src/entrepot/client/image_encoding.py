@@ -94,8 +94,9 @@ def _write(image: Any, buffer: io.BytesIO, kind: str, options: dict[str, Any]) -
         result.info = {}
         result.save(buffer, format=kind, **kept, **options)
     except (*image_modes.BROKEN, SystemError, MemoryError) as error:
-        fix = "Check that it came whole and is neither empty nor too large, or convert it to RGB first."
-        raise ImageNotEncodable(f"The image cannot be stored as {kind}: {error}.", fix) from error
+        fix = "Check that it came whole, is not closed, and is neither empty nor too large, or convert it to RGB first."
+        what = str(error) or type(error).__name__
+        raise ImageNotEncodable(f"The image cannot be stored as {kind}: {what}.", fix) from error
 
 
 def _mode(image: Any, holds: Format) -> str:

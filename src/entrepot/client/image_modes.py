@@ -16,16 +16,9 @@ from PIL import Image, ImageChops, ImageCms, ImageMath, ImageOps
 
 # What Pillow raises for content that is broken.
 BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    RuntimeError,
+    OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError, AssertionError,
     struct.error,
-)
+)  # fmt: skip
 # A larger profile is applied instead of kept: Pillow refuses PNG files with one.
 MAX_PROFILE_BYTES = 1024 * 1024
 # Modes with an alpha channel, and the mode of their colours.

@@ -52,7 +52,7 @@ def test_c4_what_can_save_itself_is_an_image(format: str | None, name: str, kind
     assert encode_image(Figure(), format) == f"data:{kind};base64,{base64.b64encode(expected[0]).decode()}"
 
 
-@pytest.mark.parametrize("image", [None, "picture.png", b"bytes", 5, object()], ids=str)
+@pytest.mark.parametrize("image", [None, "picture.png", b"bytes", 5, object()], ids=lambda each: type(each).__name__)
 def test_c4_what_is_no_image_is_named(image: object) -> None:
     with pytest.raises(ImageNotEncodable, match=f"{type(image).__name__} is no image"):
         encode_image(image)
@@ -76,6 +76,16 @@ def test_c4_an_error_of_its_own_is_its_own() -> None:
 def test_g08_formats_in_any_case_have_the_right_type(format: str | None, real: str, kind: str) -> None:
     data, told = encode_image_bytes(Image.new("RGB", (16, 16)), format)
     assert (Image.open(io.BytesIO(data)).format, told) == (real, kind)
+
+
+def test_g08_an_image_that_is_closed_is_an_error() -> None:
+    with io.BytesIO() as file:
+        Image.new("RGB", (3, 2)).save(file, format="png")
+        with Image.open(io.BytesIO(file.getvalue())) as image:
+            pass
+    image.close()
+    with pytest.raises(ImageNotEncodable, match="not closed"):
+        encode_image_bytes(image, "png")
 
 
 def test_g08_without_a_format_an_image_keeps_its_own() -> None:
