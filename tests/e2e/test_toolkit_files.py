@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import BaseModel
 
+import entrepot
 from entrepot import EntrepotError
 from entrepot.toolkit import (
     Audio,
@@ -340,3 +341,33 @@ def test_a_local_file_needs_no_server(monkeypatch, tmp_path):
     file = File.from_bytes(b"x", file_name="x.txt", repository="local")
     assert File(url=file.url).as_bytes() == b"x"
     assert list((tmp_path / "xdg" / "entrepot-files").iterdir())
+
+
+def test_i01_c4_images_are_uploaded_upright_or_as_they_write_themselves(server):
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    exif = pillow.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    pillow.new("RGB", (40, 20), "red").save(file, format="jpeg", exif=exif)
+    photo = pillow.open(file)
+
+    class Figure:
+        def save(self, file, format):
+            pillow.new("L", (3, 2)).save(file, format)
+
+    urls = [
+        entrepot.upload_image(photo),
+        entrepot.upload_image(photo, "PNG"),
+        asyncio.run(entrepot.upload_image_async(photo, None)),
+        Image.from_pil(photo).url,
+        asyncio.run(Image.from_pil_async(photo, "webp")).url,
+        entrepot.upload_image(Figure(), "jpg"),
+        asyncio.run(entrepot.upload_image_async(Figure(), "gif")),
+    ]
+    stored = []
+    for url in urls:
+        with urllib.request.urlopen(url) as reply:
+            stored.append((reply.headers["content-type"], pillow.open(io.BytesIO(reply.read())).size))
+    types = [f"image/{name}" for name in ("jpeg", "png", "jpeg", "jpeg", "webp", "jpeg", "gif")]
+    assert stored == list(zip(types, [(20, 40)] * 5 + [(3, 2)] * 2, strict=True))
+    assert {Image(url=url).to_pil().size for url in urls[:5]} == {(20, 40)}

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from entrepot.client import profile, resume
 from entrepot.client.asking import Context
 from entrepot.client.commands import Flow
-from entrepot.client.datauri import image_bytes
 from entrepot.client.errors import ConfigurationError, SourceError
 from entrepot.client.flows import upload, ways
+from entrepot.client.image_encoding import encode_image_bytes
 from entrepot.client.profile import Profile
 from entrepot.client.sources import Data, Source, Stream, of_data, open_path
 from entrepot.client.sync import SyncDriver
@@ -127,9 +127,10 @@ class SyncClient(_Client):
         was cut goes on where it stopped. Raises as `upload`."""
         return self._driver.run(self._file(path, content_type, file_name, options))
 
-    def upload_image(self, image: Any, format: str = "jpeg", **options: Unpack[Options]) -> FileUrl:
-        """Upload a Pillow image as a file of this format. Raises as `upload`."""
-        data, kind = image_bytes(image, format)
+    def upload_image(self, image: Any, format: str | None = "jpeg", **options: Unpack[Options]) -> FileUrl:
+        """Upload a Pillow image, or what has `save(file, format=...)`, as a file of this format; None: the one that it
+        was loaded from, else png. Raises ImageNotEncodable, and as `upload`."""
+        data, kind = encode_image_bytes(image, format)
         return self.upload(data, kind, **options)
 
     @property
@@ -183,9 +184,9 @@ class AsyncClient(_Client):
         """As `SyncClient.upload_file`."""
         return await self._driver.run(self._file(path, content_type, file_name, options))
 
-    async def upload_image(self, image: Any, format: str = "jpeg", **options: Unpack[Options]) -> FileUrl:
+    async def upload_image(self, image: Any, format: str | None = "jpeg", **options: Unpack[Options]) -> FileUrl:
         """As `SyncClient.upload_image`."""
-        data, kind = image_bytes(image, format)
+        data, kind = encode_image_bytes(image, format)
         return await self.upload(data, kind, **options)
 
     @property

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 from pathlib import Path
 from typing import Any
 
+from entrepot.client.image_encoding import encode_image_bytes
 from entrepot.domain.mediatypes import OCTET_STREAM, type_for_name
 
 
@@ -23,16 +23,6 @@ def encode_file(path: str | os.PathLike[str]) -> str:
     return encode(Path(given).read_bytes(), type_for_name(os.path.basename(given)) or OCTET_STREAM)
 
 
-def encode_image(image: Any, format: str = "jpeg") -> str:
-    """A data URI of a Pillow image."""
-    return encode(*image_bytes(image, format))
-
-
-def image_bytes(image: Any, format: str) -> tuple[bytes, str]:
-    """A Pillow image as the bytes of a file, and their media type. JPEG has no transparency: it is left out."""
-    kind = "jpeg" if format.lower() == "jpg" else format.lower()
-    if kind == "jpeg" and image.mode not in ("RGB", "L", "CMYK"):
-        image = image.convert("RGB")
-    with io.BytesIO() as buffer:
-        image.save(buffer, format=kind)
-        return buffer.getvalue(), f"image/{kind}"
+def encode_image(image: Any, format: str | None = "jpeg") -> str:
+    """A data URI of an image, encoded as by `SyncClient.upload_image`. Raises ImageNotEncodable."""
+    return encode(*encode_image_bytes(image, format))

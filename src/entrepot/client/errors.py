@@ -56,6 +56,12 @@ class SourceChanged(SourceError):
     code = "source_changed"
 
 
+class ImageNotEncodable(SourceError, ValueError):
+    """An image cannot be stored in this format, or is none."""
+
+    code = "image_not_encodable"
+
+
 class TargetError(EntrepotError):
     """What was downloaded cannot be put where it should."""
 

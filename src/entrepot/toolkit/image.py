@@ -8,20 +8,23 @@ import io
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
+from entrepot.client.errors import ImageNotEncodable
+from entrepot.client.image_encoding import encode_image_bytes, format_name
 from entrepot.domain.mediatypes import type_for_name
 from entrepot.toolkit import contents, pixels
+from entrepot.toolkit.errors import ImageError
 from entrepot.toolkit.filedata import FileData
 from entrepot.toolkit.files import Fallback, File, Kwargs, Repository, kwargs_of
 from entrepot.toolkit.models import BaseModel, ConfigDict, Field
-from entrepot.toolkit.pixelsize import pixel_size
 from entrepot.toolkit.repositories import DEFAULT_REPOSITORY, FALLBACK_REPOSITORY
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-# Bytes of an image file that is decoded.
-MAX_IMAGE_BYTES = 50 * 1024 * 1024
+FORMATS = ("png", "jpeg", "jpg", "webp", "gif")
 ImageFormat = Literal["png", "jpeg", "jpg", "webp", "gif"]
+# PNG is compressed for speed: an output is made once and fetched a few times. JPEG as good as anybody sees.
+_OPTIONS: dict[str, dict[str, Any]] = {"png": {"compress_level": 1}, "jpeg": {"quality": 95}}
 ImageSizePreset = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
 
 
@@ -62,7 +65,7 @@ class Image(File):
 
     @classmethod
     def _facts(cls, file: IO[bytes]) -> dict[str, Any]:
-        size = pixel_size(file)
+        size = pixels.size_of(file)
         return {"width": size[0], "height": size[1]} if size else {}
 
     @classmethod
@@ -119,12 +122,11 @@ class Image(File):
         fallback_save_kwargs: Kwargs = None,
     ) -> Self:
         """Encode and upload a Pillow image: png (fast), jpeg (quality 95; what is transparent becomes white), webp or
-        gif, in any case. `format` None: the one it was loaded from, else png. Raises ImageError."""
-        kind = pixels.format_of(pil_image, format)
-        data = FileData(pixels.encode(pil_image, kind), f"image/{kind}", file_name)
+        gif, in any case. `format` None: the one it was loaded from, else png. It is stored upright (EXIF), its current
+        frame alone. Raises ImageError."""
+        data = FileData(*_encoded(pil_image, format), file_name)
         kwargs = kwargs_of(request, save_kwargs), kwargs_of(request, fallback_save_kwargs)
-        width, height = pil_image.size
-        return cls._of_bytes(data, repository, fallback_repository, *kwargs, width=width, height=height)
+        return cls._of_bytes(data, repository, fallback_repository, *kwargs)
 
     @classmethod
     async def from_pil_async(
@@ -143,7 +145,7 @@ class Image(File):
         return await asyncio.to_thread(cls.from_pil, pil_image, format, file_name, *rest)
 
     def to_pil(
-        self, mode: str = "RGB", *, max_pixels: int = pixels.MAX_PIXELS, max_bytes: int = MAX_IMAGE_BYTES
+        self, mode: str = "RGB", *, max_pixels: int = pixels.MAX_PIXELS, max_bytes: int = pixels.MAX_IMAGE_BYTES
     ) -> PilImage:
         """The image for Pillow, upright (EXIF), in one of Pillow's modes; of several frames the first. Downloaded when
         it is not here. Raises ImageTooLarge before anything is decoded, ImageError, DownloadError, ImportError."""
@@ -152,7 +154,7 @@ class Image(File):
         return pil_of(self.url, mode, max_pixels=max_pixels, max_bytes=max_bytes)
 
     async def to_pil_async(
-        self, mode: str = "RGB", *, max_pixels: int = pixels.MAX_PIXELS, max_bytes: int = MAX_IMAGE_BYTES
+        self, mode: str = "RGB", *, max_pixels: int = pixels.MAX_PIXELS, max_bytes: int = pixels.MAX_IMAGE_BYTES
     ) -> PilImage:
         """As `to_pil`, in a thread."""
         return await asyncio.to_thread(self.to_pil, mode, max_pixels=max_pixels, max_bytes=max_bytes)
@@ -163,7 +165,7 @@ def pil_of(
     mode: str = "RGB",
     *,
     max_pixels: int = pixels.MAX_PIXELS,
-    max_bytes: int = MAX_IMAGE_BYTES,
+    max_bytes: int = pixels.MAX_IMAGE_BYTES,
     private: bool = True,
 ) -> PilImage:
     """The image behind a URL; with `private` as `contents.fetched` has it. Raises as `Image.to_pil`."""
@@ -171,12 +173,24 @@ def pil_of(
         return pixels.decode(file, mode, max_pixels)
 
 
+def _encoded(image: Any, format: str | None) -> tuple[bytes, str]:
+    try:
+        kind = format_name(image, format)
+        if kind not in FORMATS and format is not None:
+            fix = f"Choose {', '.join(FORMATS)}."
+            raise ImageError(f"{format!r} is no format that images are stored in.", fix)
+        kind = kind if kind in FORMATS else "png"
+        return encode_image_bytes(image, kind, **_OPTIONS.get(kind, {}))
+    except ImageNotEncodable as error:
+        raise ImageError(error.message, error.fix) from error
+
+
 def image_type(format: str | None) -> str | None:
     """The media type that a format's name means: `image/jpeg` for `jpg` and `JPG`. Raises ValueError for none."""
     if format is None:
         return None
     name = format.lower().removeprefix("image/")
-    found = f"image/{pixels.known_format(name)}" if name in pixels.FORMATS else type_for_name(f"x.{name}")
+    found = type_for_name(f"x.{name}")
     if found is None or not found.startswith("image/"):
-        raise ValueError(f"{format!r} is no image format; the usual ones are {', '.join(pixels.FORMATS)}")
+        raise ValueError(f"{format!r} is no image format; the usual ones are {', '.join(FORMATS)}")
     return found

@@ -1,105 +1,121 @@
-"""Images to files and files to images, by Pillow, within limits.
+"""Decodes the bytes of an image file to a Pillow image, within limits; docs/toolkit.md has the rules.
 
-A file from a stranger is opened by a short list of decoders (none that runs another program or reads another file,
-hostile.md F12), its size is looked at before anything is decoded (G07), and of many frames only the first is.
+A file from a stranger is opened by a short list of decoders (none that runs another program or reads another file),
+its size is looked at before anything is decoded, and of many frames only the first is. What only describes an image
+(texts, private data) is passed over when it is broken or too large.
 """
 
 from __future__ import annotations
 
 import io
-import struct
-from contextlib import suppress
+import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 from entrepot.domain.sniffing import HEAD_SIZE, sniff
+from entrepot.toolkit.contents import MAX_BYTES
 from entrepot.toolkit.errors import ImageError, ImageTooLarge
-from entrepot.toolkit.pixelsize import pixel_size
+from entrepot.toolkit.pixelsize import PNG_SIGNATURE, pixel_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
 # Pillow's own: a quarter of a GiB as RGB.
 MAX_PIXELS = 89_478_485
-FORMATS = ("png", "jpeg", "jpg", "webp", "gif")
-_DECODERS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
-# Modes that a format stores as they are; others are converted, and what is transparent becomes white in JPEG.
-# A colour that is named as the transparent one (`info`) stays so in _NAMES_CLEAR.
-_MODES = {
-    "png": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
-    "jpeg": ("L", "RGB", "CMYK"),
-    "webp": ("RGB", "RGBA"),
-    "gif": ("1", "L", "P", "RGB", "RGBA"),
-}
-_NAMES_CLEAR = ("png", "gif")
-# Modes with more than eight bits, in which an image may be asked for.
-_DEEP = ("I", "I;16", "F")
-# PNG is compressed for speed: an output is made once and fetched a few times. JPEG as good as anybody sees.
-_OPTIONS: dict[str, dict[str, Any]] = {"png": {"compress_level": 1}, "jpeg": {"quality": 95}}
-_BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error)
-
-
-def known_format(format: str) -> str:
-    """png, jpeg, webp or gif for a name in any case; `jpg` is `jpeg`. Raises ImageError."""
-    name = format.lower()
-    if name not in FORMATS:
-        raise ImageError(f"{format!r} is no format that images are stored in.", f"Choose {', '.join(FORMATS)}.")
-    return "jpeg" if name == "jpg" else name
-
-
-def format_of(image: PilImage, format: str | None) -> str:
-    """The format to store an image in: the one that is asked for, else its own, else png."""
-    if format is not None:
-        return known_format(format)
-    own = (image.format or "").lower()
-    return "jpeg" if own == "mpo" else own if own in _MODES else "png"
-
-
-def encode(image: PilImage, format: str) -> bytes:
-    """A Pillow image as a file; its first frame when it has several. Raises ImageError."""
-    with io.BytesIO() as buffer:
-        try:
-            _fitting(image, format).save(buffer, format=format, **_OPTIONS.get(format, {}))
-        except (*_BROKEN, MemoryError) as error:
-            fix = "Check that it came whole and is neither empty nor too large, or convert it to RGB first."
-            raise ImageError(f"The image cannot be stored as {format}: {error}.", fix) from error
-        return buffer.getvalue()
+# Bytes of an image file that is decoded.
+MAX_IMAGE_BYTES = 50 * 1024 * 1024
+# Bytes of the colour profile of a PNG, unpacked.
+_MAX_PROFILE = 16 * 1024 * 1024
+_DECODERS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "JXL", "PPM", "QOI")
+_SIDEWAYS = (5, 6, 7, 8)
+_ORIENTATION = 0x0112
 
 
 def decode(file: IO[bytes], mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> PilImage:
     """The image that a file holds, turned as its EXIF orientation says, in a mode of Pillow's. Of several frames the
     first. Raises ImageTooLarge before decoding, ImageError, ImportError without Pillow."""
-    pillow, ops = _pillow()
-    told = pixel_size(file)
-    if told:
+    pillow = _pillow()
+    from entrepot.client.image_modes import BROKEN, ValuesOutOfRange
+
+    if mode not in pillow.MODES:
+        raise ImageError(f"{mode!r} is no mode of Pillow's.", f"Choose one of {', '.join(pillow.MODES)}.")
+    if told := pixel_size(file):
         _check(told, max_pixels)
     file.seek(0)
-    kind = sniff(file.read(HEAD_SIZE))
-    file.seek(0)
     try:
-        with pillow.open(file, formats=[each for each in _DECODERS if each in pillow.OPEN]) as image:
-            _check(image.size, max_pixels)
-            image.load()
-            with suppress(*_BROKEN):  # garbage in the place of EXIF turns nothing
-                ops.exif_transpose(image, in_place=True)  # a copy would be another quarter of a GiB
-            usual = image if image.mode == mode else _usual(image)
-            return (usual if mode in _DEEP else _eight_bits(usual)).convert(mode)
+        try:
+            return _decoded(pillow, file, mode, max_pixels)
+        except (ImageTooLarge, ValuesOutOfRange):
+            raise
+        except (*BROKEN, UserWarning):
+            file.seek(0)
+            data = file.read()
+            if (bare := _bare(data)) is None:
+                raise
+            return _decoded(pillow, io.BytesIO(bare), mode, max_pixels, _png_profile(data))
     except ImageTooLarge:
         raise
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning, MemoryError) as error:
         raise ImageTooLarge("The image has too many pixels.", "Make it smaller.") from error
-    except _BROKEN as error:
+    except ValuesOutOfRange as error:
+        fix = "Ask for it by to_pil('I') or to_pil('F'), and bring the numbers into that range."
+        raise ImageError(f"The image cannot become {mode}: {error}.", fix) from error
+    except (*BROKEN, UserWarning) as error:
+        file.seek(0)
+        kind = sniff(file.read(HEAD_SIZE))
         what = f"It looks like {kind}." if kind else "It looks like no image."
         fix = "Store it as PNG, JPEG, WebP or GIF, and check that it came whole."
         raise ImageError(f"The image cannot be decoded ({type(error).__name__}). {what}", fix) from error
 
 
-def _pillow() -> tuple[Any, Any]:
+def size_of(file: IO[bytes]) -> tuple[int, int] | None:
+    """Width and height of the upright image that a file holds, by its header: PNG, JPEG, GIF and WebP, and what else
+    Pillow reads if it is there; None when that cannot be told. No pixel is decoded."""
+    if told := pixel_size(file):
+        return told
+    file.seek(4)
+    most = MAX_IMAGE_BYTES if file.read(4) == b"ftyp" else MAX_BYTES  # of AVIF and HEIC Pillow reads the whole file
+    if file.seek(0, io.SEEK_END) > most:
+        return None
+    file.seek(0)
     try:
-        from PIL import Image, ImageOps
+        pillow = _pillow()
+    except ImportError:
+        return None
+    from entrepot.client.image_modes import BROKEN
+
+    try:
+        with _opened(pillow, file) as image:
+            width, height = image.size
+            # Pillow turns TIFF files itself.
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _SIDEWAYS
+            return (height, width) if turned else (width, height)
+    except (*BROKEN, UserWarning, pillow.DecompressionBombError, pillow.DecompressionBombWarning):
+        return None
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
     except ImportError as error:
         raise ImportError("Pixels need Pillow: pip install 'entrepot[images]'") from error
     Image.init()
-    return Image, ImageOps
+    return Image
+
+
+def _opened(pillow: Any, file: IO[bytes]) -> Any:
+    return pillow.open(file, formats=[each for each in _DECODERS if each in pillow.OPEN])
+
+
+def _decoded(pillow: Any, file: IO[bytes], mode: str, max_pixels: int, profile: bytes | None = None) -> PilImage:
+    from entrepot.client.image_modes import converted, upright
+
+    with _opened(pillow, file) as image:
+        _check(image.size, max_pixels)
+        if profile:
+            image.info["icc_profile"] = profile
+        turned = upright(image)
+    del image  # a quarter of a GiB, it may be
+    return converted(turned, mode)
 
 
 def _check(size: tuple[int, int], most: int) -> None:
@@ -110,39 +126,45 @@ def _check(size: tuple[int, int], most: int) -> None:
         )
 
 
-def _usual(image: PilImage) -> PilImage:
-    """The same in a mode that Pillow can do more with: not 16 bits in another order than this machine's, and no
-    palette with degrees of transparency."""
-    if image.mode.startswith("I;16") and image.mode != "I;16":
-        return image.convert("I").convert("I;16")
-    return image.convert("RGBA") if image.mode == "P" and isinstance(image.info.get("transparency"), bytes) else image
+def _bare(data: bytes) -> bytes | None:
+    """A PNG or JPEG file without what only describes the image; None for another file."""
+    if data.startswith(PNG_SIGNATURE):
+        kept = [data[at:end] for kind, at, end in _png_chunks(data) if kind[:1].isupper() or kind in (b"tRNS", b"eXIf")]
+        return PNG_SIGNATURE + b"".join(kept)
+    return _bare_jpeg(data) if data.startswith(b"\xff\xd8\xff") else None
 
 
-def _eight_bits(image: PilImage) -> PilImage:
-    """Pillow clips 16 bits when it converts, which leaves a white image; the upper eight are what is meant. Where it
-    holds them in 32, values above 255 tell."""
-    bounds: Any = image.getextrema() if image.mode == "I" else (0, 0)
-    if image.mode == "I;16" or bounds[1] > 255:
-        return image.point(lambda value: value / 256).convert("L")
-    return image
+def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
+    """Type, begin and end of each chunk."""
+    at, found = len(PNG_SIGNATURE), []
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        found.append((data[at + 4 : at + 8], at, end))
+        at = end
+    return found
 
 
-def _fitting(image: PilImage, format: str) -> PilImage:
-    modes, is_clear = _MODES[format], "transparency" in image.info
-    if format == "png" and image.mode == "P":
-        return image
-    image = _usual(image)
-    if image.mode in modes and (not is_clear or format in _NAMES_CLEAR):
-        return image
-    if format == "png" and image.mode == "I":
-        return image.convert("I;16")
-    image = image.convert("LA") if image.mode == "La" else _eight_bits(image)
-    if not is_clear and image.mode not in ("RGBA", "LA", "PA", "RGBa"):
-        return image if image.mode in modes else image.convert("RGB")
-    clear = image.convert("RGBA")
-    if "RGBA" in modes:
-        return clear
-    from PIL import Image
+def _png_profile(data: bytes) -> bytes | None:
+    """The colour profile of a PNG, which Pillow gives only up to 1 MiB."""
+    for kind, at, end in _png_chunks(data) if data.startswith(PNG_SIGNATURE) else []:
+        if kind == b"iCCP":
+            unpacker = zlib.decompressobj()
+            try:
+                profile = unpacker.decompress(data[at + 8 : end - 4].partition(b"\0")[2][1:], _MAX_PROFILE)
+            except zlib.error:
+                return None
+            return None if unpacker.unconsumed_tail else profile
+    return None
 
-    under = Image.new("RGBA", clear.size, "white")
-    return Image.alpha_composite(under, clear).convert("RGB")
+
+def _bare_jpeg(data: bytes) -> bytes:
+    """Without application data and comments (ITU T.81, table B.1) but for EXIF and what Adobe's says of colours."""
+    kept, at = [data[:2]], 2
+    while data[at : at + 1] == b"\xff" and (marker := data[at + 1 : at + 2]) != b"\xda":
+        end = at + 1 if marker == b"\xff" else at + 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
+        body = data[at + 4 : end]
+        is_told = body.startswith(b"Exif\0\0") or (body.startswith(b"Adobe") and len(body) >= 12)
+        if marker not in (*(bytes((each,)) for each in range(0xE0, 0xF0)), b"\xfe", b"\xff") or is_told:
+            kept.append(data[at:end])
+        at = end
+    return b"".join([*kept, data[at:]])
