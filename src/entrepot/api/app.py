@@ -19,19 +19,22 @@ The byte path is plain ASGI in front of the FastAPI control plane: a framework's
 from __future__ import annotations
 
 from entrepot import wire
-from entrepot.api import cdn, multipart, rest, serve
+from entrepot.api import auth, cdn, multipart, rest, serve
 from entrepot.api.doors import Doors
-from entrepot.api.front import App, Front, Methods
+from entrepot.api.front import App, Front, Methods, Route
 from entrepot.api.volume import routes as volume
 
-_OBJECT: Methods = {"GET": serve.get_object, "HEAD": serve.get_object, "PUT": cdn.signed_put}
-_MULTIPART: Methods = {"GET": multipart.listing, "HEAD": multipart.listing, "DELETE": multipart.abort}
-_PART: Methods = {"PUT": multipart.part}
-_COMPLETE: Methods = {"POST": multipart.complete}
+# Whoever asks may be anybody here: the object's ACL decides. All other routes want a credential or a signature.
+_READ = Route(serve.get_object, auth.principal)
+_LISTING = Route(multipart.listing, auth.multipart_writer)
+_OBJECT: Methods = {"GET": _READ, "HEAD": _READ, "PUT": Route(cdn.signed_put, auth.uploader)}
+_MULTIPART: Methods = {"GET": _LISTING, "HEAD": _LISTING, "DELETE": Route(multipart.abort, auth.multipart_writer)}
+_PART: Methods = {"PUT": Route(multipart.part, auth.part_writer)}
+_COMPLETE: Methods = {"POST": Route(multipart.complete, auth.part_writer)}
 _FIXED: dict[bytes, Methods] = {
-    wire.UPLOAD.encode(): {"POST": cdn.upload},
-    wire.EXISTING_UPLOAD.encode(): {"POST": cdn.existing},
-    wire.MULTIPART_UPLOAD.encode(): {"POST": multipart.create},
+    wire.UPLOAD.encode(): {"POST": Route(cdn.upload)},
+    wire.EXISTING_UPLOAD.encode(): {"POST": Route(cdn.existing)},
+    wire.MULTIPART_UPLOAD.encode(): {"POST": Route(multipart.create)},
 }
 _OBJECTS_PREFIX = wire.OBJECTS.encode()
 _PLATFORM_PREFIX = wire.PLATFORM.encode()

@@ -1,7 +1,8 @@
 """One request and its reply over ASGI: what the byte path needs of HTTP, and no more.
 
 Facts about the server that this rests on (checked in tests/protocol): a body is complete only when a message with
-`more_body` false arrives, a cut one ends with `http.disconnect`; a sender is not told that its client has gone.
+`more_body` false arrives, a cut one ends with `http.disconnect`; a sender is not told that its client has gone. Trailer
+fields are not shown; where they were there comes an empty message that is not the last.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from urllib.parse import parse_qs, unquote_to_bytes
 
 from entrepot import wire
 from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
+from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.names import quote_segment
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
@@ -34,6 +37,12 @@ class ClientGone(Exception):
     """The connection ended before the request's body did, or before the reply's."""
 
 
+def no_trailers() -> Problem:
+    """Trailer fields are lost on the way to us, so what they say would be passed over in silence."""
+    message = "Trailer fields after a chunked body are not taken."
+    return Problem(Code.INVALID_REQUEST, message, fix="Send them as headers, before the body.")
+
+
 class Exchange:
     """A request being answered. Header names are lower case; repeated ones are joined with a comma."""
 
@@ -44,6 +53,7 @@ class Exchange:
         "finished",
         "headers",
         "method",
+        "principal",
         "raw_path",
         "request_id",
         "scope",
@@ -64,6 +74,7 @@ class Exchange:
         self.sent = 0
         self.finished = False  # the whole reply is out
         self.who = ""  # the key id, for the log
+        self.principal: Principal = ANONYMOUS  # who asks, once the route's right was checked
         self.headers: dict[str, bytes] = {}
         for raw_name, value in scope["headers"]:
             name = raw_name.decode("latin-1")
@@ -75,6 +86,10 @@ class Exchange:
     def path(self) -> str:
         """The request's path, percent-decoded once. Raises Problem when it is not UTF-8."""
         return self.decoded(self.raw_path)
+
+    def canonical_path(self) -> str:
+        """The path as the URL was given out, whatever way the client escaped it: each segment on its own."""
+        return "/".join(quote_segment(self.decoded(each)) for each in self.raw_path.split(b"/"))
 
     @staticmethod
     def decoded(raw: bytes) -> str:
@@ -93,7 +108,7 @@ class Exchange:
     def text(self, name: str) -> str | None:
         """A header as text, without blanks around it; None when missing or empty."""
         value = self.headers.get(name)
-        return (value.decode("latin-1").strip() or None) if value is not None else None
+        return (value.decode("latin-1").strip(" \t") or None) if value is not None else None
 
     def short(self, name: str) -> str | None:
         """A header that is stored, so it must be short. Raises Problem(VALIDATION_FAILED)."""
@@ -121,6 +136,21 @@ class Exchange:
             self._body_done = not message.get("more_body", False)
             if chunk := message.get("body", b""):
                 yield chunk
+            elif not self._body_done and "transfer-encoding" in self.headers:
+                raise no_trailers()
+
+    async def small_body(self, limit: int, stall_timeout: float) -> bytes:
+        """The whole body; one that says that it is larger than `limit` is not read. Raises as `body` does, and
+        Problem(TOO_LARGE)."""
+        beyond = Problem(Code.TOO_LARGE, f"The body is larger than the limit of {limit} bytes.")
+        if (self.content_length() or 0) > limit:
+            raise beyond
+        received = bytearray()
+        async for chunk in self.body(stall_timeout):
+            received += chunk
+            if len(received) > limit:
+                raise beyond
+        return bytes(received)
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin a reply. After one to a body that was not read the server closes the connection, so the client is told:

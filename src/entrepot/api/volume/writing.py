@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from entrepot.api import forms
-from entrepot.api.cdn import body_of, check_plain, declared_digests
+from entrepot.api.cdn import body_of, form_digests
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import Headers
@@ -35,14 +35,10 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
     """The file in a form's body, and the digests of it that were declared. Raises Problem."""
-    check_plain(x)
-    if x.text("content-digest") or x.text("content-md5"):
-        message = "A digest of the whole form is not checked; Repr-Digest is that of the file in it."
-        raise Problem(Code.INVALID_REQUEST, message)
+    expected = form_digests(x)
     limit, declared = doors.volume.limits.max_file, x.content_length()
     if declared is not None and declared > limit + forms.MAX_AROUND:
         raise Problem(Code.TOO_LARGE, f"The file is larger than the limit of {limit} bytes.")
-    expected = declared_digests(x)
     part = await forms.file_part(x.body(doors.stall_timeout), x.text("content-type"))
     return part.stream, expected
 
