@@ -49,9 +49,9 @@ async def signed_put(x: Exchange, doors: Doors) -> None:
 async def _of_form(x: Exchange, doors: Doors) -> tuple[Intent, Body]:
     """The file in a form: its name and type are those that the form gives it, unless X-Fal-File-Name names it."""
     expected = form_digests(x)
-    part = await forms.only_file(x.body(doors.stall_timeout), x.text("content-type"))
+    part = await forms.only_file(x.body(doors.stall_timeout, watch=True), x.text("content-type"))
     intent = intent_of(x, part.content_type, part.file_name)
-    return intent, Body(part.stream, None, part.content_type, expected)
+    return intent, Body(part.stream, None, part.content_type, expected, check_client=x.check_client)
 
 
 def intent_of(x: Exchange, content_type: str | None, file_name: str | None = None) -> Intent:
@@ -69,7 +69,8 @@ def intent_of(x: Exchange, content_type: str | None, file_name: str | None = Non
 def body_of(x: Exchange, doors: Doors, lifecycle: Lifecycle = Lifecycle()) -> Body:
     """The request's body with all that the client said about it. Raises Problem."""
     check_plain(x)
-    return Body(x.body(doors.stall_timeout), x.content_length(), declared_type(x), declared_digests(x), lifecycle)
+    stream = x.body(doors.stall_timeout, watch=True)
+    return Body(stream, x.content_length(), declared_type(x), declared_digests(x), lifecycle, x.check_client)
 
 
 def check_plain(x: Exchange) -> None:

@@ -48,6 +48,7 @@ class Exchange:
 
     __slots__ = (
         "_body_done",
+        "_gone",
         "_receive",
         "_send",
         "finished",
@@ -82,6 +83,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._body_done = False
+        self._gone: asyncio.Future[Message] | None = None
 
     def path(self) -> str:
         """The request's path, percent-decoded once. Raises Problem when it is not UTF-8."""
@@ -122,8 +124,11 @@ class Exchange:
         text = self.text("content-length")
         return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
-    async def body(self, stall_timeout: float) -> AsyncIterator[bytes]:
-        """The request's body as it arrives. Raises ClientGone when it is cut, Problem(TIMED_OUT) when it stalls."""
+    async def body(self, stall_timeout: float, *, watch: bool = False) -> AsyncIterator[bytes]:
+        """The request's body as it arrives. Raises ClientGone when it is cut, Problem(TIMED_OUT) when it stalls.
+
+        With `watch`, what happens to the connection after its end is known to `check_client`.
+        """
         while not self._body_done:
             try:
                 async with asyncio.timeout(stall_timeout):
@@ -138,6 +143,14 @@ class Exchange:
                 yield chunk
             elif not self._body_done and "transfer-encoding" in self.headers:
                 raise no_trailers()
+        if watch:
+            self._gone = asyncio.ensure_future(self._receive())
+
+    def check_client(self) -> None:
+        """Raise ClientGone when the client has closed the connection, or its half of it, since the end of its body: the
+        ASGI server sends no reply then, so nothing is to be published that nobody is told of."""
+        if self._gone is not None and self._gone.done():
+            raise ClientGone
 
     async def small_body(self, limit: int, stall_timeout: float) -> bytes:
         """The whole body; one that says that it is larger than `limit` is not read. Raises as `body` does, and
@@ -156,6 +169,8 @@ class Exchange:
         """Begin a reply. After one to a body that was not read the server closes the connection, so the client is told:
         else it loses the next request on it."""
         self.status = status
+        if self._gone is not None:
+            self._gone.cancel()
         headers.append((b"x-request-id", self.request_id.encode()))
         if self._may_have_body():
             headers.append((b"connection", b"close"))

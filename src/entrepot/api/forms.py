@@ -210,7 +210,7 @@ def _parsed(raw: bytes) -> _Head:
         name = name.lower()
         if not colon or not _NAME.fullmatch(name) or name in headers or _BREAK.search(line):
             raise _bad("A header of a field is not in order, or comes twice.")
-        headers[name] = value.strip()
+        headers[name] = value.strip(" \t")
     _check_plain(headers)
     kind, parameters = _parameters(headers.get("content-disposition", ""))
     if kind != "form-data" or "name" not in parameters:

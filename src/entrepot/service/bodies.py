@@ -23,7 +23,8 @@ PATIENCE = 200.0  # seconds that a body waits for a slot
 class Body:
     """`length` is the declared one; `expected` are digests that the client declared.
 
-    `lifecycle` may say what the begin of the upload left open.
+    `lifecycle` may say what the begin of the upload left open. `check_client` raises when the sender has gone; it is
+    called before what came is published.
     """
 
     stream: AsyncIterator[bytes]
@@ -31,6 +32,7 @@ class Body:
     content_type: str | None = None
     expected: tuple[Expected, ...] = ()
     lifecycle: Lifecycle = Lifecycle()
+    check_client: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class Receiver:
             stored = await write(stream, facts, list(beside.values()))
         try:
             digests.check(body.expected, stored.sha256, beside)
-        except Problem:
+            body.check_client()
+        except Exception:
             await self.discard(stored)
             raise
         return Received(stored, bytes(head))
