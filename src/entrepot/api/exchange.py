@@ -31,6 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 DRAIN_BYTES = 128 * 1024 * 1024
 DRAIN_SECONDS = 10.0
 MAX_STORED_HEADER = 255
+MAX_QUERY_FIELDS = 100
 
 
 class ClientGone(Exception):
@@ -103,9 +104,20 @@ class Exchange:
 
     def query(self, name: str) -> str | None:
         """The one value of a query parameter; None when it is missing or given twice."""
-        raw = self.scope.get("query_string") or b""
-        values = parse_qs(raw.decode("latin-1"), keep_blank_values=True).get(name, [])
+        values = self.queries(name)
         return values[0] if len(values) == 1 else None
+
+    def queries(self, name: str) -> list[str]:
+        """All values of a query parameter. Raises Problem: anybody's query is parsed, so it is bounded."""
+        raw: bytes = self.scope.get("query_string") or b""
+        if not raw:
+            return []
+        try:
+            parsed = parse_qs(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
+        except ValueError:
+            message = f"It has more than {MAX_QUERY_FIELDS} parameters."
+            raise Problem(Code.VALIDATION_FAILED, message, where=("query",)) from None
+        return parsed.get(name, [])
 
     def text(self, name: str) -> str | None:
         """A header as text, without blanks around it; None when missing or empty."""

@@ -48,6 +48,7 @@ _LINE = (
 )
 _quoted = json.encoder.encode_basestring_ascii
 _PREFLIGHT_SECONDS = b"86400"
+_MAX_ASKED = 4000  # characters of the headers that a preflight asks for; more are not looked at
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
@@ -143,8 +144,9 @@ class Front:
 
 async def _preflight(x: Exchange) -> None:
     """CORS preflight, and plain OPTIONS. What is asked for is granted: rights hang on credentials, not on origins."""
-    asked = [h.strip().lower() for h in (x.text("access-control-request-headers") or "").split(",")]
-    headers = ", ".join(h for h in asked if h and set(h) <= _TOKEN)[:2000] or "authorization, content-type, range"
+    asked = (x.text("access-control-request-headers") or "")[:_MAX_ASKED].lower().split(",")
+    named = (each.strip() for each in asked)
+    headers = ", ".join(h for h in named if h and set(h) <= _TOKEN)[:2000] or "authorization, content-type, range"
     await x.reply(
         204,
         [

@@ -139,7 +139,7 @@ def _asked_lifetime(raw: bytes) -> float | None:
 async def _initiate(request: Request, doors: Doors) -> Response:
     """POST /storage/upload/initiate: a URL to PUT the bytes to, and the one to read them from (protocol 2.3)."""
     x = exchange_of(request.scope)
-    _storage_type(request)
+    _storage_type(x)
     begun = await doors.uploads.begin(x.principal, await _intent(x, doors))
     file_url = doors.cdn_origin + begun.upload.draft.path
     return _json({"file_url": file_url, "upload_url": f"{file_url}?{wire.SIGNATURE_PARAMETER}={begun.signature}"})
@@ -149,7 +149,7 @@ async def _initiate_multipart(request: Request, doors: Doors) -> Response:
     """POST /storage/upload/initiate-multipart: clients put the part number between path and query (protocol 2.5); in
     the GCS style they ask for each part's URL (2.6)."""
     x = exchange_of(request.scope)
-    in_gcs_style = _storage_type(request) == "gcs"
+    in_gcs_style = _storage_type(x) == "gcs"
     begun = await doors.multipart.begin(x.principal, await _intent(x, doors))
     file_url = doors.cdn_origin + begun.upload.draft.path
     signed = f"{file_url}/multipart/{begun.upload.id}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
@@ -179,8 +179,8 @@ def _object_path(key: str, upload_id: str) -> str:
     return f"{wire.OBJECTS}{store}/{quote_segment(name)}/multipart/{upload_id}"
 
 
-def _storage_type(request: Request) -> str:
-    storage_type = request.query_params.get("storage_type") or wire.STORAGE_TYPES[0]
+def _storage_type(x: Exchange) -> str:
+    storage_type = (x.queries("storage_type") or [""])[-1] or wire.STORAGE_TYPES[0]
     if storage_type not in wire.STORAGE_TYPES:
         known = ", ".join(wire.STORAGE_TYPES)
         raise Problem(Code.VALIDATION_FAILED, f"It must be one of {known}.", where=("query", "storage_type"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
 
 from entrepot import wire
 from entrepot.api import jsonbody
@@ -113,8 +112,7 @@ def query_limit(x: Exchange) -> int | None:
 
 def query(x: Exchange, name: str) -> str | None:
     """A parameter of the query. Raises Problem(VALIDATION_FAILED) when it is given twice."""
-    raw: bytes = x.scope.get("query_string") or b""
-    values = parse_qs(raw.decode("latin-1"), keep_blank_values=True).get(name, []) if raw else []
+    values = x.queries(name)
     if len(values) > 1:
         raise Problem(Code.VALIDATION_FAILED, "It is given more than once.", where=("query", name))
     return values[0] if values else None
