@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -42,12 +43,6 @@ class InitiateUploadRequest(BaseModel):
 def build(doors: Doors) -> FastAPI:
     """The FastAPI app. Paths are taken as they come: no redirect to a cleaned one (protocol A11)."""
 
-    async def right(request: Request) -> None:
-        """Before any handler: a credential, on all routes but the public ones."""
-        if request.scope["path"] not in PUBLIC:
-            x = exchange_of(request.scope)
-            x.principal = await auth.account(x, doors.access)
-
     app = FastAPI(
         title="Entrepot",
         version=__version__,
@@ -55,7 +50,7 @@ def build(doors: Doors) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         openapi_url=None,
-        dependencies=[Depends(right)],
+        dependencies=[Depends(_right(doors))],
     )
     kinds: list[type[Exception]] = [Problem, *doors.failures, Exception]
     for kind in kinds:
@@ -104,6 +99,17 @@ def build(doors: Doors) -> FastAPI:
         return _json(openapi.document(doors.api_origin))
 
     return app
+
+
+def _right(doors: Doors) -> Callable[[Request], Awaitable[None]]:
+    """What is checked before any handler: a credential, on all routes but the public ones."""
+
+    async def check(request: Request) -> None:
+        if request.scope["path"] not in PUBLIC:
+            x = exchange_of(request.scope)
+            x.principal = await auth.account(x, doors.access)
+
+    return check
 
 
 async def _token(request: Request, doors: Doors) -> Response:
