@@ -91,7 +91,8 @@ def declared_type(x: Exchange) -> str | None:
         raise Problem(
             Code.INVALID_REQUEST,
             "The body is an HTML form; it must be the file's bytes.",
-            fix=f"Send the raw bytes: with curl -T FILE instead of -F. A form is taken by a POST to {wire.UPLOAD}.",
+            fix="Send the raw bytes: with curl -T FILE instead of -F. A form is taken by a POST to "
+            f"{wire.UPLOAD}, or to file/local of the volume.",
         )
     return None if bare == "application/x-www-form-urlencoded" else checked_type(declared, "header", "content-type")
 
