@@ -376,6 +376,11 @@ def test_w4_the_right_comes_before_the_form(talk: Talk) -> None:
     assert upload_form(talk, field("file", bytes(MIB), "a.bin"), authorization="Key a:b").status == 401
 
 
+def test_w4_a_form_above_the_limit_is_refused_unread(inside: InProcess) -> None:
+    head = {**HOST, "authorization": f"Key {inside.key}", "content-type": FORM, "content-length": str(2**50)}
+    assert inside.events("POST", "/files/upload", head, *messages(b""))[0] == ("status", 413)
+
+
 def test_w4_a_put_takes_the_bytes_as_they_are(talk: Talk) -> None:
     reply = talk.put(talk.initiate()["upload_url"], form(b"x"), content_type=FORM)
     assert (reply.status, "POST to /files/upload" in reply.json()["fix"]) == (400, True)

@@ -49,6 +49,7 @@ async def signed_put(x: Exchange, doors: Doors) -> None:
 async def _of_form(x: Exchange, doors: Doors) -> tuple[Intent, Body]:
     """The file in a form: its name and type are those that the form gives it, unless X-Fal-File-Name names it."""
     expected = form_digests(x)
+    doors.uploads.check_size((x.content_length() or 0) - forms.MAX_AROUND)
     part = await forms.only_file(x.body(doors.stall_timeout, watch=True), x.text("content-type"))
     intent = intent_of(x, part.content_type, part.file_name)
     return intent, Body(part.stream, None, part.content_type, expected, check_client=x.check_client)

@@ -107,7 +107,12 @@ class Receiver:
 
     def check_length(self, body: Body, room: int | None = None) -> None:
         """Raise Problem for a declared length above the limit or the account's room, before a byte is read."""
-        if body.length is not None and body.length > self._bound(room):
+        if body.length is not None:
+            self.check_size(body.length, room)
+
+    def check_size(self, size: int, room: int | None = None) -> None:
+        """The same for a size that is known in another way."""
+        if size > self._bound(room):
             raise self._too_large(room)
 
     async def receive(self, body: Body, facts: Mapping[str, str], room: int | None) -> Received:

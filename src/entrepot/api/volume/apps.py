@@ -17,7 +17,7 @@ from entrepot.api.volume.place import Place
 async def missing(x: Exchange, doors: Doors, place: Place) -> None:
     """POST hashes: those under which nothing is kept."""
     who = await asking.principal(x, doors)
-    given = await asking.fields(x, doors, place, "hashes", limit=asking.MAX_HASHES)
+    given = await asking.fields(x, doors, place, "hashes", most=asking.MAX_HASHES)
     await x.json(200, await doors.apps.missing(who, asking.texts(given, "hashes")))
 
 
@@ -40,7 +40,7 @@ async def part(x: Exchange, doors: Doors, place: Place) -> None:
 async def complete(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the list of parts and what the file is: it is kept, when its bytes have the hash."""
     who = await asking.principal(x, doors)
-    given = await asking.fields(x, doors, place, limit=jsonbody.MAX_PARTS_LIST)
+    given = await asking.fields(x, doors, place, most=jsonbody.MAX_PARTS_LIST)
     cited, _, _ = await asyncio.to_thread(read_complete, given)
     facts = asking.mapping(given, "metadata")
     done = await doors.apps.finish(who, place.text("hash"), place.text("upload_id"), cited, facts)

@@ -26,16 +26,16 @@ async def principal(x: Exchange, doors: Doors) -> Principal:
 
 
 async def fields(
-    x: Exchange, doors: Doors, place: Place, *known: str, conditional: bool = False, limit: int = jsonbody.MAX_FIELDS
+    x: Exchange, doors: Doors, place: Place, *known: str, conditional: bool = False, most: int = jsonbody.MAX_FIELDS
 ) -> dict[str, Any]:
     """The JSON object of the body; no body is an empty one. Raises Problem(VALIDATION_FAILED).
 
     The objects of the Platform API are closed (protocol 6.1); the legacy routes pass over what they do not know. What
-    such a body asks for has no conditions, unless the deed is `conditional` and reads them. `limit` is in bytes.
+    such a body asks for has no conditions, unless the deed is `conditional` and reads them. `most` is in bytes.
     """
     if not conditional:
         unconditional(x)
-    raw = await x.small_body(limit, doors.stall_timeout)
+    raw = await x.small_body(most, doors.stall_timeout)
     try:
         value = await jsonbody.parsed(raw, wire.strict_json) if raw.strip() else {}
     except ValueError as error:

@@ -47,7 +47,7 @@ async def complete(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the list of parts: the file is there. `etag` is its MD5 in hex, or empty when it is not known: anything else
     fails in the stock client."""
     who, path = await asking.principal(x, doors), place.path
-    given = await asking.fields(x, doors, place, "parts", "size", "digest", limit=jsonbody.MAX_PARTS_LIST)
+    given = await asking.fields(x, doors, place, "parts", "size", "digest", most=jsonbody.MAX_PARTS_LIST)
     cited, size, sha256 = await asyncio.to_thread(_completed, place, given)
     with _no_conflict(place):
         done = await doors.parts.finish(who, path, place.text("upload_id"), cited, size=size, sha256=sha256)

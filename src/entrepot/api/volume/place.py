@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from entrepot import wire
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.domain.errors import Code, Problem
@@ -39,10 +38,10 @@ class Place:
 
     def number(self, name: str) -> int:
         """The number of a part; its bounds are the volume's. Raises Problem."""
-        number = wire.whole_number(self.text(name))
-        if number is None:
-            raise Problem(Code.VALIDATION_FAILED, wire.NO_NUMBER, where=("path", name))
-        return number
+        text = self.text(name)
+        if not text.isascii() or not text.isdigit() or len(text) > 9:
+            raise Problem(Code.VALIDATION_FAILED, "It must be a whole number from 1.", where=("path", name))
+        return int(text)
 
 
 # A handler of these routes: like those of the byte path, with what its URL names.
