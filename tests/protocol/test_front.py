@@ -42,7 +42,8 @@ def filled(template: str) -> str:
     return re.sub(r"\{(\w+)(?::path)?\}", lambda name: FILLED.get(name[1], "x"), template)
 
 
-def routes(inside: InProcess) -> dict[str, set[str]]:
+@pytest.fixture(scope="module")
+def known(inside: InProcess) -> dict[str, set[str]]:
     """All path templates of the three route tables, and their methods."""
     found = {path: set(methods) for path, methods in {**api.ROUTES, **volume.ROUTES}.items()}
     for route in rest.build(inside._doors).routes:
@@ -58,8 +59,9 @@ def messages(body: bytes) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("credential", ["", "Key a:b", "Bearer a.b", "Basic eDp5", "signature"])
-def test_s1_no_route_reads_a_body_before_the_right(inside: InProcess, credential: str) -> None:
-    known = routes(inside)
+def test_s1_no_route_reads_a_body_before_the_right(
+    inside: InProcess, known: dict[str, set[str]], credential: str
+) -> None:
     assert len(known) > 40
     for template, methods in known.items():
         for method in METHODS:
