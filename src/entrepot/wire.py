@@ -86,6 +86,16 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
+NO_NUMBER = "It must be a whole number, in digits without a sign or leading zeros."
+
+
+def whole_number(text: str, most_digits: int = 9) -> int | None:
+    """The number that a text is in its one spelling: ASCII digits, no sign, no blanks, no leading zeros. None for all
+    else: what one program takes for a number another may take for something else."""
+    plain = text.isascii() and text.isdigit() and len(text) <= most_digits and (text == "0" or text[0] != "0")
+    return int(text) if plain else None
+
+
 def decode_file_name(raw: bytes | None) -> str | None:
     """Read X-Fal-File-Name: UTF-8, else Latin-1 (protocol C6); only the `UTF-8''...` form is percent-decoded."""
     if raw is None:

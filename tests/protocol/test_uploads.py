@@ -75,7 +75,7 @@ def test_a07_an_empty_signed_put_is_stored(talk: Talk) -> None:
     assert talk.get(urls["file_url"]).headers["content-length"] == "0"
 
 
-def test_an_html_form_is_refused_with_what_to_send_instead(talk: Talk) -> None:
+def test_a_form_without_a_file_is_refused_with_what_to_send(talk: Talk) -> None:
     reply = talk.post("/files/upload", b"--x--", content_type="multipart/form-data; boundary=x")
     assert reply.status == 400
     assert "--data-binary" in reply.json()["fix"]
@@ -168,7 +168,7 @@ def test_initiate_with_an_unknown_storage_type_is_422_that_names_it(talk: Talk) 
         (b"", ["body"]),
         (b"{", ["body"]),
         (b"\xff\xfe", ["body"]),
-        (b"[" * 100_000, ["body"]),
+        (b"[" * 30_000, ["body"]),
     ],
 )
 def test_initiate_names_the_field_that_is_wrong(talk: Talk, body: bytes, loc: list[str]) -> None:
@@ -183,8 +183,8 @@ def test_initiate_takes_a_body_without_a_json_type(talk: Talk) -> None:
     assert talk.post("/storage/upload/initiate", body, content_type="text/plain").status == 200
 
 
-def test_an_initiate_of_a_megabyte_and_more_is_413(talk: Talk) -> None:
-    body = json.dumps({"file_name": "a", "content_type": "a/b", "x": "x" * 1_100_000}).encode()
+def test_an_initiate_of_more_than_names_need_is_413(talk: Talk) -> None:
+    body = json.dumps({"file_name": "a", "content_type": "a/b", "x": "x" * 40_000}).encode()
     assert talk.post("/storage/upload/initiate", body).status == 413
 
 

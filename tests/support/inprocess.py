@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -83,8 +83,37 @@ class InProcess:
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Reply:
         """A whole request with the key of the first account, unless `authorization` says otherwise, and its reply."""
-        given = {"authorization": f"Key {self.key}", "content-length": str(len(body)), **(headers or {})}
+        length = {} if "transfer-encoding" in (headers or {}) else {"content-length": str(len(body))}
+        given = {"host": "media.example.com", "authorization": f"Key {self.key}", **length, **(headers or {})}
         return self._runner.run(self._asked(method, target, body, given))
+
+    def events(
+        self, method: str, target: str, headers: dict[str, str], *messages: dict[str, Any]
+    ) -> list[tuple[str, Any]]:
+        """What the app does of a request with these headers alone, in order: `("receive", n)` for the nth message that
+        it takes, `("status", code)`. After the last message the client says nothing more."""
+        return self._runner.run(self._events(method, target, headers, messages))
+
+    async def _events(
+        self, method: str, target: str, headers: dict[str, str], messages: Sequence[dict[str, Any]]
+    ) -> list[tuple[str, Any]]:
+        done: list[tuple[str, Any]] = []
+        coming = iter(messages)
+
+        async def receive() -> dict[str, Any]:
+            message = next(coming, None)
+            if message is None:
+                await asyncio.Event().wait()
+            done.append(("receive", len([e for e in done if e[0] == "receive"]) + 1))
+            assert message is not None
+            return message
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                done.append(("status", message["status"]))
+
+        await self._app(_scope(method, target, headers), receive, send)
+        return done
 
     async def _asked(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> Reply:
         sent: list[dict[str, Any]] = []
@@ -98,14 +127,17 @@ class InProcess:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        path, _, query = target.partition("?")
-        scope = {
-            "type": "http", "method": method, "path": path, "raw_path": quote(path, safe="/%").encode(),
-            "query_string": query.encode(), "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
-        }  # fmt: skip
-        await self._app(scope, receive, send)
+        await self._app(_scope(method, target, headers), receive, send)
         found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return Reply(sent[0]["status"], found, b"".join(message["body"] for message in sent[1:]))
+
+
+def _scope(method: str, target: str, headers: dict[str, str]) -> dict[str, Any]:
+    path, _, query = target.partition("?")
+    return {
+        "type": "http", "method": method, "path": path, "raw_path": quote(path, safe="/%").encode(),
+        "query_string": query.encode(), "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+    }  # fmt: skip
 
 
 async def _no_lifespan(*_: Any) -> None:

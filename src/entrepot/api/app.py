@@ -1,38 +1,34 @@
-"""The route table: which handler answers which request, on one screen.
+"""The route table of the byte path: which handler answers which request, and by what right.
 
-| Path                       | Method      | Handler                |
-|----------------------------|-------------|------------------------|
-| /files/b/<store>/<name>    | GET, HEAD   | serve.get_object       |
-| /files/b/<store>/<name>    | PUT         | cdn.signed_put         |
-| .../multipart/<id>         | GET, DELETE | multipart.listing, .abort |
-| .../multipart/<id>/<n>     | PUT         | multipart.part         |
-| .../multipart/<id>/complete | POST       | multipart.complete     |
-| /files/upload              | POST        | cdn.upload             |
-| /files/upload/existing     | POST        | cdn.existing           |
-| /files/upload/multipart    | POST        | multipart.create       |
-| /v1/..., /files/list, ...  |             | volume/routes.py       |
-| everything else            |             | control plane, rest.py |
-
-The byte path is plain ASGI in front of the FastAPI control plane: a framework's request costs more than a small file.
+The routes of the volume are in volume/routes.py; all other paths are the control plane's, rest.py. The byte path is
+plain ASGI in front of the FastAPI control plane: a framework's request costs more than a small file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from entrepot import wire
-from entrepot.api import cdn, multipart, rest, serve
+from entrepot.api import auth, cdn, multipart, rest, serve
 from entrepot.api.doors import Doors
-from entrepot.api.front import App, Front, Methods
+from entrepot.api.front import App, Front, Methods, Route
 from entrepot.api.volume import routes as volume
 
-_OBJECT: Methods = {"GET": serve.get_object, "HEAD": serve.get_object, "PUT": cdn.signed_put}
-_MULTIPART: Methods = {"GET": multipart.listing, "HEAD": multipart.listing, "DELETE": multipart.abort}
-_PART: Methods = {"PUT": multipart.part}
-_COMPLETE: Methods = {"POST": multipart.complete}
-_FIXED: dict[bytes, Methods] = {
-    wire.UPLOAD.encode(): {"POST": cdn.upload},
-    wire.EXISTING_UPLOAD.encode(): {"POST": cdn.existing},
-    wire.MULTIPART_UPLOAD.encode(): {"POST": multipart.create},
+# Whoever asks may be anybody here: the object's ACL decides. All other routes want a credential or a signature.
+_READ = Route(serve.get_object, auth.principal)
+_LISTING = Route(multipart.listing, auth.multipart_writer)
+_OBJECT = wire.OBJECTS + "{store}/{name}"
+_MULTIPART = _OBJECT + "/multipart/{upload_id}"
+ROUTES: Mapping[str, Methods] = {
+    _OBJECT: {"GET": _READ, "HEAD": _READ, "PUT": Route(cdn.signed_put, auth.uploader)},
+    _MULTIPART: {"GET": _LISTING, "HEAD": _LISTING, "DELETE": Route(multipart.abort, auth.multipart_writer)},
+    _MULTIPART + "/{part_number}": {"PUT": Route(multipart.part, auth.part_writer)},
+    _MULTIPART + "/complete": {"POST": Route(multipart.complete, auth.part_writer)},
+    wire.UPLOAD: {"POST": Route(cdn.upload)},
+    wire.EXISTING_UPLOAD: {"POST": Route(cdn.existing)},
+    wire.MULTIPART_UPLOAD: {"POST": Route(multipart.create)},
 }
+_FIXED = {path.encode(): methods for path, methods in ROUTES.items() if "{" not in path}
 _OBJECTS_PREFIX = wire.OBJECTS.encode()
 _PLATFORM_PREFIX = wire.PLATFORM.encode()
 
@@ -45,11 +41,11 @@ def byte_path(raw_path: bytes) -> Methods | None:
         return _FIXED.get(raw_path) or volume.find(raw_path) or None
     below = raw_path.split(b"/", 5)[5:]  # what follows /files/b/<store>/<name>/
     if not below or not below[0].startswith(b"multipart/"):
-        return _OBJECT
+        return ROUTES[_OBJECT]
     depth = below[0].count(b"/")
     if depth == 1:
-        return _MULTIPART
-    return _COMPLETE if below[0].endswith(b"/complete") else _PART
+        return ROUTES[_MULTIPART]
+    return ROUTES[_MULTIPART + ("/complete" if below[0].endswith(b"/complete") else "/{part_number}")]
 
 
 def build(doors: Doors, lifespan: App, *, as_json: bool = True) -> Front:

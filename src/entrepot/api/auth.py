@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from entrepot import wire
 from entrepot.api.exchange import Exchange
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.errors import Code, Problem
-from entrepot.service.access import Access
+from entrepot.service.access import Access, require_account
+
+Right = Callable[[Exchange, Access], Awaitable[Principal]]
+
+
+async def account(x: Exchange, access: Access) -> Principal:
+    """Somebody who may act for an account: the right that a route asks for when it names no other. Raises Problem."""
+    who = await principal(x, access)
+    require_account(who)
+    return who
 
 
 async def principal(x: Exchange, access: Access) -> Principal:
@@ -30,12 +41,27 @@ async def principal(x: Exchange, access: Access) -> Principal:
     return who
 
 
-async def writer(x: Exchange, access: Access, path: str) -> Principal:
-    """The right to act on a multipart upload: its signature, else a credential of its account."""
-    return await (uploader(x, access, path) if x.query(wire.SIGNATURE_PARAMETER) else principal(x, access))
+async def multipart_writer(x: Exchange, access: Access) -> Principal:
+    """The right to act on the multipart upload that the path names."""
+    return await _writer(x, access, x.canonical_path())
 
 
-async def uploader(x: Exchange, access: Access, path: str) -> Principal:
+async def part_writer(x: Exchange, access: Access) -> Principal:
+    """The right to act on the multipart upload that the path without its last segment names."""
+    return await _writer(x, access, x.canonical_path().rpartition("/")[0])
+
+
+async def _writer(x: Exchange, access: Access, path: str) -> Principal:
+    """The signature of the upload, else a credential of its account."""
+    return await (_signed(x, access, path) if x.query(wire.SIGNATURE_PARAMETER) else account(x, access))
+
+
+async def uploader(x: Exchange, access: Access) -> Principal:
+    """The right to write the begun upload that the path names."""
+    return await _signed(x, access, x.canonical_path())
+
+
+async def _signed(x: Exchange, access: Access, path: str) -> Principal:
     """The right to write one begun upload: its signature alone. An Authorization header is ignored, as the stock
     client's fallback sends one (protocol 2.4)."""
     signature = x.query(wire.SIGNATURE_PARAMETER)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from entrepot import wire
-from entrepot.api import auth
+from entrepot.api import forms
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.domain.digests import Expected, parse_content_md5, parse_digest_field
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
-from entrepot.domain.names import quote_segment
+from entrepot.domain.mediatypes import checked_type
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
-from entrepot.service.access import require_account
 from entrepot.service.bodies import Body
 
 # Sizes fit into 64 bits; this many digits do.
@@ -21,39 +20,48 @@ MAX_SIZE_DIGITS = 18
 
 
 async def upload(x: Exchange, doors: Doors) -> None:
-    """POST /files/upload: the raw body becomes a file; the reply names its URL."""
-    who = await auth.principal(x, doors.access)
-    obj = await doors.uploads.put(who, intent_of(x), body_of(x, doors))
+    """POST /files/upload: the raw body becomes a file, or the one file in a form; the reply names its URL."""
+    if forms.is_form(x.text("content-type")):
+        intent, body = await _of_form(x, doors)
+    else:
+        intent, body = intent_of(x, declared_type(x)), body_of(x, doors)
+    obj = await doors.uploads.put(x.principal, intent, body)
     await x.json(200, uploaded(doors, obj))
 
 
 async def existing(x: Exchange, doors: Doors) -> None:
     """POST /files/upload/existing: a file of bytes that the account holds already; 404 says to send them."""
-    who = await auth.principal(x, doors.access)
-    require_account(who)
     if x.announces_body():
         raise Problem(Code.INVALID_REQUEST, "Bytes are not taken here.", fix=f"Send them to {wire.UPLOAD}.")
-    obj = await doors.uploads.reuse(who, intent_of(x), declared_sha256(x), declared_size(x))
+    obj = await doors.uploads.reuse(x.principal, intent_of(x, declared_type(x)), declared_sha256(x), declared_size(x))
     await x.json(200, uploaded(doors, obj))
 
 
 async def signed_put(x: Exchange, doors: Doors) -> None:
     """PUT {upload_url}: 200 with an empty body that is not typed as JSON (JavaScript would parse it)."""
-    path = canonical_path(x)
-    who = await auth.uploader(x, doors.access, path)
-    obj = await doors.uploads.write(who, path, body_of(x, doors, wire.parse_lifecycle(x.headers)))
+    obj = await doors.uploads.write(x.principal, x.canonical_path(), body_of(x, doors, wire.parse_lifecycle(x.headers)))
     headers = [(b"content-length", b"0"), (b"etag", obj.etag.encode()), NO_STORE, *CORS]
     if obj.sha256:
         headers.append((b"repr-digest", wire.repr_digest(obj.sha256).encode()))
     await x.reply(200, headers)
 
 
-def intent_of(x: Exchange) -> Intent:
-    """What the headers say of the file to be."""
+async def _of_form(x: Exchange, doors: Doors) -> tuple[Intent, Body]:
+    """The file in a form: its name and type are those that the form gives it, unless X-Fal-File-Name names it."""
+    expected = form_digests(x)
+    doors.uploads.check_size((x.content_length() or 0) - forms.MAX_AROUND)
+    part = await forms.only_file(x.body(doors.stall_timeout, watch=True), x.text("content-type"))
+    intent = intent_of(x, part.content_type, part.file_name)
+    return intent, Body(part.stream, None, part.content_type, expected, check_client=x.check_client)
+
+
+def intent_of(x: Exchange, content_type: str | None, file_name: str | None = None) -> Intent:
+    """What the headers say of the file to be; `file_name` is for when they do not name it."""
+    named = wire.decode_file_name(x.headers.get(wire.FILE_NAME))
     return Intent(
         lifecycle=wire.parse_lifecycle(x.headers),
-        file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
-        content_type=declared_type(x),
+        file_name=named or file_name,
+        content_type=content_type,
         request_id=x.short(wire.SOURCE_REQUEST),
         idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
     )
@@ -62,7 +70,8 @@ def intent_of(x: Exchange) -> Intent:
 def body_of(x: Exchange, doors: Doors, lifecycle: Lifecycle = Lifecycle()) -> Body:
     """The request's body with all that the client said about it. Raises Problem."""
     check_plain(x)
-    return Body(x.body(doors.stall_timeout), x.content_length(), declared_type(x), declared_digests(x), lifecycle)
+    stream = x.body(doors.stall_timeout, watch=True)
+    return Body(stream, x.content_length(), declared_type(x), declared_digests(x), lifecycle, x.check_client)
 
 
 def check_plain(x: Exchange) -> None:
@@ -70,8 +79,6 @@ def check_plain(x: Exchange) -> None:
     served without its name, a part as the whole (RFC 9110 section 14.5)."""
     if (x.text("content-encoding") or "identity").lower() != "identity":
         raise Problem(Code.INVALID_REQUEST, "A Content-Encoding is not kept.", fix="Send the file's bytes as they are.")
-    if (x.text("transfer-encoding") or "chunked").lower() != "chunked":
-        raise Problem(Code.INVALID_REQUEST, "The only Transfer-Encoding is chunked.", fix="Send the bytes as they are.")
     if x.text("content-range"):
         message = "A Content-Range is not taken: the body would be stored as the whole file."
         raise Problem(Code.INVALID_REQUEST, message, fix="Send the whole file, or begin an upload in parts.")
@@ -85,9 +92,19 @@ def declared_type(x: Exchange) -> str | None:
         raise Problem(
             Code.INVALID_REQUEST,
             "The body is an HTML form; it must be the file's bytes.",
-            fix="Send the raw bytes: with curl use --data-binary @FILE or -T FILE instead of -F.",
+            fix="Send the raw bytes: with curl -T FILE instead of -F. A form is taken by a POST to "
+            f"{wire.UPLOAD}, or to file/local of the volume.",
         )
-    return None if bare == "application/x-www-form-urlencoded" else declared
+    return None if bare == "application/x-www-form-urlencoded" else checked_type(declared, "header", "content-type")
+
+
+def form_digests(x: Exchange) -> tuple[Expected, ...]:
+    """The digests that were declared of the file in a form. Raises Problem."""
+    check_plain(x)
+    if x.text("content-digest") or x.text("content-md5"):
+        message = "A digest of the whole form is not checked; Repr-Digest is that of the file in it."
+        raise Problem(Code.INVALID_REQUEST, message)
+    return declared_digests(x)
 
 
 def declared_digests(x: Exchange) -> tuple[Expected, ...]:
@@ -111,16 +128,11 @@ def declared_sha256(x: Exchange) -> bytes:
 
 
 def declared_size(x: Exchange) -> int:
-    text = x.query("size") or ""
-    if not text.isascii() or not text.isdigit() or len(text) > MAX_SIZE_DIGITS:
+    size = wire.whole_number(x.query("size") or "", MAX_SIZE_DIGITS)
+    if size is None:
         message = "It must be the file's size in bytes, given once."
         raise Problem(Code.VALIDATION_FAILED, message, where=("query", "size"))
-    return int(text)
-
-
-def canonical_path(x: Exchange) -> str:
-    """The path as the URL was given out, whatever way the client escaped it: each segment on its own."""
-    return "/".join(quote_segment(x.decoded(each)) for each in x.raw_path.split(b"/"))
+    return size
 
 
 def uploaded(doors: Doors, obj: Object) -> dict[str, object]:

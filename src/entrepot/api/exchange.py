@@ -1,7 +1,8 @@
 """One request and its reply over ASGI: what the byte path needs of HTTP, and no more.
 
 Facts about the server that this rests on (checked in tests/protocol): a body is complete only when a message with
-`more_body` false arrives, a cut one ends with `http.disconnect`; a sender is not told that its client has gone.
+`more_body` false arrives, a cut one ends with `http.disconnect`; a sender is not told that its client has gone. Trailer
+fields are not shown; where they were there comes an empty message that is not the last.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from urllib.parse import parse_qs, unquote_to_bytes
 
 from entrepot import wire
 from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
+from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.names import quote_segment
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
@@ -28,10 +31,17 @@ Send = Callable[[Message], Awaitable[None]]
 DRAIN_BYTES = 128 * 1024 * 1024
 DRAIN_SECONDS = 10.0
 MAX_STORED_HEADER = 255
+MAX_QUERY_FIELDS = 100
 
 
 class ClientGone(Exception):
     """The connection ended before the request's body did, or before the reply's."""
+
+
+def no_trailers() -> Problem:
+    """Trailer fields are lost on the way to us, so what they say would be passed over in silence."""
+    message = "Trailer fields after a chunked body are not taken."
+    return Problem(Code.INVALID_REQUEST, message, fix="Send them as headers, before the body.")
 
 
 class Exchange:
@@ -39,11 +49,13 @@ class Exchange:
 
     __slots__ = (
         "_body_done",
+        "_gone",
         "_receive",
         "_send",
         "finished",
         "headers",
         "method",
+        "principal",
         "raw_path",
         "request_id",
         "scope",
@@ -64,6 +76,7 @@ class Exchange:
         self.sent = 0
         self.finished = False  # the whole reply is out
         self.who = ""  # the key id, for the log
+        self.principal: Principal = ANONYMOUS  # who asks, once the route's right was checked
         self.headers: dict[str, bytes] = {}
         for raw_name, value in scope["headers"]:
             name = raw_name.decode("latin-1")
@@ -71,10 +84,15 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._body_done = False
+        self._gone: asyncio.Future[Message] | None = None
 
     def path(self) -> str:
         """The request's path, percent-decoded once. Raises Problem when it is not UTF-8."""
         return self.decoded(self.raw_path)
+
+    def canonical_path(self) -> str:
+        """The path as the URL was given out, whatever way the client escaped it: each segment on its own."""
+        return "/".join(quote_segment(self.decoded(each)) for each in self.raw_path.split(b"/"))
 
     @staticmethod
     def decoded(raw: bytes) -> str:
@@ -86,14 +104,25 @@ class Exchange:
 
     def query(self, name: str) -> str | None:
         """The one value of a query parameter; None when it is missing or given twice."""
-        raw = self.scope.get("query_string") or b""
-        values = parse_qs(raw.decode("latin-1"), keep_blank_values=True).get(name, [])
+        values = self.queries(name)
         return values[0] if len(values) == 1 else None
+
+    def queries(self, name: str) -> list[str]:
+        """All values of a query parameter. Raises Problem: anybody's query is parsed, so it is bounded."""
+        raw: bytes = self.scope.get("query_string") or b""
+        if not raw:
+            return []
+        try:
+            parsed = parse_qs(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
+        except ValueError:
+            message = f"It has more than {MAX_QUERY_FIELDS} parameters."
+            raise Problem(Code.VALIDATION_FAILED, message, where=("query",)) from None
+        return parsed.get(name, [])
 
     def text(self, name: str) -> str | None:
         """A header as text, without blanks around it; None when missing or empty."""
         value = self.headers.get(name)
-        return (value.decode("latin-1").strip() or None) if value is not None else None
+        return (value.decode("latin-1").strip(" \t") or None) if value is not None else None
 
     def short(self, name: str) -> str | None:
         """A header that is stored, so it must be short. Raises Problem(VALIDATION_FAILED)."""
@@ -107,8 +136,11 @@ class Exchange:
         text = self.text("content-length")
         return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
-    async def body(self, stall_timeout: float) -> AsyncIterator[bytes]:
-        """The request's body as it arrives. Raises ClientGone when it is cut, Problem(TIMED_OUT) when it stalls."""
+    async def body(self, stall_timeout: float, *, watch: bool = False) -> AsyncIterator[bytes]:
+        """The request's body as it arrives. Raises ClientGone when it is cut, Problem(TIMED_OUT) when it stalls.
+
+        With `watch`, what happens to the connection after its end is known to `check_client`.
+        """
         while not self._body_done:
             try:
                 async with asyncio.timeout(stall_timeout):
@@ -121,11 +153,36 @@ class Exchange:
             self._body_done = not message.get("more_body", False)
             if chunk := message.get("body", b""):
                 yield chunk
+            elif not self._body_done and "transfer-encoding" in self.headers:
+                raise no_trailers()
+        if watch:
+            self._gone = asyncio.ensure_future(self._receive())
+
+    def check_client(self) -> None:
+        """Raise ClientGone when the client has closed the connection, or its half of it, since the end of its body: the
+        ASGI server sends no reply then, so nothing is to be published that nobody is told of."""
+        if self._gone is not None and self._gone.done():
+            raise ClientGone
+
+    async def small_body(self, limit: int, stall_timeout: float) -> bytes:
+        """The whole body; one that says that it is larger than `limit` is not read. Raises as `body` does, and
+        Problem(TOO_LARGE)."""
+        beyond = Problem(Code.TOO_LARGE, f"The body is larger than the limit of {limit} bytes.")
+        if (self.content_length() or 0) > limit:
+            raise beyond
+        received = bytearray()
+        async for chunk in self.body(stall_timeout):
+            received += chunk
+            if len(received) > limit:
+                raise beyond
+        return bytes(received)
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin a reply. After one to a body that was not read the server closes the connection, so the client is told:
         else it loses the next request on it."""
         self.status = status
+        if self._gone is not None:
+            self._gone.cancel()
         headers.append((b"x-request-id", self.request_id.encode()))
         if self._may_have_body():
             headers.append((b"connection", b"close"))

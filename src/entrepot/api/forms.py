@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from entrepot import wire
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.mediatypes import checked_type
 
 MAX_HEAD = 8 * 1024  # bytes of one part's headers; clients send about 150
 MAX_HEADERS = 8
@@ -52,7 +53,7 @@ async def file_part(body: AsyncIterator[bytes], content_type: str | None) -> Fil
     """Read a form up to the first byte of the file in its field `file_upload`.
 
     Raises Problem: INVALID_REQUEST for what is no form or not in order, VALIDATION_FAILED when the field is not there
-    or holds no file.
+    or holds no file, or when its type is none.
     """
     form = _Form(body, _boundary(content_type))
     await form.begin()
@@ -62,8 +63,27 @@ async def file_part(body: AsyncIterator[bytes], content_type: str | None) -> Fil
         elif not head.file_name:
             raise _no_file("It is text, not a file: it has no file name.")
         else:
-            return FilePart(head.file_name, head.content_type, form.file())
+            return _file_part(head, form)
     raise _no_file("The form has no such field; it must hold the file.")
+
+
+async def only_file(body: AsyncIterator[bytes], content_type: str | None) -> FilePart:
+    """Read a form up to the first byte of its one file, whatever its field is called; fields of text are passed over.
+
+    Raises Problem as `file_part` does; so does the file's stream when another file follows.
+    """
+    form = _Form(body, _boundary(content_type), one_file=True)
+    await form.begin()
+    while head := await form.next_part():
+        if head.file_name:
+            return _file_part(head, form)
+        await form.skip()
+    raise _bad("It holds no file: no field of it has a file name.")
+
+
+def _file_part(head: _Head, form: _Form) -> FilePart:
+    kind = checked_type(head.content_type, "body", head.name, "content-type")
+    return FilePart(head.file_name or "", kind, form.file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +98,10 @@ class _Head:
 class _Form:
     """A form on its way in. The calls follow its grammar: begin, then for each part its head and its content."""
 
-    def __init__(self, body: AsyncIterator[bytes], boundary: str) -> None:
+    def __init__(self, body: AsyncIterator[bytes], boundary: str, *, one_file: bool = False) -> None:
+        """With `one_file` no other may follow it, in whatever field; else none in its own."""
         self._body = body
+        self._one_file = one_file
         self._delimiter = b"\r\n--" + boundary.encode()
         self._held = b""
         self._parts = 0
@@ -119,7 +141,9 @@ class _Form:
             async for piece in pieces:
                 yield piece
         while head := await self.next_part():
-            if head.name == wire.FORM_FILE:
+            if self._one_file and head.file_name:
+                raise _bad("It holds more than one file; send each in a request of its own.")
+            if not self._one_file and head.name == wire.FORM_FILE:
                 raise _bad(f"It has the field {wire.FORM_FILE} twice.")
             await self.skip()
 
@@ -186,7 +210,7 @@ def _parsed(raw: bytes) -> _Head:
         name = name.lower()
         if not colon or not _NAME.fullmatch(name) or name in headers or _BREAK.search(line):
             raise _bad("A header of a field is not in order, or comes twice.")
-        headers[name] = value.strip()
+        headers[name] = value.strip(" \t")
     _check_plain(headers)
     kind, parameters = _parameters(headers.get("content-disposition", ""))
     if kind != "form-data" or "name" not in parameters:
@@ -251,7 +275,10 @@ def _boundary(content_type: str | None) -> str:
     return boundary
 
 
-_FIX = f"Send the file as the field {wire.FORM_FILE} of a form: curl -F {wire.FORM_FILE}=@FILE"
+_FIX = (
+    f"Send one file as the field {wire.FORM_FILE} of a form (curl -F {wire.FORM_FILE}=@FILE), or its bytes alone where "
+    "they are taken (curl --data-binary @FILE)."
+)
 
 
 def _bad(message: str) -> Problem:

@@ -1,5 +1,6 @@
-"""The front door: every request passes here. It gives the request its id, keeps foreign hosts out, sends it to the byte
-path or the control plane, turns what went wrong into one kind of error body, and writes the one log line."""
+"""The front door: every request passes here. It gives the request its id, keeps out what is not well formed and who has
+no right, sends it to the byte path or the control plane, turns what went wrong into one kind of error body, and writes
+the one log line."""
 
 from __future__ import annotations
 
@@ -11,8 +12,10 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TextIO
 
+from entrepot.api import auth, wellformed
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import ClientGone, Exchange, Message, Receive, Scope, Send
 from entrepot.api.responses import CORS, as_problem, cut_short, no_route
@@ -23,7 +26,20 @@ log = logging.getLogger("entrepot.api")
 
 Handler = Callable[[Exchange, Doors], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Methods = Mapping[str, Handler]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A handler and the right that is checked before it sees the request; it finds who asks in `Exchange.principal`.
+
+    A route that names no right asks for a credential, so that one which forgets it is closed and not open.
+    """
+
+    handler: Handler
+    right: auth.Right = auth.account
+
+
+Methods = Mapping[str, Route]
 
 # Written by hand: to build a dict and dump it costs a fifth of a small read.
 _LINE = (
@@ -32,8 +48,8 @@ _LINE = (
 )
 _quoted = json.encoder.encode_basestring_ascii
 _PREFLIGHT_SECONDS = b"86400"
+_MAX_ASKED = 4000  # characters of the headers that a preflight asks for; more are not looked at
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
-MAX_CONTROL_BODY = 1024 * 1024
 
 
 class Front:
@@ -76,19 +92,20 @@ class Front:
             self._log(x)
 
     async def _answer(self, x: Exchange, receive: Receive, send: Send) -> None:
-        self._check_host(x)
+        wellformed.check(x, self._doors.accepted_hosts)
         if x.method == "OPTIONS":
             return await _preflight(x)
         methods = self._byte_path(x.raw_path)
         if methods is None:
-            return await self._control(_marked(x), _bounded(receive, self._doors.stall_timeout), _stamped(x, send))
+            return await self._control(_marked(x), receive, _stamped(x, send))
         if not methods:
             raise no_route()
-        handler = methods.get(x.method)
-        if handler is None:
+        route = methods.get(x.method)
+        if route is None:
             problem = Problem(Code.METHOD_NOT_ALLOWED, f"{x.method} is not possible here.")
             return await x.refuse(problem, [(b"allow", ", ".join([*methods, "OPTIONS"]).encode())])
-        await handler(x, self._doors)
+        x.principal = await route.right(x, self._doors.access)
+        await route.handler(x, self._doors)
 
     async def _fail(self, x: Exchange, error: Exception) -> None:
         problem = as_problem(error, self._doors.failures)
@@ -99,11 +116,6 @@ class Front:
             log.error("request %s: %s: %s", x.request_id, type(error).__name__, error)
         await x.refuse(problem)
         self._log(x, problem.code.code)
-
-    def _check_host(self, x: Exchange) -> None:
-        accepted = self._doors.accepted_hosts
-        if accepted and _host_of(x) not in accepted:
-            raise Problem(Code.MISDIRECTED, "This server does not answer for that host name.")
 
     def _log(self, x: Exchange, outcome: str = "") -> None:
         line = (_json_line if self._as_json else _text_line)(x, outcome)
@@ -144,15 +156,11 @@ def _text_line(x: Exchange, outcome: str) -> str:
     return f"{clock(time.time())} {x.status} {asked} {x.sent} bytes in {took:.0f} ms{said}\n"
 
 
-def _host_of(x: Exchange) -> str:
-    host = (x.text("host") or "").lower()
-    return host if host.endswith("]") else host.rpartition(":")[0] or host
-
-
 async def _preflight(x: Exchange) -> None:
     """CORS preflight, and plain OPTIONS. What is asked for is granted: rights hang on credentials, not on origins."""
-    asked = [h.strip().lower() for h in (x.text("access-control-request-headers") or "").split(",")]
-    headers = ", ".join(h for h in asked if h and set(h) <= _TOKEN)[:2000] or "authorization, content-type, range"
+    asked = (x.text("access-control-request-headers") or "")[:_MAX_ASKED].lower().split(",")
+    named = (each.strip() for each in asked)
+    headers = ", ".join(h for h in named if h and set(h) <= _TOKEN)[:2000] or "authorization, content-type, range"
     await x.reply(
         204,
         [
@@ -171,30 +179,6 @@ def _marked(x: Exchange) -> Scope:
     scope["entrepot.exchange"] = x
     scope["path"] = x.path()
     return scope
-
-
-def _bounded(receive: Receive, stall_timeout: float) -> Receive:
-    """The control plane takes small JSON only, and without long pauses: a body never fills the memory (I9), and one
-    that stands still does not keep its connection (I12)."""
-    received = 0
-    done = False
-
-    async def bounded() -> Message:
-        nonlocal received, done
-        if done:
-            return await receive()  # waits for the end of the connection
-        try:
-            async with asyncio.timeout(stall_timeout):
-                message = await receive()
-        except TimeoutError:
-            raise Problem(Code.TIMED_OUT, f"No byte of the body came for {stall_timeout:g} seconds.") from None
-        done = not message.get("more_body", False)
-        received += len(message.get("body", b""))
-        if received > MAX_CONTROL_BODY:
-            raise Problem(Code.TOO_LARGE, f"The body is larger than the limit of {MAX_CONTROL_BODY} bytes.")
-        return message
-
-    return bounded
 
 
 def _stamped(x: Exchange, send: Send) -> Send:

@@ -8,44 +8,39 @@
 | <object path>/multipart/<upload>           | GET    | listing  |
 | <object path>/multipart/<upload>           | DELETE | abort    |
 
-All but create take the signature of the upload or the credential of its account.
+All but create take the signature of the upload or the credential of its account (see app.py).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from entrepot import wire
-from entrepot.api import auth
-from entrepot.api.cdn import body_of, canonical_path, intent_of, uploaded
+from entrepot.api import jsonbody
+from entrepot.api.cdn import body_of, declared_type, intent_of, uploaded
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import MAX_PARTS, Cited
 from entrepot.domain.uploads import Part
-from entrepot.service.access import require_account
 
-# 10,000 parts of about 120 bytes each.
-MAX_LIST_BYTES = 4 * 1024 * 1024
+Completed = tuple[list[Cited], int | None, bytes | None]
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
 async def create(x: Exchange, doors: Doors) -> None:
     """POST /files/upload/multipart: no body; Content-Type is that of the future file."""
-    who = await auth.principal(x, doors.access)
-    upload = (await doors.multipart.begin(who, intent_of(x))).upload
+    upload = (await doors.multipart.begin(x.principal, intent_of(x, declared_type(x)))).upload
     url = doors.cdn_origin + upload.draft.path
     await x.json(200, {"access_url": url, "uploadId": upload.id, "expires_at": wire.timestamp(upload.expires_at)})
 
 
 async def part(x: Exchange, doors: Doors) -> None:
     """PUT a part: both an ETag header (Python) and JSON with partNumber and etag (JavaScript)."""
-    base, _, last = canonical_path(x).rpartition("/")
-    who = await auth.writer(x, doors.access, base)
-    done = await doors.multipart.write(who, base, part_number(last), body_of(x, doors))
+    base, _, last = x.canonical_path().rpartition("/")
+    done = await doors.multipart.write(x.principal, base, part_number(last), body_of(x, doors))
     await x.json(
         200,
         {"partNumber": done.number, "etag": done.etag, "size": done.size},
@@ -55,19 +50,14 @@ async def part(x: Exchange, doors: Doors) -> None:
 
 async def complete(x: Exchange, doors: Doors) -> None:
     """POST complete, of any content type (protocol C11). Retried completes get the same reply."""
-    base = canonical_path(x).rpartition("/")[0]
-    who = await auth.writer(x, doors.access, base)
-    if who.upload_path is None:
-        require_account(who)  # the body of anybody else is not read
-    obj = await doors.multipart.finish(who, base, *parse_complete(await _small_body(x, doors)))
+    base = x.canonical_path().rpartition("/")[0]
+    obj = await doors.multipart.finish(x.principal, base, *await cited_parts(x, doors))
     await x.json(200, uploaded(doors, obj))
 
 
 async def listing(x: Exchange, doors: Doors) -> None:
     """GET the upload: which parts are held, for a client that goes on after a break."""
-    path = canonical_path(x)
-    who = await auth.writer(x, doors.access, path)
-    found = await doors.multipart.list(who, path)
+    found = await doors.multipart.list(x.principal, x.canonical_path())
     await x.json(
         200,
         {
@@ -82,22 +72,24 @@ async def listing(x: Exchange, doors: Doors) -> None:
 
 async def abort(x: Exchange, doors: Doors) -> None:
     """DELETE the upload: its parts are freed."""
-    path = canonical_path(x)
-    who = await auth.writer(x, doors.access, path)
-    await doors.multipart.abort(who, path)
+    await doors.multipart.abort(x.principal, x.canonical_path())
     await x.reply(204, [NO_STORE, *CORS])
 
 
-def parse_complete(raw: bytes) -> tuple[list[Cited], int | None, bytes | None]:
-    """The list of a complete as JSON; see `read_complete`. Raises Problem."""
+async def cited_parts(x: Exchange, doors: Doors) -> Completed:
+    """The list of a complete, of any content type; see `read_complete`. Raises Problem."""
+    return await jsonbody.parsed(await x.small_body(jsonbody.MAX_PARTS_LIST, doors.stall_timeout), _parse_complete)
+
+
+def _parse_complete(raw: bytes) -> Completed:
     try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
+        value = wire.strict_json(raw)
+    except ValueError:
         value = None
     return read_complete(value)
 
 
-def read_complete(value: Any) -> tuple[list[Cited], int | None, bytes | None]:
+def read_complete(value: Any) -> Completed:
     """`{"parts": [{"partNumber": 1, "etag": "..."}], "size": n, "digest": "sha256:<hex>"}`; `part_number` in the GCS
     style (protocol 2.6). The last two, of the whole, may be missing. Raises Problem."""
     try:
@@ -122,8 +114,7 @@ def _sha256(digest: Any) -> bytes | None:
 
 
 def _check_length(parts: Any) -> None:
-    """A list of four megabytes can have 250,000 entries: to tell all that is wrong with them would keep others waiting.
-    Raises Problem(INVALID_PARTS)."""
+    """To tell all that is wrong with a longer list would keep others waiting. Raises Problem(INVALID_PARTS)."""
     if isinstance(parts, list) and len(parts) > MAX_PARTS:
         raise Problem(Code.INVALID_PARTS, f"The list has {len(parts)} parts; {MAX_PARTS} are possible.")
 
@@ -138,18 +129,10 @@ def _cited(value: Any) -> Cited:
 
 def part_number(text: str) -> int:
     """The number of a part in a path; its bounds are the service's. Raises Problem."""
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise Problem(Code.VALIDATION_FAILED, "It must be a whole number from 1.", where=("path", "part_number"))
-    return int(text)
-
-
-async def _small_body(x: Exchange, doors: Doors) -> bytes:
-    received = bytearray()
-    async for chunk in x.body(doors.stall_timeout):
-        received += chunk
-        if len(received) > MAX_LIST_BYTES:
-            raise Problem(Code.TOO_LARGE, f"The list of parts is larger than {MAX_LIST_BYTES} bytes.")
-    return bytes(received)
+    number = wire.whole_number(text)
+    if number is None:
+        raise Problem(Code.VALIDATION_FAILED, wire.NO_NUMBER, where=("path", "part_number"))
+    return number
 
 
 def _described(part: Part) -> dict[str, Any]:

@@ -93,6 +93,16 @@ def _health(summary: str, operation: str) -> Json:
 
 
 _BINARY: Json = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_FORM: Json = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {"file": {"type": "string", "format": "binary"}},
+            "description": "One file, in a field of any name.",
+        }
+    }
+}
 _LIFECYCLE = [ref("parameters", "Lifecycle"), ref("parameters", "LifecyclePreference")]
 
 _INITIATE: Json = {
@@ -168,7 +178,7 @@ _UPLOAD: Json = {
         ref("parameters", "IdempotencyKey"),
         *_LIFECYCLE,
     ],
-    "requestBody": {"required": True, "content": _BINARY},
+    "requestBody": {"required": True, "content": {**_BINARY, **_FORM}},
     "responses": {
         "200": {"description": "Stored, durable and readable.", "content": json_of("UploadedFile")},
         "400": ref("responses", "BadRequest"),

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from entrepot import wire
-from entrepot.api import auth, multipart, openapi, users
+from entrepot.api import auth, jsonbody, multipart, openapi, users
 from entrepot.api.cdn import uploaded
 from entrepot.api.doors import Doors
+from entrepot.api.exchange import ClientGone, Exchange
 from entrepot.api.front import exchange_of
-from entrepot.api.responses import STATUS, as_problem, cut_short, error_body, error_headers, no_route
-from entrepot.domain.acl import Principal
+from entrepot.api.responses import as_problem, cut_short, no_route
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.names import quote_segment
 from entrepot.domain.uploads import Intent
 from entrepot.domain.version import __version__
-from entrepot.service.access import require_account
+from entrepot.service.access import MAX_TOKEN_LIFETIME
 
 log = logging.getLogger("entrepot.api")
 
 _READING = ["GET", "HEAD"]
+PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json"})
+# A good key gets a token whatever else its request says: what is longer than the one is passed over, up to the other.
+MAX_TOKEN_BODY, MAX_PASSED_OVER = 4 * 1024, 128 * 1024
 
 
 class InitiateUploadRequest(BaseModel):
@@ -40,14 +42,21 @@ class InitiateUploadRequest(BaseModel):
 
 def build(doors: Doors) -> FastAPI:
     """The FastAPI app. Paths are taken as they come: no redirect to a cleaned one (protocol A11)."""
+
     app = FastAPI(
-        title="Entrepot", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False, openapi_url=None
+        title="Entrepot",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        openapi_url=None,
+        dependencies=[Depends(_right(doors))],
     )
     kinds: list[type[Exception]] = [Problem, *doors.failures, Exception]
     for kind in kinds:
         app.add_exception_handler(kind, _failure(doors))
     app.add_exception_handler(HTTPException, _http_failure)
-    app.add_exception_handler(ClientDisconnect, _cut_body)
+    app.add_exception_handler(ClientGone, _cut_body)
 
     @app.post(wire.TOKEN)
     async def token(request: Request) -> Response:
@@ -92,11 +101,22 @@ def build(doors: Doors) -> FastAPI:
     return app
 
 
+def _right(doors: Doors) -> Callable[[Request], Awaitable[None]]:
+    """What is checked before any handler: a credential, on all routes but the public ones."""
+
+    async def check(request: Request) -> None:
+        if request.scope["path"] not in PUBLIC:
+            x = exchange_of(request.scope)
+            x.principal = await auth.account(x, doors.access)
+
+    return check
+
+
 async def _token(request: Request, doors: Doors) -> Response:
     """POST /storage/auth/token: whatever else the request says, a good key gets a token (protocol C2)."""
     x = exchange_of(request.scope)
-    who = await auth.principal(x, doors.access)
-    token = await doors.access.issue_token(who, wire.CDN_TOKEN, await _asked_lifetime(request))
+    lifetime = _asked_lifetime(await x.small_body(MAX_PASSED_OVER, doors.stall_timeout))
+    token = await doors.access.issue_token(x.principal, wire.CDN_TOKEN, lifetime)
     return _json(
         {
             "token": token.text,
@@ -109,21 +129,24 @@ async def _token(request: Request, doors: Doors) -> Response:
     )
 
 
-async def _asked_lifetime(request: Request) -> float | None:
-    try:
-        seconds = json.loads(await request.body() or b"{}").get("expiration_seconds")
-    except (ValueError, AttributeError, RecursionError):
+def _asked_lifetime(raw: bytes) -> float | None:
+    """`expiration_seconds` of the body, the longest possible for more than that; None when it says nothing."""
+    if len(raw) > MAX_TOKEN_BODY:
         return None
-    return (
-        float(seconds) if isinstance(seconds, int) and not isinstance(seconds, bool) and 0 < seconds < 2**31 else None
-    )
+    try:
+        seconds = wire.strict_json(raw or b"{}").get("expiration_seconds")
+    except (ValueError, AttributeError):
+        return None
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0:
+        return None
+    return float(min(seconds, MAX_TOKEN_LIFETIME))
 
 
 async def _initiate(request: Request, doors: Doors) -> Response:
     """POST /storage/upload/initiate: a URL to PUT the bytes to, and the one to read them from (protocol 2.3)."""
-    who = await _account(request, doors)
-    _storage_type(request)
-    begun = await doors.uploads.begin(who, await _intent(request))
+    x = exchange_of(request.scope)
+    _storage_type(x)
+    begun = await doors.uploads.begin(x.principal, await _intent(x, doors))
     file_url = doors.cdn_origin + begun.upload.draft.path
     return _json({"file_url": file_url, "upload_url": f"{file_url}?{wire.SIGNATURE_PARAMETER}={begun.signature}"})
 
@@ -131,9 +154,9 @@ async def _initiate(request: Request, doors: Doors) -> Response:
 async def _initiate_multipart(request: Request, doors: Doors) -> Response:
     """POST /storage/upload/initiate-multipart: clients put the part number between path and query (protocol 2.5); in
     the GCS style they ask for each part's URL (2.6)."""
-    who = await _account(request, doors)
-    in_gcs_style = _storage_type(request) == "gcs"
-    begun = await doors.multipart.begin(who, await _intent(request))
+    x = exchange_of(request.scope)
+    in_gcs_style = _storage_type(x) == "gcs"
+    begun = await doors.multipart.begin(x.principal, await _intent(x, doors))
     file_url = doors.cdn_origin + begun.upload.draft.path
     signed = f"{file_url}/multipart/{begun.upload.id}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
     key = begun.upload.draft.path.removeprefix(wire.OBJECTS)
@@ -143,7 +166,7 @@ async def _initiate_multipart(request: Request, doors: Doors) -> Response:
 
 async def _gcs_part(request: Request, doors: Doors, path: str, number: str) -> Response:
     """POST {upload_url}/{n}: the URL to PUT this part to (protocol 2.6)."""
-    who = await auth.principal(exchange_of(request.scope), doors.access)
+    who = exchange_of(request.scope).principal
     begun = await doors.multipart.grant(who, path, multipart.part_number(number))
     url = f"{doors.cdn_origin}{path}/{number}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
     return _json({"upload_url": url})
@@ -151,16 +174,9 @@ async def _gcs_part(request: Request, doors: Doors, path: str, number: str) -> R
 
 async def _gcs_complete(request: Request, doors: Doors, path: str) -> Response:
     """POST {upload_url}/complete in the GCS style."""
-    who = await _account(request, doors)
-    obj = await doors.multipart.finish(who, path, *multipart.parse_complete(await request.body()))
+    x = exchange_of(request.scope)
+    obj = await doors.multipart.finish(x.principal, path, *await multipart.cited_parts(x, doors))
     return _json(uploaded(doors, obj))
-
-
-async def _account(request: Request, doors: Doors) -> Principal:
-    """Somebody with a credential: the body of anybody else is not read."""
-    who = await auth.principal(exchange_of(request.scope), doors.access)
-    require_account(who)
-    return who
 
 
 def _object_path(key: str, upload_id: str) -> str:
@@ -169,17 +185,16 @@ def _object_path(key: str, upload_id: str) -> str:
     return f"{wire.OBJECTS}{store}/{quote_segment(name)}/multipart/{upload_id}"
 
 
-def _storage_type(request: Request) -> str:
-    storage_type = request.query_params.get("storage_type") or wire.STORAGE_TYPES[0]
+def _storage_type(x: Exchange) -> str:
+    storage_type = (x.queries("storage_type") or [""])[-1] or wire.STORAGE_TYPES[0]
     if storage_type not in wire.STORAGE_TYPES:
         known = ", ".join(wire.STORAGE_TYPES)
         raise Problem(Code.VALIDATION_FAILED, f"It must be one of {known}.", where=("query", "storage_type"))
     return storage_type
 
 
-async def _intent(request: Request) -> Intent:
-    x = exchange_of(request.scope)
-    asked = _validated(await request.body())
+async def _intent(x: Exchange, doors: Doors) -> Intent:
+    asked = _validated(await x.small_body(jsonbody.MAX_FIELDS, doors.stall_timeout))
     return Intent(
         lifecycle=wire.parse_lifecycle(x.headers),
         file_name=asked.file_name,
@@ -202,32 +217,39 @@ def _json(value: dict[str, Any] | list[dict[str, Any]], status: int = 200) -> Re
     return Response(wire.compact(value), status, headers, media_type="application/json")
 
 
-def _refusal(request: Request, problem: Problem) -> Response:
-    body = error_body(problem, exchange_of(request.scope).request_id)
-    headers = {k.decode(): v.decode() for k, v in error_headers(problem, body)}
-    return Response(body, STATUS[problem.code], headers)
+class _Sent(Response):
+    """Tells the framework that the reply is out: errors are sent past it, as it would not read what the client still
+    sends."""
+
+    async def __call__(self, *_: Any) -> None:
+        pass
 
 
 def _failure(doors: Doors) -> Any:
     async def handle(request: Request, error: Exception) -> Response:
-        problem = as_problem(error, doors.failures)
+        x, problem = exchange_of(request.scope), as_problem(error, doors.failures)
         if problem is not error:
-            log.error("request %s: %r", exchange_of(request.scope).request_id, error)
-        return _refusal(request, problem or Problem(Code.INTERNAL, "The server failed to handle this request."))
+            log.error("request %s: %r", x.request_id, error)
+        await x.refuse(problem or Problem(Code.INTERNAL, "The server failed to handle this request."))
+        return _Sent()
 
     return handle
 
 
 async def _cut_body(request: Request, error: Exception) -> Response:
     """The connection ended within the request; a client that only closed its sending half reads this."""
-    return _refusal(request, cut_short())
+    await exchange_of(request.scope).refuse(cut_short())
+    return _Sent()
 
 
 async def _http_failure(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: no such route, or another method."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        response = _refusal(request, Problem(Code.METHOD_NOT_ALLOWED, f"{request.method} is not possible here."))
-        response.headers["allow"] = ", ".join(filter(None, [(error.headers or {}).get("Allow"), "OPTIONS"]))
-        return response
-    return _refusal(request, no_route())
+    x = exchange_of(request.scope)
+    if error.status_code != 405:
+        await x.refuse(no_route())
+        return _Sent()
+    allowed = ", ".join(filter(None, [(error.headers or {}).get("Allow"), "OPTIONS"]))
+    problem = Problem(Code.METHOD_NOT_ALLOWED, f"{request.method} is not possible here.")
+    await x.refuse(problem, [(b"allow", allowed.encode())])
+    return _Sent()

@@ -7,7 +7,6 @@ from email.utils import formatdate
 from functools import lru_cache
 
 from entrepot import wire
-from entrepot.api import auth
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import Header, Headers
@@ -18,8 +17,7 @@ from entrepot.domain.objects import Object, is_public
 
 async def get_object(x: Exchange, doors: Doors) -> None:
     """GET or HEAD /files/b/<store>/<id>_<name>."""
-    who = await auth.principal(x, doors.access)
-    obj = await doors.objects.open(who, x.path())
+    obj = await doors.objects.open(x.principal, x.path())
     headers = _headers(x, doors, obj)
     file = Version(obj.etag, obj.published_at, obj.size, obj.content_type)
     decided = await decide(x, file, headers)

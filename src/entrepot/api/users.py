@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from entrepot.api import auth
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.domain.accounts import Account
@@ -12,7 +11,7 @@ from entrepot.domain.accounts import Account
 
 async def current(x: Exchange, doors: Doors) -> dict[str, Any]:
     """GET /users/current: the account of the credential."""
-    return _described(await doors.access.account(await auth.principal(x, doors.access)))
+    return _described(await doors.access.account(x.principal))
 
 
 async def teams(x: Exchange, doors: Doors) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from entrepot.domain.errors import Code, Problem
+
 OCTET_STREAM = "application/octet-stream"
 MAX_TYPE_LENGTH = 255
 
@@ -180,6 +182,14 @@ _PARAMETER = re.compile(rf"; *+({_TOKEN})=({_VALUE})")
 def is_valid_type(value: str) -> bool:
     """Whether this is a media type of RFC 9110 section 8.3.1: ASCII, at most 255 characters, no tabs."""
     return len(value) <= MAX_TYPE_LENGTH and _MEDIA_TYPE.fullmatch(value) is not None
+
+
+def checked_type(value: str | None, *where: str) -> str | None:
+    """A type as somebody declared it; None and an empty one declare nothing. Raises Problem(VALIDATION_FAILED) that
+    names `where`: a type that is passed over costs the sender its meaning in silence."""
+    if value and not is_valid_type(value):
+        raise Problem(Code.VALIDATION_FAILED, "It is not a media type such as image/png.", where=where)
+    return value or None
 
 
 def bare_type(value: str) -> str:

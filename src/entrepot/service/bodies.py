@@ -23,7 +23,8 @@ PATIENCE = 200.0  # seconds that a body waits for a slot
 class Body:
     """`length` is the declared one; `expected` are digests that the client declared.
 
-    `lifecycle` may say what the begin of the upload left open.
+    `lifecycle` may say what the begin of the upload left open. `check_client` raises when the sender has gone; it is
+    called before what came is published.
     """
 
     stream: AsyncIterator[bytes]
@@ -31,6 +32,7 @@ class Body:
     content_type: str | None = None
     expected: tuple[Expected, ...] = ()
     lifecycle: Lifecycle = Lifecycle()
+    check_client: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,12 @@ class Receiver:
 
     def check_length(self, body: Body, room: int | None = None) -> None:
         """Raise Problem for a declared length above the limit or the account's room, before a byte is read."""
-        if body.length is not None and body.length > self._bound(room):
+        if body.length is not None:
+            self.check_size(body.length, room)
+
+    def check_size(self, size: int, room: int | None = None) -> None:
+        """The same for a size that is known in another way."""
+        if size > self._bound(room):
             raise self._too_large(room)
 
     async def receive(self, body: Body, facts: Mapping[str, str], room: int | None) -> Received:
@@ -125,7 +132,8 @@ class Receiver:
             stored = await write(stream, facts, list(beside.values()))
         try:
             digests.check(body.expected, stored.sha256, beside)
-        except Problem:
+            body.check_client()
+        except Exception:
             await self.discard(stored)
             raise
         return Received(stored, bytes(head))

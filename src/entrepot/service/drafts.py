@@ -10,6 +10,7 @@ from entrepot.domain import media
 from entrepot.domain.acl import Principal, Rule
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import AclChoice, Lifecycle, contradiction, fill, resolve
+from entrepot.domain.mediatypes import checked_type
 from entrepot.domain.names import clean_name, new_id, quote_segment, segment
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Draft, Intent, Upload, UploadKind, UploadState
@@ -56,10 +57,7 @@ class Drafts:
     async def draft(self, who: Principal, intent: Intent) -> Draft:
         """Give the object to be its id and URL. Raises Problem for a type that is none."""
         account_id, key_id = require_account(who)
-        declared = intent.content_type
-        if declared and not media.is_valid_type(declared):
-            message = "It is not a media type such as image/png."
-            raise Problem(Code.VALIDATION_FAILED, message, where=("body", "content_type"))
+        declared = checked_type(intent.content_type, "body", "content_type")
         object_id, name = new_id(self._random), clean_name(intent.file_name)
         last = segment(object_id, name, media.extension_for(declared or "application/octet-stream"))
         return Draft(

@@ -71,6 +71,10 @@ class Uploads:
             raise not_found()
         return await self._write(upload, Sent(self._receiver, body), body.lifecycle)
 
+    def check_size(self, size: int) -> None:
+        """Raise Problem(TOO_LARGE) for a size that no upload may have, before its bytes come."""
+        self._receiver.check_size(size)
+
     async def put(self, who: Principal, intent: Intent, body: Body) -> Object:
         """Store a body in one request and publish it under a new URL.
 

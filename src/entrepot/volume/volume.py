@@ -135,12 +135,16 @@ class Volume:
         length: int | None = None,
         expected: tuple[Expected, ...] = (),
         when: Conditions = ALWAYS,
+        check_client: Callable[[], None] = lambda: None,
     ) -> tuple[Entry, bool]:
         """Write a file, replacing what is there; True: there was none. On an error nothing is changed. RATE_LIMITED
-        when as many bodies come in as may."""
+        when as many bodies come in as may. `check_client` raises when the sender has gone; it is called before the
+        file is there."""
         self.check(who)
         self.staging.refuse_when_full()
-        return await self.take(who, path, stream, length=length, expected=expected, when=when)
+        return await self.take(
+            who, path, stream, length=length, expected=expected, when=when, check_client=check_client
+        )
 
     async def take(
         self,
@@ -151,11 +155,17 @@ class Volume:
         length: int | None = None,
         expected: tuple[Expected, ...] = (),
         when: Conditions = ALWAYS,
+        check_client: Callable[[], None] = lambda: None,
     ) -> tuple[Entry, bool]:
         """As `put`, for bytes that come from anywhere: they wait for their turn."""
         self.check(who)
         before = await self.threads.run(self.places.foresee, path, when)
         staged = await self.staging.receive(stream, length=length, expected=expected, replaces=before.freed)
+        try:
+            check_client()
+        except Exception:
+            await self.threads.run(staged.drop)
+            raise
         return await self.staging.publish(staged, path, when)
 
     async def make_folder(self, who: Principal, path: Path) -> Entry:

@@ -3,6 +3,9 @@ for: the file is there already."""
 
 from __future__ import annotations
 
+import asyncio
+
+from entrepot.api import jsonbody
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.multipart import read_complete
@@ -14,7 +17,7 @@ from entrepot.api.volume.place import Place
 async def missing(x: Exchange, doors: Doors, place: Place) -> None:
     """POST hashes: those under which nothing is kept."""
     who = await asking.principal(x, doors)
-    given = await asking.fields(x, doors, place, "hashes")
+    given = await asking.fields(x, doors, place, "hashes", most=asking.MAX_HASHES)
     await x.json(200, await doors.apps.missing(who, asking.texts(given, "hashes")))
 
 
@@ -37,8 +40,8 @@ async def part(x: Exchange, doors: Doors, place: Place) -> None:
 async def complete(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the list of parts and what the file is: it is kept, when its bytes have the hash."""
     who = await asking.principal(x, doors)
-    given = await asking.fields(x, doors, place)
-    cited, _, _ = read_complete(given)
+    given = await asking.fields(x, doors, place, most=jsonbody.MAX_PARTS_LIST)
+    cited, _, _ = await asyncio.to_thread(read_complete, given)
     facts = asking.mapping(given, "metadata")
     done = await doors.apps.finish(who, place.text("hash"), place.text("upload_id"), cited, facts)
     await x.json(200, {"etag": done.md5 or ""})

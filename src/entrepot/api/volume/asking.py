@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
 
 from entrepot import wire
-from entrepot.api import auth
+from entrepot.api import jsonbody
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.sending import tags_of
@@ -16,29 +15,29 @@ from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import Conditions
 
-# 10,000 parts of about 120 bytes each, or 60,000 hashes.
-MAX_JSON = 4 * 1024 * 1024
+MAX_HASHES = 4 * 1024 * 1024  # bytes: a list of 60,000 hashes
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 async def principal(x: Exchange, doors: Doors) -> Principal:
     """Somebody who may use the volume: of anybody else the body is not read. Raises Problem."""
-    who = await auth.principal(x, doors.access)
-    doors.volume.check(who)
-    return who
+    doors.volume.check(x.principal)
+    return x.principal
 
 
-async def fields(x: Exchange, doors: Doors, place: Place, *known: str, conditional: bool = False) -> dict[str, Any]:
+async def fields(
+    x: Exchange, doors: Doors, place: Place, *known: str, conditional: bool = False, most: int = jsonbody.MAX_FIELDS
+) -> dict[str, Any]:
     """The JSON object of the body; no body is an empty one. Raises Problem(VALIDATION_FAILED).
 
     The objects of the Platform API are closed (protocol 6.1); the legacy routes pass over what they do not know. What
-    such a body asks for has no conditions, unless the deed is `conditional` and reads them.
+    such a body asks for has no conditions, unless the deed is `conditional` and reads them. `most` is in bytes.
     """
     if not conditional:
         unconditional(x)
-    raw = await small_body(x, doors)
+    raw = await x.small_body(most, doors.stall_timeout)
     try:
-        value = wire.strict_json(raw) if raw.strip() else {}
+        value = await jsonbody.parsed(raw, wire.strict_json) if raw.strip() else {}
     except ValueError as error:
         raise _invalid((), f"It is not valid JSON: {error}") from None
     if not isinstance(value, dict):
@@ -46,18 +45,6 @@ async def fields(x: Exchange, doors: Doors, place: Place, *known: str, condition
     if not place.legacy and (unknown := [key for key in value if key not in known]):
         raise _invalid((unknown[0][:64],), f"There is no such field; known are {', '.join(known) or 'none'}.")
     return value
-
-
-async def small_body(x: Exchange, doors: Doors) -> bytes:
-    """The whole body, which is bounded: one that says that it is larger is not read. Raises Problem(TOO_LARGE)."""
-    received, beyond = bytearray(), Problem(Code.TOO_LARGE, f"The body is larger than the limit of {MAX_JSON} bytes.")
-    if (x.content_length() or 0) > MAX_JSON:
-        raise beyond
-    async for chunk in x.body(doors.stall_timeout):
-        received += chunk
-        if len(received) > MAX_JSON:
-            raise beyond
-    return bytes(received)
 
 
 def text(given: Mapping[str, Any], name: str) -> str:
@@ -117,15 +104,15 @@ def query_limit(x: Exchange) -> int | None:
     value = query(x, "limit")
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or len(value) > 9:
-        raise Problem(Code.VALIDATION_FAILED, "It must be a whole number.", where=("query", "limit"))
-    return int(value)
+    limit = wire.whole_number(value)
+    if limit is None:
+        raise Problem(Code.VALIDATION_FAILED, wire.NO_NUMBER, where=("query", "limit"))
+    return limit
 
 
 def query(x: Exchange, name: str) -> str | None:
     """A parameter of the query. Raises Problem(VALIDATION_FAILED) when it is given twice."""
-    raw: bytes = x.scope.get("query_string") or b""
-    values = parse_qs(raw.decode("latin-1"), keep_blank_values=True).get(name, []) if raw else []
+    values = x.queries(name)
     if len(values) > 1:
         raise Problem(Code.VALIDATION_FAILED, "It is given more than once.", where=("query", name))
     return values[0] if values else None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from entrepot import wire
-from entrepot.api import forms
+from entrepot.api import forms, jsonbody
 from entrepot.api.cdn import body_of
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
-from entrepot.api.multipart import read_complete
+from entrepot.api.multipart import Completed, read_complete
 from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
 from entrepot.api.volume.replies import platform_entry
@@ -46,9 +47,8 @@ async def complete(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the list of parts: the file is there. `etag` is its MD5 in hex, or empty when it is not known: anything else
     fails in the stock client."""
     who, path = await asking.principal(x, doors), place.path
-    given = await asking.fields(x, doors, place, "parts", "size", "digest")
-    _check_closed(place, given)
-    cited, size, sha256 = read_complete(given)
+    given = await asking.fields(x, doors, place, "parts", "size", "digest", most=jsonbody.MAX_PARTS_LIST)
+    cited, size, sha256 = await asyncio.to_thread(_completed, place, given)
     with _no_conflict(place):
         done = await doors.parts.finish(who, path, place.text("upload_id"), cited, size=size, sha256=sha256)
     told: dict[str, Any] = {"etag": done.md5 or ""}
@@ -89,14 +89,13 @@ def _no_conflict(place: Place) -> Iterator[None]:
         raise Problem(Code.VALIDATION_FAILED, problem.message, fix=problem.fix) from None
 
 
-def _check_closed(place: Place, given: dict[str, Any]) -> None:
-    """The parts of a list are closed objects too (protocol 6.1). Raises Problem(VALIDATION_FAILED)."""
-    parts = given.get("parts")
-    if place.legacy or not isinstance(parts, list):
-        return
-    for each in parts:
-        if isinstance(each, dict) and not each.keys() <= _PART_FIELDS:
-            raise Problem(Code.VALIDATION_FAILED, "A part has part_number and etag only.", where=("body", "parts"))
+def _completed(place: Place, given: dict[str, Any]) -> Completed:
+    """What the body of a complete says. On the Platform API the parts of its list are closed objects too (protocol
+    6.1). Raises Problem."""
+    told, parts = read_complete(given), given["parts"]
+    if not place.legacy and not all(each.keys() <= _PART_FIELDS for each in parts):
+        raise Problem(Code.VALIDATION_FAILED, "A part has part_number and etag only.", where=("body", "parts"))
+    return told
 
 
 async def bytes_of(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from entrepot import wire
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
-from entrepot.api.front import Handler, Methods
+from entrepot.api.front import Handler, Methods, Route
 from entrepot.api.volume import apps, download, legacy, multipart, platform, writing
 from entrepot.api.volume.place import Deed, Place
 
@@ -90,10 +90,10 @@ _LEGACY, _PLATFORM = _compiled(_OLD + "/"), _compiled(_V1 + "/")
 
 def find(raw_path: bytes) -> Methods:
     """The handlers of a URL; none when it is no route of the volume."""
-    found: dict[str, Handler] = {}
+    found: dict[str, Route] = {}
     for methods, place in fitting(raw_path):
         for method, deed in methods.items():
-            found.setdefault(method, _at(place, deed))
+            found.setdefault(method, Route(_at(place, deed)))
     if "GET" in found:
         found["HEAD"] = found["GET"]
     return found

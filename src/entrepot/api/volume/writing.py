@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from entrepot.api import forms
-from entrepot.api.cdn import body_of, check_plain, declared_digests
+from entrepot.api.cdn import body_of, form_digests
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import Headers
@@ -24,7 +24,7 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
     path, unzip, when = place.path, asking.query_flag(x, "unzip"), asking.conditions(x)
     stream, expected = await file_of_form(x, doors)
     if not unzip:
-        await doors.volume.put(who, path, stream, expected=expected, when=when)
+        await doors.volume.put(who, path, stream, expected=expected, when=when, check_client=x.check_client)
     elif expected or when != ALWAYS:
         message = "Digests and conditions are those of one file; of an archive that is unpacked they are not checked."
         raise Problem(Code.INVALID_REQUEST, message)
@@ -35,15 +35,11 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
     """The file in a form's body, and the digests of it that were declared. Raises Problem."""
-    check_plain(x)
-    if x.text("content-digest") or x.text("content-md5"):
-        message = "A digest of the whole form is not checked; Repr-Digest is that of the file in it."
-        raise Problem(Code.INVALID_REQUEST, message)
+    expected = form_digests(x)
     limit, declared = doors.volume.limits.max_file, x.content_length()
     if declared is not None and declared > limit + forms.MAX_AROUND:
         raise Problem(Code.TOO_LARGE, f"The file is larger than the limit of {limit} bytes.")
-    expected = declared_digests(x)
-    part = await forms.file_part(x.body(doors.stall_timeout), x.text("content-type"))
+    part = await forms.file_part(x.body(doors.stall_timeout, watch=True), x.text("content-type"))
     return part.stream, expected
 
 
@@ -61,7 +57,13 @@ async def put(x: Exchange, doors: Doors, place: Place) -> None:
     who, path = await asking.principal(x, doors), place.path
     body = body_of(x, doors)
     entry, created = await doors.volume.put(
-        who, path, body.stream, length=body.length, expected=body.expected, when=asking.conditions(x)
+        who,
+        path,
+        body.stream,
+        length=body.length,
+        expected=body.expected,
+        when=asking.conditions(x),
+        check_client=x.check_client,
     )
     headers: Headers = [(b"etag", entry.etag.encode())]
     await x.json(201 if created else 200, platform_entry(entry), headers)
