@@ -9,6 +9,7 @@ from pathlib import Path
 from entrepot.home import Home, HomeError, Incarnation
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.access import Keys
 from entrepot.service.bodies import Slots
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
@@ -41,7 +42,7 @@ class Node:
         incarnation = Incarnation(home)
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
         slots = Slots(settings.max_uploads)
-        volume = _volume(home, settings, slots)
+        volume = _volume(home, settings, slots, Keys(metadata, time.time))
         parts = Parts(volume, settings.max_open_uploads)
         return cls(home, metadata, storage, volume, parts, incarnation, slots)
 
@@ -52,7 +53,7 @@ class Node:
         self.incarnation.end()
 
 
-def _volume(home: Home, settings: Settings, slots: Slots) -> Volume:
+def _volume(home: Home, settings: Settings, slots: Slots, keys: Keys) -> Volume:
     limits = Limits(
         max_file=settings.volume_max_file,
         quota=settings.volume_quota,
@@ -61,7 +62,7 @@ def _volume(home: Home, settings: Settings, slots: Slots) -> Volume:
         trash_ttl=settings.trash_ttl,
         upload_ttl=settings.multipart_ttl,
     )
-    return Volume(settings.volume_root, home.store, limits, time.time, gate=slots)
+    return Volume(settings.volume_root, home.store, limits, time.time, gate=slots, keys=keys)
 
 
 def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteMetadata:

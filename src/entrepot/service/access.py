@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from entrepot.domain.accounts import Account
@@ -91,6 +91,23 @@ class Access:
     async def _holder(self, claims: Claims | None) -> Principal | None:
         record = await self._metadata.key(claims.key_id) if claims else None
         return Principal(record.account_id, record.id) if record and record.valid else None
+
+
+class Keys:
+    """What work in threads asks about keys, while it holds a lock: the methods block."""
+
+    def __init__(self, metadata: Metadata, clock: Clock) -> None:
+        self._metadata = metadata
+        self._clock = clock
+
+    def check(self, who: Principal) -> None:
+        """Raise Problem when the key of `who` is not valid any more."""
+        if who.key_id is not None and self._metadata.is_ended_key(who.key_id, self._clock()):
+            raise revoked(who)
+
+    def live(self, account_id: str) -> Collection[str]:
+        """The ids of the keys of an account that are not revoked."""
+        return self._metadata.live_keys(account_id)
 
 
 def require_account(who: Principal) -> tuple[str, str]:

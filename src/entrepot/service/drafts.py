@@ -14,7 +14,7 @@ from entrepot.domain.names import clean_name, new_id, quote_segment, segment
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Draft, Finish, Intent, Upload, UploadKind, UploadState
 from entrepot.metadata.base import KeyEnded, Metadata
-from entrepot.service.access import Clock, require_account, revoked
+from entrepot.service.access import Clock, Keys, require_account, revoked
 
 # How long a client that has too many unfinished uploads is told to wait, in seconds.
 RETRY_SECONDS = 60
@@ -49,6 +49,7 @@ class Drafts:
 
     def __init__(self, metadata: Metadata, rules: Rules, clock: Clock, random: Callable[[int], bytes]) -> None:
         self._metadata = metadata
+        self._keys = Keys(metadata, clock)
         self._rules = rules
         self._clock = clock
         self._random = random
@@ -143,10 +144,9 @@ class Drafts:
         """A new blob of these segments."""
         return Blob(new_id(self._random), size, sha256, segments)
 
-    async def check_key(self, who: Principal) -> None:
+    def check_key(self, who: Principal) -> None:
         """Look again whether the key of `who` is valid: a request may take hours. Raises Problem."""
-        if who.key_id is not None and self._metadata.is_ended_key(who.key_id, self._clock()):
-            raise revoked(who)
+        self._keys.check(who)
 
     async def publish(
         self,

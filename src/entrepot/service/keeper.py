@@ -84,7 +84,7 @@ class Keeper:
             return Swept()
         steps: tuple[Callable[[], Awaitable[int]], ...] = (
             lambda: _drain(lambda: self._metadata.expire_objects(now, BATCH)),
-            lambda: self._end_uploads(now),
+            lambda: _drain(lambda: self._metadata.expire_uploads(now, BATCH)),
             self._remove_condemned,
             lambda: _drain(lambda: self._metadata.forget_ended(now - self._tombstone_ttl, BATCH)),
         )
@@ -106,10 +106,9 @@ class Keeper:
         now = await self._guard.now()
         return Looked() if now is None else await self._orphans.look(now)
 
-    async def _end_uploads(self, now: float) -> int:
-        """Those whose time is over, and those whose key was revoked by somebody who did not get so far."""
-        expired = await _drain(lambda: self._metadata.expire_uploads(now, BATCH))
-        return expired + await _drain(lambda: self._metadata.abort_revoked_uploads(BATCH))
+    async def end_revoked_uploads(self) -> None:
+        """Abort what was begun with keys that are revoked now, as far as who revoked them did not."""
+        await _drain(lambda: self._metadata.abort_revoked_uploads(BATCH))
 
     async def _remove_condemned(self) -> int:
         """Blob by blob: one whose bytes cannot be deleted stays for the next sweep and holds up no other."""

@@ -120,7 +120,7 @@ class Multipart:
                 upload = await self._metadata.upload(upload.id) or upload
                 if upload.state is UploadState.PUBLISHED:
                     return await self._published(upload, finish, size)
-                await self._drafts.check_key(who)
+                self._drafts.check_key(who)
                 self._check_open(upload)
                 if held == await self._metadata.list_parts(upload.id):
                     raise
@@ -155,7 +155,7 @@ class Multipart:
             raise Problem(Code.FORBIDDEN, "This signature is for another upload.")
         if who.upload_path is None:
             require_account(who)
-        await self._drafts.check_key(who)
+        self._drafts.check_key(who)
         upload = await self._metadata.upload(path.rpartition("/")[2])
         mine = upload is not None and upload.draft.account_id == who.account_id and path_of(upload) == path
         if upload is None or not mine or upload.kind is not UploadKind.MULTIPART:

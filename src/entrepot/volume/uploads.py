@@ -55,9 +55,11 @@ class Uploads:
         self._most = most
         self.drafts = Drafts(volume.ground, volume.limits.upload_ttl, volume.clock)
 
-    async def begin(self, account: str, target: str, when: Conditions = ALWAYS, md5: bool = True) -> str:
-        """Open an upload and give its id. Raises Problem(RATE_LIMITED)."""
-        return await self._volume.threads.run(self._begin, account, target, when, md5)
+    async def begin(
+        self, account: str, target: str, when: Conditions = ALWAYS, md5: bool = True, key: str | None = None
+    ) -> str:
+        """Open an upload and give its id; it ends with the `key` that began it. Raises Problem(RATE_LIMITED)."""
+        return await self._volume.threads.run(self._begin, account, target, when, md5, key)
 
     async def write(
         self,
@@ -93,14 +95,16 @@ class Uploads:
         await self._volume.threads.run(self._abort, account, target, upload_id)
 
     async def sweep(self) -> int:
-        """End what is over by now, and forget what ended long ago; how many. For the keeper."""
+        """End what is over by now, or was begun with a key that was revoked, and forget what ended long ago; how many.
+        For the keeper."""
         return await self._volume.threads.run(self._sweep)
 
     # --- steps, blocking ---
 
-    def _begin(self, account: str, target: str, when: Conditions, md5: bool) -> str:
+    def _begin(self, account: str, target: str, when: Conditions, md5: bool, key: str | None) -> str:
         self._volume.staging.check()
-        return self.drafts.begin(account, target, when, self._most, md5).id
+        self._volume.ground.check_caller()
+        return self.drafts.begin(account, target, when, self._most, md5, key).id
 
     @contextmanager
     def _opened(self, account: str, target: str, upload_id: str) -> Iterator[tuple[Folder, Draft]]:
@@ -126,6 +130,7 @@ class Uploads:
         assert isinstance(attempt, Attempt)
         try:
             with self._opened(account, target, upload_id) as (folder, draft), settled(folder):
+                self._volume.ground.check_caller()
                 self.drafts.check_open(folder, draft)
                 part = attempt.part
                 with self._counted(part.size - self._held_size(folder, part.number)):
@@ -144,7 +149,7 @@ class Uploads:
         if self._volume.quota.limit is None:
             yield
             return
-        with self._volume.ground.locked(), self._volume.quota.changed(size):
+        with self._volume.ground.locked(counting=True), self._volume.quota.changed(size):
             yield
 
     def _list(self, account: str, target: str, upload_id: str) -> Listing:
@@ -192,15 +197,19 @@ class Uploads:
             Assembly(folder).clear()  # what its end could not remove
         elif draft is None:
             return self.drafts.is_cut_short(folder) and self._forget(upload_id)
-        elif self._volume.clock() >= self.drafts.expires_at(folder, draft):
+        elif self._is_revoked(draft) or self._volume.clock() >= self.drafts.expires_at(folder, draft):
             with settled(folder):
                 if read_json(folder, END) is None:
-                    self._end(folder, EXPIRED)
+                    self._end(folder, ABORTED if self._is_revoked(draft) else EXPIRED)
             Assembly(folder).clear()
             return True
         else:
             Assembly(folder).drop_tries(self._volume.clock() - REMEMBERED)
         return False
+
+    def _is_revoked(self, draft: Draft) -> bool:
+        keys = self._volume.ground.keys
+        return keys is not None and draft.key is not None and draft.key not in keys.live(draft.account)
 
     def _forget(self, upload_id: str) -> bool:
         with self._volume.ground.own(STAGING) as staging:
