@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -99,6 +99,10 @@ class Uploads:
         For the keeper."""
         return await self._volume.threads.run(self._sweep)
 
+    async def list_open(self) -> Sequence[tuple[Draft, float, int]]:
+        """All that are open, of all keys: each with when it is over, and the bytes that are held of it."""
+        return await self._volume.threads.run(self._list_open)
+
     # --- steps, blocking ---
 
     def _begin(self, account: str, target: str, when: Conditions, md5: bool, key: str | None) -> str:
@@ -157,6 +161,16 @@ class Uploads:
             self.drafts.check_open(folder, draft)
             parts = [part for _, part in sorted(Assembly(folder).held().items())]
             return Listing(upload_id, self.drafts.expires_at(folder, draft), parts)
+
+    def _list_open(self) -> Sequence[tuple[Draft, float, int]]:
+        found = []
+        for upload_id in self.drafts.ids():
+            with suppress(Problem, FileNotFoundError), self.drafts.opened(upload_id) as folder:
+                draft = self.drafts.read(folder, upload_id)
+                if draft is not None and read_json(folder, END) is None:
+                    size = sum(part.size for part in Assembly(folder).held().values())
+                    found.append((draft, self.drafts.expires_at(folder, draft), size))
+        return found
 
     def _abort(self, account: str, target: str, upload_id: str) -> None:
         with self._opened(account, target, upload_id) as (folder, draft):
