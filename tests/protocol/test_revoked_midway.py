@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,32 +14,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from entrepot.metadata.sqlite import SqliteMetadata
-from entrepot.service.accounts import Accounts
 from support.archives import zipped
 from support.files import FORM, OLD, V1, Files, form
-from support.inside import rows, segment_files, with_metadata
+from support.inside import a_key, revoke, rows, segment_files
 from support.parts import Upload, begin
-from support.server import Server
 from support.talk import eventually, line
 
 BIG = bytes(range(256)) * 16_384  # so much that some of it is on the disk before all is sent
 LIST = {"parts": [{"partNumber": 1, "etag": None}]}
-
-
-def accounts(server: Server, act: Callable[[Accounts], Any]) -> Any:
-    async def done(metadata: SqliteMetadata) -> Any:
-        return await act(Accounts(metadata, time.time, secrets.token_bytes))
-
-    return with_metadata(server, done)
-
-
-def a_key(server: Server) -> str:
-    return str(accounts(server, lambda all_: all_.create_key("soon revoked")).reveal())
-
-
-def revoke(server: Server, key: str) -> None:
-    accounts(server, lambda all_: all_.revoke_key(key.partition(":")[0]))
 
 
 @dataclass
