@@ -4,7 +4,9 @@ and by turns among accounts."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
+from collections.abc import AsyncGenerator
 
 Key = tuple[str, str]  # an account, and one of its keys
 
@@ -22,7 +24,16 @@ class Turns:
         # by a newcomer.
         self._waiting: dict[str, dict[Key, deque[asyncio.Future[None]]]] = {}
 
-    async def take(self, account: str, seconds: float, key: str = "") -> bool:
+    @contextlib.asynccontextmanager
+    async def turn(self, account: str, key: str) -> AsyncGenerator[None, None]:
+        """Wait for a place, however long, for this block."""
+        await self.take(account, None, key)
+        try:
+            yield
+        finally:
+            self.give_back(account, key)
+
+    async def take(self, account: str, seconds: float | None, key: str = "") -> bool:
         """Wait for a place, at most so long; whether there is one, which then has to be given back."""
         who = account, key
         if self._may_enter(who):

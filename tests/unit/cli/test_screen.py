@@ -38,9 +38,9 @@ def test_s2_what_a_server_asks_to_wait_for_is_said_once(capsys: pytest.CaptureFi
     ).encode()
     busy = [Reply(429, {"retry-after": "60"}, body)] * 3
     passing = [Reply(503, {}, b"")]
+    request = Request("POST", "http://a/files/upload", {}, b"x")
     for _ in range(2):  # two transfers
-        request = Request("POST", "http://a/files/upload", {}, b"x")
-        run(ask(context, lambda request=request: request), iter([*busy, *passing, Reply(200, {}, b"{}")]), [])
+        run(ask(context, lambda: request), iter([*busy, *passing, Reply(200, {}, b"{}")]), [])
     screen.tick(lambda width: "")
     told = "The server asks to wait 60 s: Too many unfinished uploads. Abort some.\n"
     assert capsys.readouterr().err == ("" if quiet else told)
