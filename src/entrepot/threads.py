@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from contextvars import copy_context
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
@@ -45,13 +46,13 @@ class Threads:
         return self._second.submit(work, *args, **kwargs)
 
     def start(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Give `work` to a thread. Its OSError is translated."""
+        """Give `work` to a thread, with the context variables of the caller. Its OSError is translated."""
 
         def job() -> T:
             with self._translated():
                 return work(*args, **kwargs)
 
-        return asyncio.wrap_future(self._pool.submit(job))
+        return asyncio.wrap_future(self._pool.submit(copy_context().run, job))
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Start `work` and wait for its result."""

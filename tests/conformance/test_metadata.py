@@ -16,8 +16,8 @@ from entrepot.domain.accounts import Account, AccountState, KeyRecord
 from entrepot.domain.acl import Acl, Decision, Rule
 from entrepot.domain.lifecycle import UNSET, AclChoice, Lifecycle
 from entrepot.domain.objects import Blob, Object, ObjectState, Segment
-from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Part, Upload, UploadKind, UploadState
-from entrepot.metadata.base import MAX_ATTEMPTS, Condemned, Conflict, Metadata, MetadataFailed
+from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Finish, Part, Upload, UploadKind, UploadState
+from entrepot.metadata.base import MAX_ATTEMPTS, Condemned, Conflict, KeyEnded, Metadata, MetadataFailed
 from entrepot.metadata.sqlite import SqliteMetadata
 from support.facts import ACCOUNT, DIGEST, LIMIT, a_blob, a_key, a_part, a_segment, an_object, an_upload
 
@@ -275,6 +275,79 @@ async def test_an_idempotency_key_of_an_upload_whose_time_is_over_begins_a_new_o
 async def test_uploads_without_an_idempotency_key_are_never_the_same(store):
     await begin(store, "u")
     assert (await begin(store, "v")).id == "v"
+
+
+def of_key(upload_id: str, key_id: str) -> Upload:
+    upload = an_upload(upload_id)
+    return replace(upload, draft=replace(upload.draft, key_id=key_id))
+
+
+@with_store
+async def test_s2_a_key_cannot_begin_the_uploads_of_the_other_keys(store):
+    for key_id in ("a", "b", "gone"):
+        await store.add_key(a_key(key_id))
+    await store.revoke_key("gone", 3.0)
+    began = [await store.begin_upload(of_key(f"a{n}", "a"), 8) for n in range(8)]
+    assert [upload is not None for upload in began] == [True] * 6 + [False] * 2, "b has two of the eight to itself"
+    assert await store.begin_upload(of_key("b", "b"), 8)
+    assert await store.begin_upload(of_key("a-free", "a"), None), "without a limit"
+    assert {upload.id for upload in await store.open_uploads()} == {*(f"a{n}" for n in range(6)), "a-free", "b"}
+    assert sorted(store.live_keys(ACCOUNT.id)) == ["a", "b"]
+
+
+@with_store
+async def test_s2_the_uploads_of_a_revoked_key_are_aborted_and_their_parts_freed(store):
+    for key_id in ("key", "b"):
+        await store.add_key(a_key(key_id))
+    for n in range(3):
+        await begin(store, f"u{n}", a_blob(f"p{n}"))
+    await store.begin_upload(of_key("other", "b"), LIMIT)
+    assert await store.abort_revoked_uploads(10) == 0
+    await store.revoke_key("key", 60.0)
+    assert [await store.abort_revoked_uploads(2) for _ in range(3)] == [2, 1, 0]
+    assert [upload.id for upload in await store.open_uploads()] == ["other"]
+    assert (await store.upload("u0")).state is UploadState.ABORTED
+    assert await store.usage(ACCOUNT.id) == 0
+    assert {each.blob_id for each in await store.condemn_blobs(10)} == {"p0", "p1", "p2"}
+
+
+@pytest.mark.parametrize("how", ["revoked", "suspended"])
+def test_m5_nothing_is_begun_received_or_published_with_a_key_that_ended(make, how):
+    @with_store
+    async def test(store):
+        state = AccountState.SUSPENDED if how == "suspended" else AccountState.ACTIVE
+        await store.add_account(Account("other", "other", 1.0, state=state))
+        await store.add_key(a_key("ended", account_id="other"))
+        if how == "revoked":
+            assert not store.is_ended_key("ended", 60.0)
+            await store.revoke_key("ended", 50.0)
+        assert store.is_ended_key("ended", 60.0)
+        await begin(store, "u", a_blob("p"))
+        blob, part = a_blob("b"), a_blob("q")
+        with pytest.raises(KeyEnded):
+            await store.begin_upload(of_key("v", "ended"), None)
+        with pytest.raises(KeyEnded):
+            await store.add_part(a_part("u", 2, part), part, "ended")
+        for upload_id in (None, "u"):
+            with pytest.raises(KeyEnded):
+                await store.publish(an_object("u-object", blob), blob, upload_id, "ended")
+        assert await store.object("u-object") is None
+        assert (await store.upload("u")).state is UploadState.OPEN
+        assert await store.known_keys(["b/0", "q/0"]) == set()
+        assert await store.publish(an_object("u-object", blob), blob, "u", "key")
+
+    test(make)
+
+
+@with_store
+async def test_m3_what_an_upload_was_finished_with_is_kept(store):
+    await begin(store, "u")
+    assert (await store.upload("u")).finish is None
+    blob = a_blob("b")
+    await store.publish(an_object("u-object", blob), blob, "u", None, Finish(b"f" * 32, DIGEST))
+    await store.publish(an_object("u-object", blob), blob, "u", None, Finish(b"g" * 32))
+    told = await store.upload("u")
+    assert (told.finish, told.finish_sha256) == (b"f" * 32, DIGEST)
 
 
 @with_store

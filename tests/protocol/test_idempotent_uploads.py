@@ -122,6 +122,21 @@ def test_without_a_key_nothing_is_put_on_record(talk: Talk) -> None:
     assert count(talk, "uploads") == before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"content_type": "text/html"}, {"x_fal_object_lifecycle": LIFECYCLE}, {"content_type": ""}],
+)
+def test_m3_a_signed_put_that_says_something_else_is_412(talk: Talk, change: dict[str, Any]) -> None:
+    urls = talk.initiate("cat.png", "")
+    headers: dict[str, Any] = {"content_type": "image/png"}
+    first = talk.put(urls["upload_url"], DATA, **headers)
+    other = talk.put(urls["upload_url"], DATA, **{**headers, **change})
+    assert (other.status, other.json()["code"]) == (412, "already_published")
+    again = talk.put(urls["upload_url"], DATA, **headers)
+    assert (first.status, again.status, again.headers["etag"]) == (200, 200, first.headers["etag"])
+    assert talk.get(urls["file_url"]).headers["content-type"] == "image/png"
+
+
 # What was cut
 
 

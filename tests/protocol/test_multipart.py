@@ -528,19 +528,39 @@ def test_a16_ends_that_cite_other_attempts_at_once_are_one_object(talk: Talk) ->
     heads = [upload.part(1, data) for data in PIECES]
     with ThreadPoolExecutor(10) as pool:
         replies = list(pool.map(lambda n: upload.finish([heads[n % 5], tail]), range(20)))
-    assert {reply.status for reply in replies} == {200}
-    assert len({(reply.json()["access_url"], reply.json()["size"]) for reply in replies}) == 1
-    assert len({reply.json()["digest"] for reply in replies} - {None}) <= 1
     body = talk.get(upload.url).body
-    assert body in [data + b"tail" for data in PIECES]
+    published = [data + b"tail" for data in PIECES].index(body)
+    assert [reply.status for reply in replies] == [200 if n % 5 == published else 412 for n in range(20)]
+    told = [reply.json() for reply in replies[published::5]]
+    assert len({(each["access_url"], each["size"]) for each in told}) == 1
+    assert len({each["digest"] for each in told} - {None}) <= 1
     eventually(lambda: talk.head(upload.url).headers.get("repr-digest") == repr_digest(body))
 
 
-def test_a16_an_end_is_remembered_whatever_the_repetition_lists(talk: Talk) -> None:
-    upload = begin(talk)
-    told = upload.finished(upload.parts(PIECES))
-    for parts in ([], [{"partNumber": 1, "etag": "x"}], [{"partNumber": 3, "etag": None}]):
-        assert alike(told, upload.finished(parts))
+@pytest.mark.parametrize("door", DOORS)
+def test_m3_a_complete_that_differs_from_the_first_is_412(talk: Talk, door: str) -> None:
+    upload = begin(talk, door)
+    older, *_ = upload.parts(PIECES[1:3])
+    parts = [upload.part(1, PIECES[0]), upload.part(2, PIECES[1])]
+    told = upload.finished(parts)
+    one, two = parts
+    lists = [[], [one], [two], [older, two], [one, {**two, "etag": "x"}], [one, {**two, "partNumber": 3}],
+             [*parts, {**two, "partNumber": 3}], [one, one], [two, {**one, "partNumber": 1, "etag": None}]]  # fmt: skip
+    for other in lists:
+        refused = upload.finish(other)
+        assert (refused.status, refused.json()["code"]) == (412, "already_published"), other
+    assert upload.finish(parts, size=1).status == 412
+    for same in (parts, parts[::-1], [{**each, "etag": each["etag"].upper()} for each in parts]):
+        assert alike(told, upload.finished(same)), "an unsorted list is the same list"
+        assert alike(told, upload.finished(same, size=told["size"]))
+    assert upload.finish(None).status == upload.finish("x").status == 422
+
+
+@pytest.mark.parametrize("door", ["cdn", "rest"])
+def test_m3_a_complete_without_an_etag_may_be_repeated_so(talk: Talk, door: str) -> None:
+    upload = begin(talk, door)
+    parts = [{**each, "etag": None} for each in upload.parts(PIECES[:2])]
+    assert alike(upload.finished(parts), upload.finished(parts))
 
 
 @pytest.mark.parametrize("door", DOORS)

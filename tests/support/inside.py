@@ -62,6 +62,23 @@ def add_account(server: Server, nickname: str) -> str:
     return with_metadata(server, add)
 
 
+def a_key(server: Server) -> str:
+    """One more key of the default account."""
+    return str(with_accounts(server, lambda accounts: accounts.create_key("one more")).reveal())
+
+
+def revoke(server: Server, key: str) -> None:
+    """As `entrepot keys revoke` does, without a process of its own."""
+    with_accounts(server, lambda accounts: accounts.revoke_key(key.partition(":")[0]))
+
+
+def with_accounts(server: Server, act: Callable[[Accounts], Awaitable[Any]]) -> Any:
+    async def done(metadata: SqliteMetadata) -> Any:
+        return await act(Accounts(metadata, time.time, secrets.token_bytes))
+
+    return with_metadata(server, done)
+
+
 def with_metadata(server: Server, deed: Callable[[SqliteMetadata], Awaitable[Any]]) -> Any:
     """Do something with the catalogue, as one more process of the home would."""
 

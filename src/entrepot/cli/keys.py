@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from entrepot.service.accounts import Accounts
 
 _EPILOG = """A key is shown once, when it is made; only its hash is stored. Revoking one also ends every token and
-upload URL that was made with it.
+upload URL that was made with it, and its unfinished uploads.
 
 examples:
   entrepot keys create --home /srv/media --name laptop
@@ -54,19 +55,24 @@ def _verb(
 
 
 def run(args: argparse.Namespace) -> int:
+    async def act(home: Path) -> None:
+        from entrepot.server import founding
+
+        async with founding.open_accounts(home, init=args.init) as accounts:
+            await args.deed(args, accounts)
+
+    return on_home(args, act)
+
+
+def on_home(args: argparse.Namespace, act: Callable[[Path], Coroutine[Any, Any, None]]) -> int:
+    """Run `act` with the folder of the home. Raises Failure for what keeps it from being used."""
     import asyncio  # here and not above: it is a third of what `--help` loads
 
     from entrepot.domain.errors import Problem
     from entrepot.home import HomeError, HomeMissing
-    from entrepot.server import founding
-
-    async def act() -> None:
-        home = Settings.load({"home": args.home}).home
-        async with founding.open_accounts(home, init=args.init) as accounts:
-            await args.deed(args, accounts)
 
     try:
-        asyncio.run(act())
+        asyncio.run(act(Settings.load({"home": args.home}).home))
     except HomeMissing as error:
         fix = "Name the one that the server was started with: --home DIR, or ENTREPOT_HOME"
         if args.verb == "create":
@@ -99,8 +105,8 @@ async def _list(args: argparse.Namespace, accounts: Accounts) -> None:
             "id": key.id,
             "name": key.name,
             "account": nickname,
-            "created_at": _time(key.created_at),
-            "revoked_at": _time(key.revoked_at),
+            "created_at": timestamp(key.created_at),
+            "revoked_at": timestamp(key.revoked_at),
         }
         if args.json:
             print(json.dumps(facts))
@@ -119,5 +125,5 @@ def _state(revoked_at: float | None) -> str:
     return "active" if revoked_at is None else "revoked"
 
 
-def _time(seconds: float | None) -> str | None:
+def timestamp(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

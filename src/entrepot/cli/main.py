@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
-from entrepot.cli import completion, exits, keys, login, profiles, serve, spelling, upload
+from entrepot.cli import completion, exits, keys, login, profiles, serve, spelling, upload, uploads
 from entrepot.cli.files import commands as files
 from entrepot.cli.output import Errors, Output, leave
 from entrepot.domain.version import __version__
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"entrepot {__version__}")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for family in (serve, upload, files, login, profiles, keys):
+    for family in (serve, upload, files, login, profiles, keys, uploads):
         family.add_to(commands)
     completion.add_to(commands, root)
     _describe(root)

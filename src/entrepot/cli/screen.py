@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from entrepot.cli import exits
 from entrepot.cli.output import Unwritable
+
+if TYPE_CHECKING:
+    from entrepot.client.errors import ServerError
 
 _REDRAW_SECONDS = 0.1
 _LINE_SECONDS = 5.0
 
 
 class Screen:
-    """Used by one thread. `pause` is how long it may sleep between two calls of `tick`."""
+    """Used by one thread, but for `waits`. `pause` is how long it may sleep between two calls of `tick`."""
 
     def __init__(self, *, quiet: bool, environ: Mapping[str, str] = os.environ) -> None:
         self._quiet = quiet
@@ -24,9 +29,22 @@ class Screen:
         self.pause = _REDRAW_SECONDS if self._live else _LINE_SECONDS
         self._last = time.monotonic()
         self._drawn = 0
+        self._notices: deque[str] = deque()
+        self._noticed = ""
+
+    def waits(self, seconds: float, error: ServerError) -> None:
+        """The server asks to wait: shown by the next `tick`, and once for all transfers that wait for the same. May be
+        called from any thread."""
+        self._notices.append(f"The server asks to wait {seconds:.0f} s: {error.message} {error.fix}")
 
     def tick(self, line: Callable[[int | None], str]) -> None:
         """Show the line when it is time to; `line` gets the width that it may have."""
+        while self._notices:
+            notice = self._notices.popleft()
+            reason = notice.partition(": ")[2]
+            if reason != self._noticed:
+                self._noticed = reason
+                self.say(notice)
         now = time.monotonic()
         if not self._shows or now - self._last < self.pause:
             return

@@ -84,7 +84,8 @@ def _upload(args: argparse.Namespace, options: dict[str, Any], items: list[Item]
         raise exits.failure(error) from None
     if plan.STDIN in args.paths and sys.stdin is not None and sys.stdin.isatty():
         screen.say("reading the standard input; Ctrl-D ends it")
-    with SyncClient(default_timeout=args.timeout or STALL_SECONDS, profile=args.profile) as client:
+    timeout = args.timeout or STALL_SECONDS
+    with SyncClient(default_timeout=timeout, profile=args.profile, on_wait=screen.waits) as client:
 
         def send(number: int, progress: OnProgress) -> Outcome:
             item, kind = items[number], args.content_type

@@ -22,6 +22,7 @@ TOKEN_MARGIN = 60.0
 _SENDABLE = re.compile(r"[!-~]+")
 
 Credential = Mapping[str, str]
+OnWait = Callable[[float, ServerError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Token:
 @dataclass(slots=True)
 class Context:
     """What all flows of a client share. Clock and randomness are passed in; tokens are kept by server and key. `heard`
-    are the URLs of servers that have answered."""
+    are the URLs of servers that have answered. `on_wait` is told, in any thread, how many seconds are waited because a
+    server asked for it (429), and why."""
 
     clock: Callable[[], float]
     random: Callable[[], float]
@@ -64,6 +66,7 @@ class Context:
     policy: Policy = field(default_factory=Policy)
     tokens: dict[str, Token] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
+    on_wait: OnWait | None = None
 
 
 def ask(
@@ -92,6 +95,8 @@ def ask(
             pause = patience.pause(attempt, error, ctx.random())
             if pause is None:
                 raise
+            if ctx.on_wait and isinstance(error, ServerError) and error.status_code == 429:
+                yield Call(partial(ctx.on_wait, pause, error))
         yield Sleep(pause)
         if check:
             yield Call(check)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from entrepot.client import profile, resume
-from entrepot.client.asking import Context
+from entrepot.client.asking import Context, OnWait
 from entrepot.client.commands import Flow
 from entrepot.client.errors import ConfigurationError, SourceError
 from entrepot.client.flows import upload, ways
@@ -100,8 +100,11 @@ class SyncClient(_Client):
         *,
         url: str | Sequence[str] | None = None,
         profile: str | None = None,
+        on_wait: OnWait | None = None,
     ) -> None:
+        """`on_wait` is told in any thread how many seconds are waited because a server asked for it, and why."""
         super().__init__(key, default_timeout, url=url, profile=profile)
+        self._context.on_wait = on_wait
         self._driver = SyncDriver(default_timeout)
 
     def upload(

@@ -66,6 +66,15 @@ class FileMaterial:
             self.sha256 = yield Call(partial(digest, self.source, 0, self.size, report=report))
         return self.sha256
 
+    def hash_parts(self, report: Callable[[int], None]) -> Flow[dict[int, bytes]]:
+        """Read everything; the SHA-256 of each part by its number, and that of the whole."""
+        whole, found = hashlib.sha256(), dict[int, bytes]()
+        for number in range(1, self.count + 1):
+            start, size = self._place(number)
+            found[number] = yield Call(partial(digest, self.source, start, size, whole, report=report))
+        self.sha256 = whole.digest()
+        return found
+
     def hash_again(self, report: Callable[[int], None]) -> Flow[None]:
         """Read everything once more and compare it with what was sent. Raises SourceChanged."""
         for number, known in sorted(self.digests.items()):

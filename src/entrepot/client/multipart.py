@@ -229,13 +229,13 @@ def send_all(
     door: Door[T], session: Session, material: FileMaterial | StreamMaterial, wish: Wish, meter: Meter
 ) -> Flow[T]:
     """Send every part that the server has not, and publish them."""
-    cited: dict[int, bytes] = {}
-    if not session.published:
+    if session.published and isinstance(material, FileMaterial):
+        # Its complete is answered once more, if these are the parts that it was published with.
+        cited = yield from material.hash_parts(meter.verified)
+        meter.keep(material.size, resumed=True)
+    else:
         cited = yield from _bring_all(door, session, material, wish, meter)
     if isinstance(material, FileMaterial):
-        if session.published:  # as what, its complete will tell
-            yield from material.hash_all(meter.verified)
-            meter.keep(material.size, resumed=True)
         material.digests = cited
         yield Call(material.source.check)
         if (yield Call(material.source.touched)):

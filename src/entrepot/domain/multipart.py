@@ -55,6 +55,12 @@ def fingerprint(parts: Iterable[Part]) -> bytes:
     return hashlib.sha256(b"".join(part.sha256 for part in parts)).digest()
 
 
+def cited_fingerprint(cited: Iterable[Cited]) -> bytes:
+    """32 bytes that name a client's list of parts, in whatever order it came."""
+    named = sorted((each.number, "" if each.etag is None else bare_etag(each.etag)) for each in cited)
+    return hashlib.sha256(repr(named).encode()).digest()
+
+
 def prefix(parts: Iterable[P]) -> list[P]:
     """The last attempt of each part from 1 on, as far as there is no gap."""
     last = {part.number: part for part in parts}

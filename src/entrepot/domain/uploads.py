@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -66,7 +67,8 @@ class Draft:
 class Upload:
     """An upload that is on record. Times are epoch seconds; after `expires_at` it can no longer be finished.
 
-    `storage_id` is the storage's own handle of a multipart upload; a single upload has none.
+    `storage_id` is the storage's own handle of a multipart upload; a single upload has none. `finish` and
+    `finish_sha256` are those of the `Finish` that it was published with.
     """
 
     id: str
@@ -78,6 +80,30 @@ class Upload:
     storage_id: str | None = None
     idempotency_key: str | None = None
     fingerprint: bytes | None = None
+    finish: bytes | None = None
+    finish_sha256: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The arguments that an upload was published with: 32 bytes made of them, and the SHA-256 that was declared."""
+
+    fingerprint: bytes
+    sha256: bytes | None = None
+
+
+def may_begin(limit: int, held: Mapping[str, int], key: str, others: Collection[str]) -> bool:
+    """Whether a key may begin one more upload where an account may have `limit` open. `held` counts those that are open
+    by key; `others` are the account's further valid keys.
+
+    Half of the limit goes to whoever comes first. The other half is divided among the keys: what a key has not used of
+    its share is kept for it, and within its share it is never refused. So no key can keep another one out.
+    """
+    share = max(1, limit // (2 * (1 + len(others))))
+    if held.get(key, 0) < share:
+        return True
+    reserved = sum(max(0, share - held.get(other, 0)) for other in others)
+    return sum(held.values()) + reserved < limit
 
 
 @dataclass(frozen=True, slots=True)

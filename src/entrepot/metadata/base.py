@@ -12,7 +12,7 @@ from typing import Protocol
 
 from entrepot.domain.accounts import Account, KeyRecord
 from entrepot.domain.objects import Blob, Object, Segment
-from entrepot.domain.uploads import Part, Upload
+from entrepot.domain.uploads import Finish, Part, Upload
 
 # Attempts at one part that are kept. A client cites one of its last; ever new bytes for one number must not fill rows.
 MAX_ATTEMPTS = 16
@@ -32,6 +32,10 @@ class MetadataFailed(Exception):
 
 class Conflict(Exception):
     """A unique fact exists already: a nickname, a key id, an object id."""
+
+
+class KeyEnded(Exception):
+    """The key that a write was to be made with is revoked or expired, or its account suspended. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +81,27 @@ class Metadata(Protocol):
         ...
 
     async def revoke_key(self, key_id: str, at: float) -> bool:
-        """Revoke a key for ever; False when there is none. A second revoke keeps the first time."""
+        """Revoke a key for ever; False when there is none. A second revoke keeps the first time.
+
+        Writes that name a key raise KeyEnded when it is not valid any more, in their own transaction: what was not
+        published when this returned never is. Its open uploads are for `abort_revoked_uploads`.
+        """
+        ...
+
+    def is_ended_key(self, key_id: str, now: float) -> bool:
+        """Whether a key is revoked or expired, or its account suspended. Blocks, for who holds a lock in a thread."""
+        ...
+
+    def live_keys(self, account_id: str) -> Collection[str]:
+        """The ids of an account's keys that are not revoked. Blocks."""
         ...
 
     # Uploads and parts
-    async def begin_upload(self, upload: Upload, limit: int) -> Upload | None:
+    async def begin_upload(self, upload: Upload, limit: int | None) -> Upload | None:
         """Record an upload. With an idempotency key that its account already used for one that is not aborted, record
         nothing and return that one; the caller compares fingerprints. An open one that was over when this one was
-        created is aborted, and counts as absent. None (and nothing recorded) when the account has `limit` open ones.
+        created is aborted, and counts as absent. None (and nothing recorded) when its key may not begin one more where
+        an account may have `limit` open (`domain.uploads.may_begin`); without a limit it always may. Raises KeyEnded.
         """
         ...
 
@@ -92,6 +109,10 @@ class Metadata(Protocol):
 
     async def upload_of(self, object_id: str) -> Upload | None:
         """The upload that is to become, or became, this object."""
+        ...
+
+    async def open_uploads(self) -> Sequence[Upload]:
+        """All uploads that are open, of all accounts; those whose time is over first come first."""
         ...
 
     async def upload_with_key(self, account_id: str, idempotency_key: str) -> Upload | None:
@@ -102,10 +123,16 @@ class Metadata(Protocol):
         """`OPEN -> ABORTED`, its parts forgotten, their blobs left without a reference. False when it is not open."""
         ...
 
-    async def add_part(self, part: Part, blob: Blob) -> Part | None:
+    async def abort_revoked_uploads(self, limit: int) -> int:
+        """As `abort_upload`, for up to `limit` that were begun with keys which are revoked now; fewer when they have
+        many parts. How many: none is left when it is 0."""
+        ...
+
+    async def add_part(self, part: Part, blob: Blob, key_id: str | None = None) -> Part | None:
         """Record a part and its blob; None (and nothing recorded) when the upload is not open. It takes the place of
         an attempt at the same number with the same ETag, whose blob is left without a reference: so a part whose bytes
-        were damaged is repaired by sending it again. Of the attempts at a number the last `MAX_ATTEMPTS` stay."""
+        were damaged is repaired by sending it again. Of the attempts at a number the last `MAX_ATTEMPTS` stay. Raises
+        KeyEnded when `key_id`, that of who sent it, is not valid any more."""
         ...
 
     async def list_parts(self, upload_id: str) -> Sequence[Part]:
@@ -129,7 +156,14 @@ class Metadata(Protocol):
         """The SHA-256 noted for this list of attempts, None when another one, or none, was noted."""
         ...
 
-    async def publish(self, obj: Object, blob: Blob, upload_id: str | None = None) -> Object | None:
+    async def publish(
+        self,
+        obj: Object,
+        blob: Blob,
+        upload_id: str | None = None,
+        key_id: str | None = None,
+        finish: Finish | None = None,
+    ) -> Object | None:
         """Make the object exist: blob, segments, object and the upload's end in ONE transaction.
 
         Returns `obj`; or, when the upload is published already, the object that is there, and records nothing; or None
@@ -140,6 +174,9 @@ class Metadata(Protocol):
 
         A blob whose id exists is linked, not added: pass it without its segments, so that one that was forgotten
         meanwhile is a Conflict, as a dying one is, and never a row without bytes.
+
+        `key_id` is that of who publishes: KeyEnded when it is not valid any more, and nothing is recorded. `finish` is
+        kept with the upload, so that a repetition can be compared with it.
         """
         ...
 

@@ -10,7 +10,7 @@ import apsw
 
 from entrepot.domain.accounts import Account, KeyRecord
 from entrepot.domain.objects import Blob, Object, Segment
-from entrepot.domain.uploads import Part, Upload
+from entrepot.domain.uploads import Finish, Part, Upload
 from entrepot.metadata import queries, rows, writes
 from entrepot.metadata.base import Condemned, MetadataFailed
 from entrepot.metadata.connect import Place, failure, require_sqlite
@@ -95,8 +95,14 @@ class SqliteMetadata:
     async def revoke_key(self, key_id: str, at: float) -> bool:
         return await self._writer.run(lambda db: writes.revoke_key(db, key_id, at))
 
+    def is_ended_key(self, key_id: str, now: float) -> bool:
+        return self._reader.row(SQL["ended_key"], key_id, now) is not None
+
+    def live_keys(self, account_id: str) -> Collection[str]:
+        return [key_id for (key_id,) in self._reader.rows(SQL["live_keys"], account_id)]
+
     # Uploads and parts
-    async def begin_upload(self, upload: Upload, limit: int) -> Upload | None:
+    async def begin_upload(self, upload: Upload, limit: int | None) -> Upload | None:
         return await self._writer.run(lambda db: writes.begin_upload(db, upload, limit))
 
     async def upload(self, upload_id: str) -> Upload | None:
@@ -107,6 +113,9 @@ class SqliteMetadata:
         row = self._reader.row(SQL["upload_of"], object_id)
         return None if row is None else rows.upload_of(row)
 
+    async def open_uploads(self) -> Sequence[Upload]:
+        return [rows.upload_of(row) for row in self._reader.rows(SQL["list_open_uploads"])]
+
     async def upload_with_key(self, account_id: str, idempotency_key: str) -> Upload | None:
         row = self._reader.row(SQL["same_upload"], account_id, idempotency_key)
         return None if row is None else rows.upload_of(row)
@@ -114,8 +123,11 @@ class SqliteMetadata:
     async def abort_upload(self, upload_id: str) -> bool:
         return await self._writer.run(lambda db: writes.abort_upload(db, upload_id))
 
-    async def add_part(self, part: Part, blob: Blob) -> Part | None:
-        return await self._writer.run(lambda db: writes.add_part(db, part, blob))
+    async def abort_revoked_uploads(self, limit: int) -> int:
+        return await self._writer.run(lambda db: writes.abort_revoked_uploads(db, limit))
+
+    async def add_part(self, part: Part, blob: Blob, key_id: str | None = None) -> Part | None:
+        return await self._writer.run(lambda db: writes.add_part(db, part, blob, key_id))
 
     async def list_parts(self, upload_id: str) -> Sequence[Part]:
         return [rows.part_of(row) for row in self._reader.rows(SQL["list_parts"], upload_id)]
@@ -138,8 +150,15 @@ class SqliteMetadata:
         row = self._reader.row(SQL["whole_digest"], upload_id, fingerprint)
         return row[0] if row else None
 
-    async def publish(self, obj: Object, blob: Blob, upload_id: str | None = None) -> Object | None:
-        return await self._writer.run(lambda db: writes.publish(db, obj, blob, upload_id))
+    async def publish(
+        self,
+        obj: Object,
+        blob: Blob,
+        upload_id: str | None = None,
+        key_id: str | None = None,
+        finish: Finish | None = None,
+    ) -> Object | None:
+        return await self._writer.run(lambda db: writes.publish(db, obj, blob, upload_id, key_id, finish))
 
     # Objects and blobs
     async def object(self, object_id: str) -> Object | None:

@@ -12,9 +12,9 @@ import apsw
 
 from entrepot.domain.accounts import Account, KeyRecord
 from entrepot.domain.objects import Blob, Object, Segment
-from entrepot.domain.uploads import Part, Upload, UploadState
+from entrepot.domain.uploads import Finish, Part, Upload, UploadState, may_begin
 from entrepot.metadata import queries, rows
-from entrepot.metadata.base import MAX_ATTEMPTS, Condemned, Conflict
+from entrepot.metadata.base import MAX_ATTEMPTS, Condemned, Conflict, KeyEnded
 
 SQL = queries.load()
 
@@ -58,19 +58,29 @@ def forget_other_orphans(db: apsw.Connection, looked_at: float, limit: int) -> i
     return _changed(db, "forget_other_orphans", looked_at, limit)
 
 
-def begin_upload(db: apsw.Connection, upload: Upload, limit: int) -> Upload | None:
+def begin_upload(db: apsw.Connection, upload: Upload, limit: int | None) -> Upload | None:
+    _check_key(db, upload.draft.key_id, upload.created_at)
     # A key that is NULL equals nothing.
     for row in _fetch(db, "same_upload", upload.draft.account_id, upload.idempotency_key):
         same = rows.upload_of(row)
         if same.state is not UploadState.OPEN or same.expires_at > upload.created_at:
             return same
         abort_upload(db, same.id)
-    ((count,),) = _fetch(db, "open_uploads", upload.draft.account_id)
-    if count >= limit:
+    if limit is not None and not _may_begin(db, upload, limit):
         return None
     with _unique(f"The upload id {upload.id} or its object id is taken."):
         db.execute(SQL["add_upload"], rows.upload_row(upload))
     return upload
+
+
+def _may_begin(db: apsw.Connection, upload: Upload, limit: int) -> bool:
+    account_id, key_id = upload.draft.account_id, upload.draft.key_id
+    ((count,),) = _fetch(db, "open_uploads", account_id)
+    if 2 * count < limit:  # this half is anybody's
+        return True
+    held: dict[str, int] = dict(_fetch(db, "open_uploads_by_key", account_id))
+    others = {other for (other,) in _fetch(db, "live_keys", account_id)} - {key_id}
+    return may_begin(limit, held, key_id, others)
 
 
 def abort_upload(db: apsw.Connection, upload_id: str) -> bool:
@@ -81,14 +91,24 @@ def abort_upload(db: apsw.Connection, upload_id: str) -> bool:
 
 
 def expire_uploads(db: apsw.Connection, now: float, limit: int) -> int:
+    return _abort_some(db, limit, "expire_uploads", now, 1)
+
+
+def abort_revoked_uploads(db: apsw.Connection, limit: int) -> int:
+    return _abort_some(db, limit, "abort_revoked_upload")
+
+
+def _abort_some(db: apsw.Connection, limit: int, name: str, *args: Any) -> int:
+    """Abort uploads by a statement that takes one at a time; how many they were."""
     ended = parts = 0
-    while ended < limit and parts < PARTS_AT_ONCE and (found := _fetch(db, "expire_uploads", now, 1)):
+    while ended < limit and parts < PARTS_AT_ONCE and (found := _fetch(db, name, *args)):
         ended += 1
         parts += len(_forget_parts(db, [upload_id for (upload_id,) in found]))
     return ended
 
 
-def add_part(db: apsw.Connection, part: Part, blob: Blob) -> Part | None:
+def add_part(db: apsw.Connection, part: Part, blob: Blob, key_id: str | None) -> Part | None:
+    _check_key(db, key_id, part.received_at)
     if _state_of(db, part.upload_id)[0] is not UploadState.OPEN:
         return None
     nr = _add_blob(db, blob, None)
@@ -106,7 +126,10 @@ def set_digest(db: apsw.Connection, blob_id: str, sha256: bytes) -> None:
     _changed(db, "set_digest", blob_id, sha256)
 
 
-def publish(db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None) -> Object | None:
+def publish(
+    db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None, key_id: str | None, finish: Finish | None
+) -> Object | None:
+    _check_key(db, key_id, obj.published_at)
     if upload_id is None:
         _add_object(db, obj, blob, None)
         return obj
@@ -119,7 +142,8 @@ def publish(db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None)
     if object_id != obj.id:
         raise Conflict(f"The upload {upload_id} is to become the object {object_id}, not {obj.id}.")
     _add_object(db, obj, blob, upload_id)
-    _changed(db, "end_upload", upload_id, obj.published_at)
+    arguments = (finish.fingerprint, finish.sha256) if finish else (None, None)
+    _changed(db, "end_upload", upload_id, obj.published_at, *arguments)
     _changed(db, "forget_empty_blobs", rows.array(_forget_parts(db, [upload_id])))
     return obj
 
@@ -145,6 +169,14 @@ def forget_blob(db: apsw.Connection, blob_id: str) -> None:
 def forget_ended(db: apsw.Connection, before: float, limit: int) -> int:
     uploads = _changed(db, "forget_uploads", before, limit)
     return uploads + _changed(db, "forget_objects", before, limit - uploads)
+
+
+def _check_key(db: apsw.Connection, key_id: str | None, now: float) -> None:
+    """Raise KeyEnded for a key that is no longer valid. In the transaction of what is done with it: what was made after
+    a revocation was acknowledged was not made with that key. Keys are never removed, so one without a row is not
+    asked about."""
+    if key_id is not None and _fetch(db, "ended_key", key_id, now):
+        raise KeyEnded(f"The key {key_id} was revoked.")
 
 
 def _add_object(db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None) -> None:

@@ -27,6 +27,7 @@ ORPHAN_INTERVAL = 3600.0
 CHECKPOINT_INTERVAL = 2.0
 VOLUME_INTERVAL = 300.0
 PARTS_INTERVAL = 0.1
+REVOKED_INTERVAL = 1.0
 
 
 def keep(settings: Settings, parent: int) -> None:
@@ -74,6 +75,17 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
             log.info("swept: %s", swept)
         return False
 
+    revoked = -1
+
+    async def end_uploads_of_revoked_keys() -> bool:
+        nonlocal revoked
+        found = sum(key.revoked_at is not None for key in await node.metadata.list_keys())
+        if found != revoked:
+            await keeper.end_revoked_uploads()
+            await node.parts.sweep()
+            revoked = found
+        return False
+
     async def look_for_orphans() -> bool:
         log.info("looked for orphans: %s", await keeper.sweep_orphans())
         forget_incarnations(node.home)
@@ -93,6 +105,7 @@ def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float
         Deed("digests", digester.pause, digester.step, KEEPER_SURVIVES),
         Deed("parts", PARTS_INTERVAL, node.parts.step, KEEPER_SURVIVES),
         Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
+        Deed("revoked keys", REVOKED_INTERVAL, end_uploads_of_revoked_keys, KEEPER_SURVIVES),
         Deed("volume", VOLUME_INTERVAL, sweep_volume, KEEPER_SURVIVES),
         Deed("orphans", ORPHAN_INTERVAL, look_for_orphans, KEEPER_SURVIVES),
         Deed("checkpoint", CHECKPOINT_INTERVAL, checkpoint, KEEPER_SURVIVES),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from entrepot.home import Home, HomeError, Incarnation
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.service.access import Keys
 from entrepot.service.bodies import Slots
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
@@ -41,7 +43,7 @@ class Node:
         incarnation = Incarnation(home)
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
         slots = Slots(settings.max_uploads)
-        volume = _volume(home, settings, slots)
+        volume = open_volume(home, settings, gate=slots, keys=Keys(metadata, time.time))
         parts = Parts(volume, settings.max_open_uploads)
         return cls(home, metadata, storage, volume, parts, incarnation, slots)
 
@@ -52,7 +54,8 @@ class Node:
         self.incarnation.end()
 
 
-def _volume(home: Home, settings: Settings, slots: Slots) -> Volume:
+def open_volume(home: Home, settings: Settings, **more: Any) -> Volume:
+    """Open the volume of a home, which was made before. Raises OSError."""
     limits = Limits(
         max_file=settings.volume_max_file,
         quota=settings.volume_quota,
@@ -61,7 +64,7 @@ def _volume(home: Home, settings: Settings, slots: Slots) -> Volume:
         trash_ttl=settings.trash_ttl,
         upload_ttl=settings.multipart_ttl,
     )
-    return Volume(settings.volume_root, home.store, limits, time.time, gate=slots)
+    return Volume(settings.volume_root, home.store, limits, time.time, **more)
 
 
 def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteMetadata:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from entrepot.domain.accounts import Account
@@ -48,7 +48,7 @@ class Access:
         record = await self._metadata.key(given.id)
         right = matches(given.secret, record.secret_hash if record else None)
         if record is None or not right or not record.valid:
-            raise _unauthorized("This key is unknown, wrong or revoked.")
+            raise _wrong_key()
         return Principal(record.account_id, record.id, by_key=True)
 
     async def by_token(self, text: str, purpose: str) -> Principal:
@@ -64,11 +64,7 @@ class Access:
         claims = self._signer.verify(text, purpose, self._clock(), path)
         holder = await self._holder(claims)
         if holder is None:
-            raise Problem(
-                Code.FORBIDDEN,
-                "The signature of this upload URL is wrong or over, or its key was revoked.",
-                fix="Begin the upload again and use the new upload_url unchanged.",
-            )
+            raise _wrong_signature()
         return Principal(holder.account_id, holder.key_id, path)
 
     async def account(self, who: Principal) -> Account:
@@ -97,6 +93,23 @@ class Access:
         return Principal(record.account_id, record.id) if record and record.valid else None
 
 
+class Keys:
+    """What work in threads asks about keys, while it holds a lock: the methods block."""
+
+    def __init__(self, metadata: Metadata, clock: Clock) -> None:
+        self._metadata = metadata
+        self._clock = clock
+
+    def check(self, who: Principal) -> None:
+        """Raise Problem when the key of `who` is not valid any more."""
+        if who.key_id is not None and self._metadata.is_ended_key(who.key_id, self._clock()):
+            raise revoked(who)
+
+    def live(self, account_id: str) -> Collection[str]:
+        """The ids of the keys of an account that are not revoked."""
+        return self._metadata.live_keys(account_id)
+
+
 def require_account(who: Principal) -> tuple[str, str]:
     """The account and key ids of one who may act for an account. Raises Problem(UNAUTHORIZED)."""
     if who.account_id is None or who.key_id is None or who.upload_path is not None:
@@ -110,6 +123,23 @@ def require_reader(who: Principal) -> tuple[str, str]:
     An upload signature may not. Every key may, as keys have no scopes yet; one that may only upload will stop here.
     """
     return require_account(who)
+
+
+def revoked(who: Principal) -> Problem:
+    """The key of `who` was revoked since the request began: said as to a request that begins now."""
+    return _wrong_key() if who.upload_path is None else _wrong_signature()
+
+
+def _wrong_key() -> Problem:
+    return _unauthorized("This key is unknown, wrong or revoked.")
+
+
+def _wrong_signature() -> Problem:
+    return Problem(
+        Code.FORBIDDEN,
+        "The signature of this upload URL is wrong or over, or its key was revoked.",
+        fix="Begin the upload again and use the new upload_url unchanged.",
+    )
 
 
 def _unauthorized(message: str) -> Problem:

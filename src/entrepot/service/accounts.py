@@ -12,6 +12,7 @@ from entrepot.metadata.base import Metadata
 from entrepot.service.access import Clock
 
 DEFAULT_ACCOUNT = "default"
+BATCH = 500  # uploads that are aborted at once
 
 
 class Accounts:
@@ -42,6 +43,9 @@ class Accounts:
         return [(key, nicknames.get(key.account_id, "")) for key in await self._metadata.list_keys()]
 
     async def revoke_key(self, key_id: str) -> None:
-        """End a key, and with it every token and signature made with it. Raises Problem(NOT_FOUND)."""
+        """End a key, and with it every token and signature made with it, and its unfinished uploads; those onto the
+        volume end by the keeper. Raises Problem(NOT_FOUND)."""
         if not await self._metadata.revoke_key(key_id, self._clock()):
             raise Problem(Code.NOT_FOUND, f"There is no key {key_id!r}.", fix="See: entrepot keys list")
+        while await self._metadata.abort_revoked_uploads(BATCH):
+            pass  # in several transactions, so that others write between two

@@ -13,9 +13,9 @@ from entrepot.domain.lifecycle import AclChoice, Lifecycle, contradiction, fill,
 from entrepot.domain.mediatypes import checked_type
 from entrepot.domain.names import clean_name, new_id, quote_segment, segment
 from entrepot.domain.objects import Blob, Object, Segment
-from entrepot.domain.uploads import Draft, Intent, Upload, UploadKind, UploadState
-from entrepot.metadata.base import Metadata
-from entrepot.service.access import Clock, require_account
+from entrepot.domain.uploads import Draft, Finish, Intent, Upload, UploadKind, UploadState
+from entrepot.metadata.base import KeyEnded, Metadata
+from entrepot.service.access import Clock, Keys, require_account, revoked
 
 # How long a client that has too many unfinished uploads is told to wait, in seconds.
 RETRY_SECONDS = 60
@@ -24,7 +24,7 @@ RETRY_SECONDS = 60
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What bounds uploads. `store` and `prefix` make object paths; `purpose` is that of upload signatures; sizes in
-    bytes, times in seconds. `max_bodies` is per process, `max_open` and `quota` per account."""
+    bytes, times in seconds. `max_bodies` is per process, `max_open` (in shares of its keys) and `quota` per account."""
 
     store: str
     prefix: str
@@ -50,6 +50,7 @@ class Drafts:
 
     def __init__(self, metadata: Metadata, rules: Rules, clock: Clock, random: Callable[[int], bytes]) -> None:
         self._metadata = metadata
+        self._keys = Keys(metadata, clock)
         self._rules = rules
         self._clock = clock
         self._random = random
@@ -71,11 +72,20 @@ class Drafts:
             request_id=intent.request_id,
         )
 
-    async def begin(self, who: Principal, intent: Intent, kind: UploadKind, storage_id: str | None = None) -> Upload:
-        """Put an upload on record. With an idempotency key, equal calls give the first one again.
+    async def begin(
+        self,
+        who: Principal,
+        intent: Intent,
+        kind: UploadKind,
+        storage_id: str | None = None,
+        *,
+        limited: bool = True,
+    ) -> Upload:
+        """Put an upload on record. With an idempotency key, equal calls give the first one again. One whose bytes come
+        in the same request needs no place among the open ones: it is not `limited`.
 
-        Raises Problem: RATE_LIMITED when the account has too many unfinished ones, VALIDATION_FAILED for an
-        idempotency key that came with another wish.
+        Raises Problem: RATE_LIMITED when there are too many unfinished ones (`may_begin`), VALIDATION_FAILED for an
+        idempotency key that came with another wish, UNAUTHORIZED when the key of `who` was revoked meanwhile.
         """
         draft, now = await self.draft(who, intent), self._clock()
         ttl = self._rules.upload_ttl if kind is UploadKind.SINGLE else self._rules.multipart_ttl
@@ -89,11 +99,14 @@ class Drafts:
             idempotency_key=intent.idempotency_key,
             fingerprint=intent.fingerprint() if intent.idempotency_key else None,
         )
-        upload = await self._metadata.begin_upload(wish, self._rules.max_open)
+        try:
+            upload = await self._metadata.begin_upload(wish, self._rules.max_open if limited else None)
+        except KeyEnded:
+            raise revoked(who) from None
         if upload is None:
             raise Problem(
                 Code.RATE_LIMITED,
-                f"This account has {self._rules.max_open} unfinished uploads.",
+                f"Too many unfinished uploads: an account has at most {self._rules.max_open}, and each key its share.",
                 fix="Finish or abort some of them, or wait until their time is over.",
                 retry_after=RETRY_SECONDS,
             )
@@ -129,13 +142,25 @@ class Drafts:
         """A new blob of these segments."""
         return Blob(new_id(self._random), size, sha256, segments)
 
+    def check_key(self, who: Principal) -> None:
+        """Look again whether the key of `who` is valid: a request may take hours. Raises Problem."""
+        self._keys.check(who)
+
     async def publish(
-        self, draft: Draft, declared: str | None, head: bytes, blob: Blob, upload_id: str | None
+        self,
+        who: Principal,
+        draft: Draft,
+        declared: str | None,
+        head: bytes,
+        blob: Blob,
+        upload_id: str | None,
+        finish: Finish | None = None,
     ) -> Object:
         """THE way an object comes to be, whatever door its bytes came through: one metadata transaction.
 
         `declared` is a type that came with the bytes, `head` are their first 4 KiB. Of two that race for one upload
-        the second gets the first one's object: compare `blob_id`. Raises Problem(GONE) when the upload has ended.
+        the second gets the first one's object: compare `blob_id`. Raises Problem: GONE when the upload has ended,
+        UNAUTHORIZED or FORBIDDEN when the key of `who` was revoked meanwhile, whatever its bytes have cost.
         A publish that raised anything else may still have happened: only the keeper, which reads the rows, may remove
         its bytes.
         """
@@ -159,7 +184,10 @@ class Drafts:
             expires_at=terms.expires_at(now),
             request_id=draft.request_id,
         )
-        published = await self._metadata.publish(obj, blob, upload_id)
+        try:
+            published = await self._metadata.publish(obj, blob, upload_id, who.key_id, finish)
+        except KeyEnded:
+            raise revoked(who) from None
         if published is None:
             raise over()
         return published
@@ -190,6 +218,12 @@ def same_or_refused(obj: Object, size: int, sha256: bytes) -> Object:
     if obj.size != size or obj.sha256 is None or not hmac.compare_digest(obj.sha256, sha256):
         raise Problem(Code.ALREADY_PUBLISHED, "This URL was written already, with other bytes.")
     return obj
+
+
+def check_repeated(upload: Upload, finish: Finish) -> None:
+    """Raise Problem(ALREADY_PUBLISHED) for other arguments than those that the upload was published with."""
+    if upload.finish is not None and upload.finish != finish.fingerprint:
+        raise Problem(Code.ALREADY_PUBLISHED, "This upload was finished already, with other arguments.")
 
 
 def _meant(content_type: str | None) -> str | None:

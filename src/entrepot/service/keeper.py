@@ -106,6 +106,10 @@ class Keeper:
         now = await self._guard.now()
         return Looked() if now is None else await self._orphans.look(now)
 
+    async def end_revoked_uploads(self) -> None:
+        """Abort what was begun with keys that are revoked now, as far as who revoked them did not."""
+        await _drain(lambda: self._metadata.abort_revoked_uploads(BATCH))
+
     async def _remove_condemned(self) -> int:
         """Blob by blob: one whose bytes cannot be deleted stays for the next sweep and holds up no other."""
         count, tried = 0, set[str]()

@@ -13,14 +13,14 @@ from functools import partial
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
-from entrepot.domain.multipart import MAX_PARTS, Cited, choose, etag_of, fingerprint, prefix
+from entrepot.domain.multipart import MAX_PARTS, Cited, choose, cited_fingerprint, etag_of, fingerprint, prefix
 from entrepot.domain.objects import Object
 from entrepot.domain.signing import Claims, Signer
-from entrepot.domain.uploads import Intent, Part, Upload, UploadKind, UploadState
-from entrepot.metadata.base import Conflict, Metadata, MetadataFull
-from entrepot.service.access import Clock, require_account
+from entrepot.domain.uploads import Finish, Intent, Part, Upload, UploadKind, UploadState
+from entrepot.metadata.base import Conflict, KeyEnded, Metadata, MetadataFull
+from entrepot.service.access import Clock, require_account, revoked
 from entrepot.service.bodies import Body, Receiver, Slots, no_room
-from entrepot.service.drafts import Begun, Drafts, Rules, over
+from entrepot.service.drafts import Begun, Drafts, Rules, check_repeated, over
 from entrepot.service.heads import Damaged, read_head
 from entrepot.storage.base import Storage, Stored
 
@@ -91,12 +91,13 @@ class Multipart:
         facts = {"object": upload.draft.object_id, "account": upload.draft.account_id, "part": str(number)}
         room = await self._room(upload, number, body)
         received = await self._receiver.receive_by(write, body, {**facts, "name": upload.draft.name}, room)
-        return await self._record(upload, number, received.stored)
+        return await self._record(who, upload, number, received.stored)
 
     async def finish(
         self, who: Principal, path: str, cited: Sequence[Cited], size: int | None = None, sha256: bytes | None = None
     ) -> Object:
-        """Publish the cited attempts as one object. Repeated and concurrent calls give one object.
+        """Publish the cited attempts as one object. Repeated and concurrent calls give one object; those that cite
+        other parts than the first, or declare another size, are ALREADY_PUBLISHED.
 
         Raises Problem: INVALID_PARTS naming every number that is missing, doubled or foreign, EMPTY_PART,
         SIZE_MISMATCH when `size` is not the sum, DIGEST_MISMATCH when `sha256` is not that of the whole, as far as that
@@ -104,20 +105,22 @@ class Multipart:
         upload stays open then.
         """
         upload = await self._open(who, path)
+        finish = Finish(cited_fingerprint(cited), sha256)
         if upload.state is UploadState.PUBLISHED:
-            return await self._published(upload, sha256)
+            return await self._published(upload, finish, size)
         self._check_open(upload)
         tries = 0
         while True:
             held = await self._metadata.list_parts(upload.id)
             try:
                 # The digest is waited for once: stock clients give up an end after ten seconds.
-                return await self._publish(upload, held, cited, size, sha256, 0.0 if tries else DIGEST_WAIT)
+                return await self._publish(who, upload, held, cited, size, finish, 0.0 if tries else DIGEST_WAIT)
             except (Problem, Conflict) as error:
                 # Another call may have been first: it took the parts that it cited, and the others are being removed.
                 upload = await self._metadata.upload(upload.id) or upload
                 if upload.state is UploadState.PUBLISHED:
-                    return await self._published(upload, sha256)
+                    return await self._published(upload, finish, size)
+                self._drafts.check_key(who)
                 self._check_open(upload)
                 if held == await self._metadata.list_parts(upload.id):
                     raise
@@ -152,6 +155,7 @@ class Multipart:
             raise Problem(Code.FORBIDDEN, "This signature is for another upload.")
         if who.upload_path is None:
             require_account(who)
+        self._drafts.check_key(who)
         upload = await self._metadata.upload(path.rpartition("/")[2])
         mine = upload is not None and upload.draft.account_id == who.account_id and path_of(upload) == path
         if upload is None or not mine or upload.kind is not UploadKind.MULTIPART:
@@ -164,16 +168,18 @@ class Multipart:
         if upload.state is UploadState.ABORTED or self._clock() >= upload.expires_at:
             raise over()
 
-    async def _record(self, upload: Upload, number: int, stored: Stored) -> Part:
+    async def _record(self, who: Principal, upload: Upload, number: int, stored: Stored) -> Part:
         blob = self._drafts.blob(stored.segments, stored.size, stored.sha256)
         etag = etag_of(stored.sha256)
         part = Part(upload.id, number, etag, stored.size, stored.sha256, blob.id, self._clock())
         try:
             await self._check_room(upload, part)
-            kept = await self._metadata.add_part(part, blob)
-        except (Problem, Conflict, MetadataFull):
+            kept = await self._metadata.add_part(part, blob, who.key_id)
+        except (Problem, Conflict, KeyEnded, MetadataFull) as error:
             # These say that no row was written, and nobody else would ever remove the bytes while we live.
             await self._receiver.discard(stored)
+            if isinstance(error, KeyEnded):
+                raise revoked(who) from None
             raise
         if kept is None:
             await self._receiver.discard(stored)
@@ -201,11 +207,12 @@ class Multipart:
 
     async def _publish(
         self,
+        who: Principal,
         upload: Upload,
         held: Sequence[Part],
         cited: Sequence[Cited],
         size: int | None,
-        declared: bytes | None,
+        finish: Finish,
         patience: float,
     ) -> Object:
         parts = choose(held, cited)
@@ -218,17 +225,22 @@ class Multipart:
         head = await self._head(parts, stored)
         # The keeper follows the last attempts: the digest of others would be waited for in vain.
         sha256 = await self._digest(upload, parts, patience if parts == prefix(held) else 0.0)
-        _check_digest(sha256, declared)
+        _check_digest(sha256, finish.sha256)
         blob = self._drafts.blob(await self._storage.seal(upload.storage_id or "", stored), total, sha256)
-        obj = await self._drafts.publish(upload.draft, None, head, blob, upload.id)
-        _check_digest(obj.sha256, declared)  # another call may have been first, with other parts
+        obj = await self._drafts.publish(who, upload.draft, None, head, blob, upload.id, finish)
+        if obj.blob_id != blob.id:  # another call was first
+            return await self._published(await self._metadata.upload(upload.id) or upload, finish, size)
         return obj
 
-    async def _published(self, upload: Upload, declared: bytes | None) -> Object:
+    async def _published(self, upload: Upload, finish: Finish, size: int | None) -> Object:
+        """The object that an upload became, for a call that asks for the same once more."""
         obj = await self._metadata.object(upload.draft.object_id)
         if obj is None:
             raise over()
-        _check_digest(obj.sha256, declared)
+        _check_digest(obj.sha256 or upload.finish_sha256, finish.sha256)
+        if size is not None and size != obj.size:
+            raise _published()
+        check_repeated(upload, finish)
         return obj
 
     async def _head(self, parts: Sequence[Part], stored: Sequence[Stored]) -> bytes:

@@ -6,6 +6,7 @@ object exist; then the reply. A crash between leaves bytes that no row names, ne
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 
@@ -14,11 +15,11 @@ from entrepot.domain.errors import Code, Problem, not_found
 from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.objects import Blob, Object
 from entrepot.domain.signing import Claims, Signer
-from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Intent, Upload, UploadKind, UploadState
+from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Finish, Intent, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Conflict, Metadata, MetadataFull
 from entrepot.service.access import Clock, require_account, require_reader
 from entrepot.service.bodies import Body, Incoming, Receiver, Sent, Slots, no_room
-from entrepot.service.drafts import Begun, Drafts, Rules, over, same_or_refused
+from entrepot.service.drafts import Begun, Drafts, Rules, check_repeated, over, same_or_refused
 from entrepot.service.heads import Damaged, read_head
 from entrepot.storage.base import Storage, StorageFailed
 
@@ -62,14 +63,15 @@ class Uploads:
     async def write(self, who: Principal, path: str, body: Body) -> Object:
         """Finish a begun upload with its bytes (the signed PUT). The same bytes again give the same object.
 
-        Raises Problem: NOT_FOUND, GONE when its time is over, ALREADY_PUBLISHED for other bytes than the first.
+        Raises Problem: NOT_FOUND, GONE when its time is over, ALREADY_PUBLISHED for other bytes than the first, or
+        another type or lifecycle beside them.
         """
         if who.upload_path != path:
             raise Problem(Code.FORBIDDEN, "This URL can be written only with the signature of its upload_url.")
         upload = await self._metadata.upload_of(object_id_of(path))
         if upload is None or upload.draft.path != path or upload.kind is not UploadKind.SINGLE:
             raise not_found()
-        return await self._write(upload, Sent(self._receiver, body), body.lifecycle)
+        return await self._write(who, upload, Sent(self._receiver, body), body.lifecycle)
 
     def check_size(self, size: int) -> None:
         """Raise Problem(TOO_LARGE) for a size that no upload may have, before its bytes come."""
@@ -90,9 +92,9 @@ class Uploads:
         """As `put`, for bytes that come from anywhere."""
         require_account(who)
         if intent.idempotency_key is None:
-            return await self._finish(await self._drafts.draft(who, intent), incoming, None)
-        upload = await self._drafts.begin(who, intent, UploadKind.SINGLE)
-        return await self._write(upload, incoming, Lifecycle())
+            return await self._finish(who, await self._drafts.draft(who, intent), incoming, None)
+        upload = await self._drafts.begin(who, intent, UploadKind.SINGLE, limited=False)
+        return await self._write(who, upload, incoming, Lifecycle())
 
     async def reuse(self, who: Principal, intent: Intent, sha256: bytes, size: int) -> Object:
         """Publish bytes that the account holds already under one more URL, without receiving them again.
@@ -109,12 +111,14 @@ class Uploads:
         room = await self._drafts.room(account_id)
         if room is not None and size > room:
             raise no_room(room)
-        upload = await self._drafts.begin(who, intent, UploadKind.SINGLE) if intent.idempotency_key else None
+        upload = None
+        if intent.idempotency_key:
+            upload = await self._drafts.begin(who, intent, UploadKind.SINGLE, limited=False)
         draft = upload.draft if upload else await self._drafts.draft(who, intent)
         # Without segments: a blob that went meanwhile is a conflict then, and never a row without bytes.
         blob = Blob(blob_id, size, sha256, ())
         try:
-            obj = await self._drafts.publish(draft, None, head, blob, upload.id if upload else None)
+            obj = await self._drafts.publish(who, draft, None, head, blob, upload.id if upload else None)
         except Conflict:
             raise _not_held() from None
         return same_or_refused(obj, size, sha256)
@@ -132,15 +136,20 @@ class Uploads:
                 log.error("damaged bytes: blob=%s (%s): they are asked for again", blob_id, error)
             raise _not_held() from None
 
-    async def _write(self, upload: Upload, incoming: Incoming, lifecycle: Lifecycle) -> Object:
+    async def _write(self, who: Principal, upload: Upload, incoming: Incoming, lifecycle: Lifecycle) -> Object:
         """`lifecycle` may say what the begin of the upload left open."""
+        finish = _finish_of(incoming, lifecycle)
         if upload.state is UploadState.PUBLISHED:
+            check_repeated(upload, finish)
             return same_or_refused(await self._object_of(upload), *await incoming.measure())
         if upload.state is UploadState.ABORTED or self._clock() >= upload.expires_at:
             raise over()
-        return await self._finish(await self._drafts.settled(upload.draft, lifecycle), incoming, upload)
+        draft = await self._drafts.settled(upload.draft, lifecycle)
+        return await self._finish(who, draft, incoming, upload, finish)
 
-    async def _finish(self, draft: Draft, incoming: Incoming, upload: Upload | None) -> Object:
+    async def _finish(
+        self, who: Principal, draft: Draft, incoming: Incoming, upload: Upload | None, finish: Finish | None = None
+    ) -> Object:
         """Receive and publish; of two that race for one upload the second compares."""
         facts = {"object": draft.object_id, "name": draft.name, "account": draft.account_id}
         received = await incoming.store(facts, await self._drafts.room(draft.account_id))
@@ -148,7 +157,7 @@ class Uploads:
         blob = self._drafts.blob(stored.segments, stored.size, stored.sha256)
         try:
             obj = await self._drafts.publish(
-                draft, incoming.content_type, received.head, blob, upload.id if upload else None
+                who, draft, incoming.content_type, received.head, blob, upload.id if upload else None, finish
             )
         except (Problem, Conflict, MetadataFull):
             # These say that nothing was written. After any other failure the publish may still be found after a
@@ -157,6 +166,8 @@ class Uploads:
             raise
         if obj.blob_id != blob.id:
             await self._receiver.discard(stored)
+            if upload and finish and (first := await self._metadata.upload(upload.id)):
+                check_repeated(first, finish)
             return same_or_refused(obj, stored.size, stored.sha256)
         return obj
 
@@ -165,6 +176,11 @@ class Uploads:
         if obj is None:
             raise not_found()
         return obj
+
+
+def _finish_of(incoming: Incoming, lifecycle: Lifecycle) -> Finish:
+    """What a write says beside its bytes, which are compared themselves."""
+    return Finish(hashlib.sha256(repr((incoming.content_type, lifecycle)).encode()).digest())
 
 
 def _not_held() -> Problem:

@@ -76,7 +76,7 @@ class Apps:
         AppFile.parse(digest, facts)
         if not await self._volume.threads.run(self._missing, [digest]):
             raise Problem(Code.CONFLICT, "This file is stored already.", fix="Nothing is to be sent.")
-        return await self._uploads.begin(account, _target(digest))
+        return await self._uploads.begin(account, _target(digest), key=who.key_id)
 
     async def write(
         self,

@@ -11,10 +11,12 @@ Everything here blocks; OSErrors are those of the system.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from typing import Any
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.uploads import may_begin
 from entrepot.volume.assembly import PARTS, STATE_LOCK, locked
 from entrepot.volume.entries import ALWAYS, Conditions
 from entrepot.volume.ground import STAGING, Ground
@@ -31,12 +34,15 @@ FINISHED, ABORTED, EXPIRED = "finished", "aborted", "expired"
 # What is known of an upload that was aborted or ran out is kept for so long, to say the same again.
 REMEMBERED = 3600.0
 _ID = re.compile(r"[0-9a-f]{32}")
+# So many digits of an upload's id tell which key began it, so that those of a key are counted by their names.
+_MARK = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An upload that was begun. `target` says where it leads, in the words of who began it; `when` is asked at the
-    end, too. Without `md5` nobody wants to know that of the whole, and it is not computed."""
+    end, too. Without `md5` nobody wants to know that of the whole, and it is not computed. `key` is the id of the API
+    key that began it."""
 
     id: str
     account: str
@@ -44,6 +50,7 @@ class Draft:
     created_at: float
     when: Conditions = ALWAYS
     md5: bool = True
+    key: str | None = None
 
 
 class Drafts:
@@ -54,12 +61,15 @@ class Drafts:
         self._ttl = ttl
         self._clock = clock
 
-    def begin(self, account: str, target: str, when: Conditions, most: int, md5: bool = True) -> Draft:
-        """Put an upload on record, durably. Raises Problem(RATE_LIMITED) when `most` are open."""
+    def begin(
+        self, account: str, target: str, when: Conditions, most: int, md5: bool = True, key: str | None = None
+    ) -> Draft:
+        """Put an upload on record, durably. Raises Problem(RATE_LIMITED) when the key may not begin one more where
+        `most` may be open (`may_begin`)."""
         with self._ground.own(STAGING) as staging:
-            if self._number_open(staging, most) >= most:
+            if not self._may_begin(staging, account, key, most):
                 raise _too_many(most)
-            draft = Draft(secrets.token_hex(16), account, target, self._clock(), when, md5)
+            draft = Draft(_mark_of(key) + secrets.token_hex(12), account, target, self._clock(), when, md5, key)
             try:
                 staging.make_dir(draft.id)
                 with staging.descend(draft.id) as folder:
@@ -107,7 +117,8 @@ class Drafts:
         matches = None if when["if_match"] is None else frozenset(when["if_match"])
         conditions = Conditions(matches, bool(when["if_none_match"]))
         md5 = bool(facts.get("md5", True))
-        return Draft(upload_id, facts["account"], facts["target"], facts["created_at"], conditions, md5)
+        key = facts.get("key")
+        return Draft(upload_id, facts["account"], facts["target"], facts["created_at"], conditions, md5, key)
 
     def owned(self, folder: Folder, upload_id: str, account: str, target: str) -> Draft:
         """The same, if that account began it for that target: else NOT_FOUND, as if there were none."""
@@ -139,12 +150,13 @@ class Drafts:
         """Whether its begin never came to its end, and will not."""
         return self._clock() >= os.fstat(folder.fd).st_mtime + REMEMBERED
 
-    def _number_open(self, staging: Folder, most: int) -> int:
-        """How many are open; not exact below `most`, where it does not matter."""
+    def _may_begin(self, staging: Folder, account: str, key: str | None, most: int) -> bool:
         names = [name for name in os.listdir(staging.fd) if _ID.fullmatch(name)]
-        if len(names) < most:
-            return len(names)
-        return sum(not _exists(staging, f"{name}/{END}") for name in names)
+        if 2 * len(names) < most:  # this half is anybody's
+            return True
+        held = Counter(name[:_MARK] for name in names if not _exists(staging, f"{name}/{END}"))
+        live = self._ground.keys.live(account) if self._ground.keys else ()
+        return may_begin(most, held, _mark_of(key), {_mark_of(each) for each in live} - {_mark_of(key)})
 
 
 @contextmanager
@@ -193,8 +205,12 @@ def finished() -> Problem:
     )
 
 
+def _mark_of(key: str | None) -> str:
+    return hashlib.sha256((key or "").encode()).hexdigest()[:_MARK]
+
+
 def _too_many(most: int) -> Problem:
-    message = f"{most} uploads in parts are open, which is the limit."
+    message = f"Too many uploads in parts are open: an account has at most {most}, and each key its share."
     return Problem(Code.RATE_LIMITED, message, fix="Finish or abort some of them.", retry_after=60)
 
 
@@ -204,7 +220,7 @@ def _encoded(draft: Draft) -> bytes:
         "if_none_match": draft.when.if_none_match,
     }
     facts = {"account": draft.account, "target": draft.target, "created_at": draft.created_at, "when": when}
-    return json.dumps({**facts, "md5": draft.md5}).encode()
+    return json.dumps({**facts, "md5": draft.md5, "key": draft.key}).encode()
 
 
 def _undo(staging: Folder, name: str) -> None:

@@ -16,10 +16,13 @@ import errno
 import fcntl
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Protocol
 
 from entrepot.atomic import Folder, write_file
+from entrepot.domain.acl import Principal
 from entrepot.volume.paths import PRIVATE, Root
 
 STAGING, TRASH, GONE, APPS, LOCK, USAGE, OWNER = "staging", "trash", "gone", "apps", "lock", "usage", "owner"
@@ -31,6 +34,20 @@ FOLDER_MODE, FILE_MODE = 0o755, 0o644  # other programs read the volume; who may
 
 class VolumeUnusable(Exception):
     """No server starts on this; the message says why and what to do."""
+
+
+class Keys(Protocol):
+    """What a volume must know of API keys. The methods block."""
+
+    def check(self, who: Principal) -> None:
+        """Raise Problem when the key of `who` is not valid any more."""
+
+    def live(self, account_id: str) -> Collection[str]:
+        """The ids of the keys of an account that are not revoked."""
+
+
+# Who the work of this task is done for; nobody for the keeper. Threads get it with the work (`threads.Threads`).
+_caller: ContextVar[Principal | None] = ContextVar("caller", default=None)
 
 
 class GroundChanged(OSError):
@@ -93,10 +110,11 @@ def _mark(store: str) -> str:
 class Ground:
     """What one process has open of a volume. All methods block and raise OSError.
 
-    `by_hand` resolves paths without openat2, as on systems that have none.
+    `by_hand` resolves paths without openat2, as on systems that have none. Without `keys` no key is asked about.
     """
 
-    def __init__(self, root: pathlib.Path, store: str, *, by_hand: bool = False) -> None:
+    def __init__(self, root: pathlib.Path, store: str, *, by_hand: bool = False, keys: Keys | None = None) -> None:
+        self.keys = keys
         self._mark = f"{PRIVATE}/{_mark(store)}"
         folder = Folder.open(root)
         try:
@@ -117,13 +135,26 @@ class Ground:
                 return
         raise GroundChanged(errno.ESTALE, f"its folder was replaced or unmounted ({folder.path} has no {self._mark})")
 
+    def act_for(self, who: Principal) -> None:
+        """What this task does from now on is done for `who`. Raises Problem when their key is not valid any more."""
+        _caller.set(who)
+        self.check_caller()
+
+    def check_caller(self) -> None:
+        """Raise Problem when the key that the work is done for was revoked since."""
+        if self.keys is not None and (who := _caller.get()) is not None:
+            self.keys.check(who)
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone among all processes of ours. The root is checked first."""
+    def locked(self, *, counting: bool = False) -> Iterator[None]:
+        """Alone among all processes of ours. The root is checked first, and, unless bytes are only counted, whether the
+        key that the work is done for is still valid: nothing gets a place by a revoked one, however long it took."""
         fd = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.private.fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             self.check()
+            if not counting:
+                self.check_caller()
             yield
         finally:
             os.close(fd)

@@ -26,7 +26,7 @@ class Parts:
 
     Every deed takes the principal first, then the path as at the begin: an upload for another path, or of another
     account, is NOT_FOUND, as one that was aborted; GONE when nothing arrived for too long, ALREADY_PUBLISHED when it is
-    finished. `most` may be open at once, those of app files too.
+    finished. `most` may be open at once, those of app files too, in shares of the account's keys.
     """
 
     def __init__(self, volume: Volume, most: int) -> None:
@@ -43,7 +43,7 @@ class Parts:
         """
         account = self._account(who)
         await self._volume.threads.run(self._volume.places.foresee, path, when)
-        return await self.uploads.begin(account, _target(path), when, md5)
+        return await self.uploads.begin(account, _target(path), when, md5, who.key_id)
 
     async def write(
         self,

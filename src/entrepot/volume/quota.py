@@ -54,7 +54,7 @@ class Quota:
     def charge(self, by: int) -> None:
         """Count bytes that were staged, or with a negative number freed; takes the lock. Raises as `changed` does."""
         if self.limit is not None and by:
-            with self._ground.locked(), self.changed(by):
+            with self._ground.locked(counting=True), self.changed(by):
                 pass
 
     def recount(self) -> Generator[None, None, int]:
@@ -64,7 +64,7 @@ class Quota:
                 self._ground.private.unlink(USAGE)
             return 0
         size = yield from self._measured()
-        with self._ground.locked():
+        with self._ground.locked(counting=True):
             self._set(size)
         return size
 

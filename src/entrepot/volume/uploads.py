@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,9 +55,11 @@ class Uploads:
         self._most = most
         self.drafts = Drafts(volume.ground, volume.limits.upload_ttl, volume.clock)
 
-    async def begin(self, account: str, target: str, when: Conditions = ALWAYS, md5: bool = True) -> str:
-        """Open an upload and give its id. Raises Problem(RATE_LIMITED)."""
-        return await self._volume.threads.run(self._begin, account, target, when, md5)
+    async def begin(
+        self, account: str, target: str, when: Conditions = ALWAYS, md5: bool = True, key: str | None = None
+    ) -> str:
+        """Open an upload and give its id; it ends with the `key` that began it. Raises Problem(RATE_LIMITED)."""
+        return await self._volume.threads.run(self._begin, account, target, when, md5, key)
 
     async def write(
         self,
@@ -93,14 +95,20 @@ class Uploads:
         await self._volume.threads.run(self._abort, account, target, upload_id)
 
     async def sweep(self) -> int:
-        """End what is over by now, and forget what ended long ago; how many. For the keeper."""
+        """End what is over by now, or was begun with a key that was revoked, and forget what ended long ago; how many.
+        For the keeper."""
         return await self._volume.threads.run(self._sweep)
+
+    async def list_open(self) -> Sequence[tuple[Draft, float, int]]:
+        """All that are open, of all keys: each with when it is over, and the bytes that are held of it."""
+        return await self._volume.threads.run(self._list_open)
 
     # --- steps, blocking ---
 
-    def _begin(self, account: str, target: str, when: Conditions, md5: bool) -> str:
+    def _begin(self, account: str, target: str, when: Conditions, md5: bool, key: str | None) -> str:
         self._volume.staging.check()
-        return self.drafts.begin(account, target, when, self._most, md5).id
+        self._volume.ground.check_caller()
+        return self.drafts.begin(account, target, when, self._most, md5, key).id
 
     @contextmanager
     def _opened(self, account: str, target: str, upload_id: str) -> Iterator[tuple[Folder, Draft]]:
@@ -126,6 +134,7 @@ class Uploads:
         assert isinstance(attempt, Attempt)
         try:
             with self._opened(account, target, upload_id) as (folder, draft), settled(folder):
+                self._volume.ground.check_caller()
                 self.drafts.check_open(folder, draft)
                 part = attempt.part
                 with self._counted(part.size - self._held_size(folder, part.number)):
@@ -144,7 +153,7 @@ class Uploads:
         if self._volume.quota.limit is None:
             yield
             return
-        with self._volume.ground.locked(), self._volume.quota.changed(size):
+        with self._volume.ground.locked(counting=True), self._volume.quota.changed(size):
             yield
 
     def _list(self, account: str, target: str, upload_id: str) -> Listing:
@@ -152,6 +161,16 @@ class Uploads:
             self.drafts.check_open(folder, draft)
             parts = [part for _, part in sorted(Assembly(folder).held().items())]
             return Listing(upload_id, self.drafts.expires_at(folder, draft), parts)
+
+    def _list_open(self) -> Sequence[tuple[Draft, float, int]]:
+        found = []
+        for upload_id in self.drafts.ids():
+            with suppress(Problem, FileNotFoundError), self.drafts.opened(upload_id) as folder:
+                draft = self.drafts.read(folder, upload_id)
+                if draft is not None and read_json(folder, END) is None:
+                    size = sum(part.size for part in Assembly(folder).held().values())
+                    found.append((draft, self.drafts.expires_at(folder, draft), size))
+        return found
 
     def _abort(self, account: str, target: str, upload_id: str) -> None:
         with self._opened(account, target, upload_id) as (folder, draft):
@@ -192,15 +211,19 @@ class Uploads:
             Assembly(folder).clear()  # what its end could not remove
         elif draft is None:
             return self.drafts.is_cut_short(folder) and self._forget(upload_id)
-        elif self._volume.clock() >= self.drafts.expires_at(folder, draft):
+        elif self._is_revoked(draft) or self._volume.clock() >= self.drafts.expires_at(folder, draft):
             with settled(folder):
                 if read_json(folder, END) is None:
-                    self._end(folder, EXPIRED)
+                    self._end(folder, ABORTED if self._is_revoked(draft) else EXPIRED)
             Assembly(folder).clear()
             return True
         else:
             Assembly(folder).drop_tries(self._volume.clock() - REMEMBERED)
         return False
+
+    def _is_revoked(self, draft: Draft) -> bool:
+        keys = self._volume.ground.keys
+        return keys is not None and draft.key is not None and draft.key not in keys.live(draft.account)
 
     def _forget(self, upload_id: str) -> bool:
         with self._volume.ground.own(STAGING) as staging:

@@ -20,7 +20,7 @@ from entrepot.threads import Threads, ended, finished
 from entrepot.volume.adopting import Adoption
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, Extent, Page, Trashed, TrashPage, Usage
 from entrepot.volume.files import Files, OpenFile
-from entrepot.volume.ground import Ground
+from entrepot.volume.ground import Ground, Keys
 from entrepot.volume.listing import Listing
 from entrepot.volume.moving import Moving
 from entrepot.volume.paths import PRIVATE, Path
@@ -62,10 +62,11 @@ class Volume:
         threads: int = 32,
         by_hand: bool = False,
         gate: Gate | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self.limits = limits
         self.clock = clock
-        self.ground = Ground(root, store, by_hand=by_hand)
+        self.ground = Ground(root, store, by_hand=by_hand, keys=keys)
         self.threads = Threads(threads, translated, "volume")
         self.places = Places(self.ground)
         self.quota = Quota(self.ground, limits.quota)
@@ -87,11 +88,13 @@ class Volume:
         self._trash = Trash(self.ground, self.places, self._files, self.gone, clock, limits.trash_ttl)
 
     def check(self, who: Principal) -> None:
-        """Raise Problem unless `who` showed a key of the volume's owner: a token may be in a web page."""
+        """Raise Problem unless `who` showed a key of the volume's owner: a token may be in a web page. The key is asked
+        about again when something gets its place (`Ground.locked`)."""
         if who.account_id is None or not who.by_key:
             raise Problem(Code.UNAUTHORIZED, "The volume is opened by a key, not by a token or a signature.")
         if who.account_id != self.ground.owner:
             raise Problem(Code.FORBIDDEN, "This volume belongs to another account.")
+        self.ground.act_for(who)
 
     async def stat(self, who: Principal, path: Path, *, checksum: bool = False) -> Entry:
         """What is at `path`; NOT_FOUND. With `checksum` digests that are not known are computed."""

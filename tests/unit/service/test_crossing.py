@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from entrepot.atomic import Folder
-from entrepot.domain.accounts import Account
+from entrepot.domain.accounts import Account, KeyRecord
 from entrepot.domain.acl import ANONYMOUS, Decision, Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem, not_found
@@ -285,6 +285,24 @@ def test_a_file_larger_than_the_room_of_the_account_is_refused_before_it_is_copi
         assert (await refusal(scene.publish())).code is Code.QUOTA_EXCEEDED
 
     play(test, quota=len(DATA) - 1)
+
+
+def test_m5_a_file_is_not_published_with_a_key_that_was_revoked_meanwhile(play):
+    async def test(scene: Scene) -> None:
+        await scene.metadata.add_key(KeyRecord("key", "account", "", b"h" * 32, 1.0))
+        scene.write(DATA)
+        publish = scene.metadata.publish
+
+        async def late(*args: Any) -> Any:
+            await scene.metadata.revoke_key("key", scene.now)
+            return await publish(*args)
+
+        scene.metadata.publish = late  # type: ignore[assignment]
+        assert (await refusal(scene.publish())).code is Code.UNAUTHORIZED
+        assert await scene.metadata.usage("account") == 0
+        assert await scene.keys() == []
+
+    play(test)
 
 
 @pytest.mark.parametrize("moment", ["settle", "first", "then", "publish"])

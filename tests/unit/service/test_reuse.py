@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from entrepot.domain.accounts import Account
+from entrepot.domain.accounts import Account, KeyRecord
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
@@ -107,6 +107,24 @@ def test_what_the_sweep_takes_meanwhile_is_not_held(
         assert "damaged" not in caplog.text
         sent = await scene.uploads.put(WHO, Intent(Lifecycle(), idempotency_key=key), Body(stream()))
         assert (await scene.reuse()).blob_id == sent.blob_id
+
+    play(test)
+
+
+@pytest.mark.parametrize(("before", "key"), [("publish", None), ("publish", "key"), ("begin_upload", "key")])
+def test_m5_no_bytes_are_linked_with_a_key_that_was_revoked_meanwhile(before: str, key: str | None) -> None:
+    async def test(scene: Scene) -> None:
+        await scene.store()
+        await scene.metadata.add_key(KeyRecord("key", "account", "", b"h" * 32, 1.0))
+
+        async def revoke(scene: Scene) -> None:
+            await scene.metadata.revoke_key("key", scene.now)
+
+        scene.interrupt(before, revoke)
+        with pytest.raises(Problem) as refused:
+            await scene.reuse(key=key)
+        assert refused.value.code is Code.UNAUTHORIZED
+        assert await scene.metadata.usage("account") == len(DATA)
 
     play(test)
 

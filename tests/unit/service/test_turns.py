@@ -82,3 +82,27 @@ def test_who_waited_too_long_is_told_and_forgotten() -> None:
         assert await turns.take("a", 0)
 
     play(test)
+
+
+def test_s2_a_key_with_many_imports_does_not_keep_another_key_of_its_account_out() -> None:
+    async def test() -> None:
+        turns = Turns(2, 5)
+        busy = [asyncio.create_task(turns.take("a", 60, "busy")) for _ in range(100)]
+        await settled()
+        assert sum(task.done() for task in busy) == 2
+        assert await turns.take("a", 0, "other")
+        assert not await turns.take("a", 0, "other"), "one beyond the limit of the account"
+        second = asyncio.create_task(turns.take("a", 60, "other"))
+        await settled()
+        turns.give_back("a", "busy")
+        turns.give_back("a", "busy")
+        await settled()
+        assert sum(task.done() for task in busy) == 3, "by turns"
+        assert not second.done()
+        turns.give_back("a", "busy")
+        await settled()
+        assert second.done()
+        for task in busy:
+            task.cancel()
+
+    play(test)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path as Folder
 from typing import Any
 
@@ -388,6 +389,52 @@ def test_a20_too_many_open_uploads_are_refused_at_the_begin_only(root):
         await p.parts.begin(OWNER, PLACE)
 
     played(act, Process(root, most=3))
+
+
+class _Keys:
+    """Keys of the owner, some of which are revoked."""
+
+    def __init__(self, *live: str) -> None:
+        self.valid = set(live)
+
+    def check(self, who: Principal) -> None:
+        if who.key_id not in self.valid:
+            raise Problem(Code.UNAUTHORIZED, "This key was revoked.")
+
+    def live(self, account_id: str) -> set[str]:
+        return self.valid
+
+
+def test_s2_a_key_cannot_begin_the_uploads_of_the_other_keys(root):
+    async def act(p: Process) -> None:
+        p.volume.ground.keys = _Keys("key", "other")
+        for _ in range(6):
+            await p.parts.begin(OWNER, PLACE)
+        await refuses(Code.RATE_LIMITED, p.parts.begin(OWNER, PLACE))
+        other = replace(OWNER, key_id="other")
+        for _ in range(2):
+            await p.parts.begin(other, PLACE)
+        await refuses(Code.RATE_LIMITED, p.parts.begin(other, PLACE))
+
+    played(act, Process(root, most=8))
+
+
+def test_s2_the_uploads_of_a_revoked_key_end(root):
+    async def act(p: Process) -> None:
+        keys = p.volume.ground.keys = _Keys("key", "other")
+        upload = await p.parts.begin(OWNER, PLACE)
+        await p.put(upload, 1, ONE)
+        kept = await p.parts.begin(replace(OWNER, key_id="other"), PLACE)
+        assert [(draft.id, size) for draft, _, size in await p.parts.uploads.list_open() if size] == [
+            (upload, len(ONE))
+        ]
+        keys.valid.remove("key")
+        await refuses(Code.UNAUTHORIZED, p.parts.begin(OWNER, PLACE))
+        await p.parts.sweep()
+        assert [draft.id for draft, _, _ in await p.parts.uploads.list_open()] == [kept]
+        assert p.staged() < len(ONE)
+
+    played(act, Process(root))
 
 
 def test_h04_a_begin_that_fails_is_no_open_upload(root):

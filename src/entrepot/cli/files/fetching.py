@@ -45,7 +45,7 @@ class Way:
 def download(args: argparse.Namespace) -> int:
     screen = Screen(quiet=args.quiet)
     remotes, destination = (args.paths[:-1], args.paths[-1]) if len(args.paths) > 1 else (args.paths, ".")
-    with opened(args) as remote:
+    with opened(args, screen.waits) as remote:
         if destination == STDOUT:
             return _pipe(remotes, remote, screen)
         cargo = load(remotes, destination, remote, Filter(tuple(args.include), tuple(args.exclude)))

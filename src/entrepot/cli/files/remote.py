@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from entrepot.cli import exits
 from entrepot.cli.globs import expand_in, is_pattern
+from entrepot.client.asking import OnWait
 from entrepot.client.clients import STALL_SECONDS, SyncClient
 from entrepot.client.entries import Entry
 from entrepot.client.errors import EntrepotError, PathError, ServerError
@@ -19,10 +20,11 @@ ROOT = Entry("", False, 0)
 
 
 @contextmanager
-def opened(args: argparse.Namespace) -> Iterator[Remote]:
+def opened(args: argparse.Namespace, on_wait: OnWait | None = None) -> Iterator[Remote]:
     """The volume that the flags and the environment name. What a server refuses ends the command."""
+    timeout = args.timeout or STALL_SECONDS
     try:
-        with SyncClient(default_timeout=args.timeout or STALL_SECONDS, profile=args.profile) as client:
+        with SyncClient(default_timeout=timeout, profile=args.profile, on_wait=on_wait) as client:
             yield Remote(client.files)
     except EntrepotError as error:
         raise exits.failure(error) from None

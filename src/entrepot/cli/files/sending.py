@@ -40,7 +40,7 @@ def upload(args: argparse.Namespace) -> int:
     if len(args.paths) < 2:
         raise exits.Failure(exits.USAGE, "It needs a file here and a path on the volume.", "upload LOCAL REMOTE")
     *locals_, destination = args.paths
-    with opened(args) as remote:
+    with opened(args, screen.waits) as remote:
         cargo = load(locals_, destination, remote, Filter(tuple(args.include), tuple(args.exclude)), screen)
         only_one(args, len(cargo.ways) + len(cargo.failures))
         by_hand = sys.stdin is not None and sys.stdin.isatty()

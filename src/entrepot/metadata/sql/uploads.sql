@@ -7,19 +7,27 @@ INSERT INTO uploads (
 -- name: open_uploads
 SELECT count(*) FROM uploads WHERE account_id = ? AND state = 'open';
 
+-- name: open_uploads_by_key
+SELECT key_id, count(*) FROM uploads WHERE account_id = ? AND state = 'open' GROUP BY key_id;
+
+-- name: list_open_uploads
+SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
+    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
+FROM uploads WHERE state = 'open' ORDER BY expires_at;
+
 -- name: upload
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
+    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE id = ?;
 
 -- name: upload_of
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
+    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE object_id = ?;
 
 -- name: same_upload
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
+    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE account_id = ? AND idempotency_key = ? AND state <> 'aborted';
 
 -- name: upload_state
@@ -27,7 +35,8 @@ SELECT state, object_id FROM uploads WHERE id = ?;
 
 -- name: end_upload
 -- As long as its time is not over, a client may ask for its end again and must hear the same.
-UPDATE uploads SET state = 'published', ended_at = max(?2, expires_at) WHERE id = ?1 AND state = 'open';
+UPDATE uploads SET state = 'published', ended_at = max(?2, expires_at), finish = ?3, finish_sha256 = ?4
+WHERE id = ?1 AND state = 'open';
 
 -- name: abort_upload
 -- The caller's clock is not here: an aborted upload counts as ended when its time would have been over.
@@ -36,6 +45,14 @@ UPDATE uploads SET state = 'aborted', ended_at = expires_at WHERE id = ? AND sta
 -- name: expire_uploads
 UPDATE uploads SET state = 'aborted', ended_at = expires_at
 WHERE id IN (SELECT id FROM uploads WHERE state = 'open' AND expires_at <= ? ORDER BY expires_at LIMIT ?)
+RETURNING id;
+
+-- name: abort_revoked_upload
+UPDATE uploads SET state = 'aborted', ended_at = expires_at
+WHERE id = (
+    SELECT u.id FROM keys AS k JOIN uploads AS u ON u.account_id = k.account_id AND u.key_id = k.id
+    WHERE k.revoked_at IS NOT NULL AND u.state = 'open' LIMIT 1
+)
 RETURNING id;
 
 -- name: forget_uploads

@@ -1,0 +1,75 @@
+"""Unfinished uploads of a home, of objects and onto the volume: listed and aborted by who holds the home folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from entrepot.domain.errors import Code, Problem
+from entrepot.home import Home
+from entrepot.metadata.base import Metadata
+from entrepot.server.node import open_catalogue, open_volume
+from entrepot.settings import Settings
+from entrepot.volume.uploads import Uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An open upload. `place` is the path of the object's URL, or of the file on the volume; `size` are the bytes that
+    are held of it; times in epoch seconds."""
+
+    id: str
+    place: str
+    key_id: str
+    size: int
+    created_at: float
+    expires_at: float
+
+
+class UnfinishedUploads:
+    """All of them; `volume` is None where none was made yet."""
+
+    def __init__(self, metadata: Metadata, volume: Uploads | None) -> None:
+        self._metadata = metadata
+        self._volume = volume
+
+    async def list(self) -> Sequence[Unfinished]:
+        """Oldest first."""
+        found = []
+        for upload in await self._metadata.open_uploads():
+            size = sum(part.size for part in await self._metadata.list_parts(upload.id))
+            draft = upload.draft
+            found.append(Unfinished(upload.id, draft.path, draft.key_id, size, upload.created_at, upload.expires_at))
+        for begun, expires_at, size in await self._volume.list_open() if self._volume else ():
+            found.append(Unfinished(begun.id, begun.target, begun.key or "", size, begun.created_at, expires_at))
+        return sorted(found, key=lambda each: each.created_at)
+
+    async def abort(self, upload_id: str) -> None:
+        """End one and free its bytes. Raises Problem(NOT_FOUND) when none is open under this id."""
+        if await self._metadata.abort_upload(upload_id):
+            return
+        for draft, _, _ in await self._volume.list_open() if self._volume else ():
+            if self._volume and draft.id == upload_id:
+                return await self._volume.abort(draft.account, draft.target, draft.id)
+        message = f"There is no unfinished upload {upload_id!r}."
+        raise Problem(Code.NOT_FOUND, message, fix="See: entrepot uploads list")
+
+
+@contextlib.asynccontextmanager
+async def open_unfinished(settings: Settings) -> AsyncIterator[UnfinishedUploads]:
+    """Those of a home, whether a server runs on it or not. Raises HomeError when there is no home."""
+    home = Home.open(settings.home)
+    lock = home.lock_shared()
+    try:
+        metadata, volume = open_catalogue(home), None
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                volume = open_volume(home, settings, threads=1)
+            yield UnfinishedUploads(metadata, Uploads(volume, settings.max_open_uploads) if volume else None)
+        finally:
+            if volume:
+                await volume.close()
+            await metadata.close()
+    finally:
+        lock.release()
