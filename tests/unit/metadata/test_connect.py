@@ -188,7 +188,8 @@ def test_m3_an_upload_of_the_first_schema_goes_on_and_ends_in_the_newest(path, m
     with closing(apsw.Connection(str(path))) as db:
         for upload_id, state in (("u", "open"), ("v", "published")):
             db.execute(
-                "INSERT INTO uploads (id, object_id, path, name, account_id, key_id, kind, created_at, expires_at, state)"
+                "INSERT INTO uploads"
+                " (id, object_id, path, name, account_id, key_id, kind, created_at, expires_at, state)"
                 " VALUES (?, ?, '', '', ?, 'key', 'multipart', 1, 1000, ?)",
                 (upload_id, f"{upload_id}-object", ACCOUNT.id, state),
             )
