@@ -275,7 +275,7 @@ def complete(folder: Path, script: str, *words: str) -> list[str]:
 def test_bash_completes_commands_flags_values_and_files(cli, tmp_path):
     script = cli("completion", "bash").stdout
     (tmp_path / "a file.png").touch()
-    assert complete(tmp_path, script, "entrepot", "up") == ["upload"]
+    assert complete(tmp_path, script, "entrepot", "up") == ["upload", "uploads"]
     assert set(complete(tmp_path, script, "entrepot", "log")) == {"login", "logout"}
     assert complete(tmp_path, script, "entrepot", "upload", "--priv") == ["--private"]
     assert complete(tmp_path, script, "entrepot", "upload", "--expires", "im") == ["immediate"]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 
 from entrepot.domain.objects import Blob, Segment
+from entrepot.domain.uploads import Finish
 from entrepot.metadata import connect, queries
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.connect import APPLICATION_ID, failure, require_sqlite
 from entrepot.metadata.sqlite import LONG_LOG, SqliteMetadata
-from support.facts import ACCOUNT, a_key, an_object
+from support.facts import ACCOUNT, a_blob, a_key, an_object
 
 
 @pytest.fixture
@@ -177,6 +179,33 @@ def test_a_refused_catalogue_leaves_no_open_handle(path):
             SqliteMetadata(path)
     after = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     assert after <= before
+
+
+def test_m3_an_upload_of_the_first_schema_goes_on_and_ends_in_the_newest(path, monkeypatch):
+    first, *_ = queries.migrations()
+    monkeypatch.setattr(connect, "migrations", lambda: [first])
+    made(path)
+    with closing(apsw.Connection(str(path))) as db:
+        for upload_id, state in (("u", "open"), ("v", "published")):
+            db.execute(
+                "INSERT INTO uploads"
+                " (id, object_id, path, name, account_id, key_id, kind, created_at, expires_at, state)"
+                " VALUES (?, ?, '', '', ?, 'key', 'multipart', 1, 1000, ?)",
+                (upload_id, f"{upload_id}-object", ACCOUNT.id, state),
+            )
+    monkeypatch.undo()
+
+    async def test(store: SqliteMetadata) -> None:
+        assert [(each and each.finish) for each in (await store.upload("u"), await store.upload("v"))] == [None, None]
+        assert [each.id for each in await store.open_uploads()] == ["u"]
+        blob = a_blob("b")
+        assert await store.publish(an_object("u-object", blob), blob, "u", "key", Finish(b"f"))
+        ended = await store.upload("u")
+        assert ended and ended.finish == b"f"
+        await store.close()
+
+    asyncio.run(test(SqliteMetadata(path)))
+    assert pragma(path, "user_version") == len(queries.migrations())
 
 
 def test_the_log_is_cut_back_by_the_one_that_checkpoints(path):
