@@ -62,7 +62,8 @@ def intent_of(x: Exchange) -> Intent:
 def body_of(x: Exchange, doors: Doors, lifecycle: Lifecycle = Lifecycle()) -> Body:
     """The request's body with all that the client said about it. Raises Problem."""
     check_plain(x)
-    return Body(x.body(doors.stall_timeout), x.content_length(), declared_type(x), declared_digests(x), lifecycle)
+    stream = x.body(doors.stall_timeout)
+    return Body(stream, x.content_length(), declared_type(x), declared_digests(x), lifecycle, x.who)
 
 
 def check_plain(x: Exchange) -> None:

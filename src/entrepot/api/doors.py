@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from entrepot.api.exchange import MinRate
 from entrepot.domain.errors import Code
 from entrepot.service.access import Access
 from entrepot.service.crossing import Crossing
@@ -42,5 +43,6 @@ class Doors:
     clock: Callable[[], float]
     max_age: int
     stall_timeout: float
+    min_rate: MinRate = field(default_factory=MinRate)
     accepted_hosts: frozenset[str] = frozenset()
     failures: Mapping[type[Exception], Code] = field(default_factory=dict)

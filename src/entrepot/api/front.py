@@ -60,7 +60,7 @@ class Front:
             return await self._lifespan(scope, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1000})
-        x = Exchange(scope, receive, send, secrets.token_hex(8))
+        x = Exchange(scope, receive, send, secrets.token_hex(8), self._doors.min_rate)
         try:
             await self._answer(x, receive, send)
         except ClientGone:
@@ -79,7 +79,7 @@ class Front:
             return await _preflight(x)
         methods = self._byte_path(x.raw_path)
         if methods is None:
-            return await self._control(_marked(x), _bounded(receive, self._doors.stall_timeout), _stamped(x, send))
+            return await self._control(_marked(x), _bounded(x, receive, self._doors.stall_timeout), _stamped(x, send))
         if not methods:
             raise no_route()
         handler = methods.get(x.method)
@@ -159,9 +159,9 @@ def _marked(x: Exchange) -> Scope:
     return scope
 
 
-def _bounded(receive: Receive, stall_timeout: float) -> Receive:
-    """The control plane takes small JSON only, and without long pauses: a body never fills the memory (I9), and one
-    that stands still does not keep its connection (I12)."""
+def _bounded(x: Exchange, receive: Receive, stall_timeout: float) -> Receive:
+    """The control plane takes small JSON only, and not too slowly: a body never fills the memory (I9), and one that
+    stands still does not keep its connection (I12)."""
     received = 0
     done = False
 
@@ -169,11 +169,7 @@ def _bounded(receive: Receive, stall_timeout: float) -> Receive:
         nonlocal received, done
         if done:
             return await receive()  # waits for the end of the connection
-        try:
-            async with asyncio.timeout(stall_timeout):
-                message = await receive()
-        except TimeoutError:
-            raise Problem(Code.TIMED_OUT, f"No byte of the body came for {stall_timeout:g} seconds.") from None
+        message = await x.receive(stall_timeout)
         done = not message.get("more_body", False)
         received += len(message.get("body", b""))
         if received > MAX_CONTROL_BODY:

@@ -54,6 +54,7 @@ FAILURES: dict[type[Exception], Code] = {
 def doors_of(node: Node, settings: Settings, network: Network | None = None) -> Doors:
     """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
     from entrepot.api.doors import Doors
+    from entrepot.api.exchange import MinRate
 
     signer = Signer(node.home.signing_secret())
     rules = Rules(
@@ -95,6 +96,7 @@ def doors_of(node: Node, settings: Settings, network: Network | None = None) -> 
         clock=time.time,
         max_age=settings.max_age,
         stall_timeout=settings.stall_timeout,
+        min_rate=MinRate(settings.min_rate, settings.rate_grace),
         accepted_hosts=settings.host_names,
         failures=FAILURES,
     )

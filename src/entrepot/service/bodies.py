@@ -13,17 +13,19 @@ from entrepot.domain import digests
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
+from entrepot.service.turns import Turns, fair_share
 from entrepot.storage.base import Hash, Storage, Stored
 
 HEAD_SIZE = 4096  # bytes that decide what a file is
 PATIENCE = 200.0  # seconds that a body waits for a slot
+PER_TARGET = 2  # bodies at once for one upload URL: a client that lost its connection can send again at once
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
     """`length` is the declared one; `expected` are digests that the client declared.
 
-    `lifecycle` may say what the begin of the upload left open.
+    `lifecycle` may say what the begin of the upload left open. `key` is the id of the key whose right it comes by.
     """
 
     stream: AsyncIterator[bytes]
@@ -31,6 +33,7 @@ class Body:
     content_type: str | None = None
     expected: tuple[Expected, ...] = ()
     lifecycle: Lifecycle = Lifecycle()
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +64,61 @@ Write = Callable[[AsyncIterator[bytes], Mapping[str, str], list[Hash]], Awaitabl
 
 
 class Slots:
-    """How many bodies a process takes in at once: each needs a few MiB while it does (I9)."""
+    """How many bodies a process takes in at once: each needs a few MiB while it does (I9).
+
+    Keys share them fairly (see `fair_share`) and get free ones by turns, so nobody's slow bodies keep those of others
+    out. Of one target, an upload URL or a part, `PER_TARGET` bodies are taken in at once; more wait without a slot.
+    """
 
     def __init__(self, number: int) -> None:
-        self._free = asyncio.Semaphore(number)
+        self._turns = Turns(fair_share, number)
+        self._targets = Turns(lambda group, own, free: own < PER_TARGET, 0)  # however many targets
+        self._overdue_left = number
 
-    def refuse_when_full(self) -> None:
-        """Raise Problem(RATE_LIMITED) when a body would have to wait: only for requests that clients repeat."""
-        if self._free.locked():
-            message = "The server takes in as many bodies as it can."
-            raise Problem(Code.RATE_LIMITED, message, fix="Send it again after a moment.", retry_after=1)
+    def refuse_when_full(self, key: str = "") -> None:
+        """Raise Problem(RATE_LIMITED) when a body of this key would have to wait: only for requests that clients
+        repeat."""
+        if not self._turns.may(key):
+            raise _full()
 
-    async def slotted(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async def slotted(
+        self, stream: AsyncIterator[bytes], key: str = "", target: str = ""
+    ) -> AsyncGenerator[bytes, None]:
         """The stream, in a slot from its first bytes on: a client that sends nothing takes none.
 
         While it waits nothing more is read, so the client feels a slow line. Stock clients send a part once and give up
-        after 300 seconds, so the wait ends before, and the body is then taken all the same.
+        after 300 seconds, so the wait ends before, and the body is then taken all the same: as many more as there are
+        slots, then RATE_LIMITED is raised.
         """
-        asked = held = False
-        try:
+        with contextlib.ExitStack() as held:
+            asked = False
             async for chunk in stream:
                 if not asked:
-                    asked, held = True, await self._taken()
+                    asked = True
+                    await self._enter(held, key, target)
                 yield chunk
-        finally:
-            if held:
-                self._free.release()
 
-    async def _taken(self) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                return await self._free.acquire()
-        return False
+    async def _enter(self, held: contextlib.ExitStack, key: str, target: str) -> None:
+        if target:
+            if not await self._targets.take(target, PATIENCE):
+                message = f"{PER_TARGET} other requests are sending to this upload, and none of them ended."
+                raise Problem(Code.RATE_LIMITED, message, fix="Send to one upload URL once at a time.", retry_after=1)
+            held.callback(self._targets.give_back, target)
+        if await self._turns.take(key, PATIENCE):
+            held.callback(self._turns.give_back, key)
+        elif self._overdue_left:
+            self._count_overdue(-1)
+            held.callback(self._count_overdue, 1)
+        else:
+            raise _full()
+
+    def _count_overdue(self, change: int) -> None:
+        self._overdue_left += change
+
+
+def _full() -> Problem:
+    message = "The server takes in as many bodies as it can."
+    return Problem(Code.RATE_LIMITED, message, fix="Send it again after a moment.", retry_after=1)
 
 
 class Receiver:
@@ -120,7 +146,8 @@ class Receiver:
         self.check_length(body, room)
         head = bytearray()
         beside = digests.hashers_beside(body.expected)
-        stream = self._slots.slotted(_with_head(self.bounded(body, room), head))
+        target = f"{facts['object']}/{facts.get('part', '')}"
+        stream = self._slots.slotted(_with_head(self.bounded(body, room), head), body.key, target)
         async with contextlib.aclosing(stream):
             stored = await write(stream, facts, list(beside.values()))
         try:

@@ -1,62 +1,81 @@
-"""Turns: who may begin when not all can. First come, first served within an account, and by turns among accounts."""
+"""Turns: who may begin when not all can. First come, first served within a key, and by turns among keys."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable
+
+# Whether one more may enter: of its group's places so many are taken, of its key's so many, and so many are free.
+Rule = Callable[[int, int, int], bool]
+
+
+def at_most(each: int) -> Rule:
+    """At most `each` in a group; a key that has none may have one more, so that no key can spend them all."""
+    return lambda group, own, free: free > 0 and (group < each or not own)
+
+
+def fair_share(group: int, own: int, free: int) -> bool:
+    """No bound for a key but that it leaves a share to others: it stops at three times of what is free. The last place
+    is kept for a key that has none. One key alone so gets three quarters, two get three sevenths each."""
+    return free > 0 and (not own or (free > 1 and own < 3 * free))
 
 
 class Turns:
-    """At most `each` at once for one account, and `total` in all. For one event loop."""
+    """At most `total` at once, and of a key no more than `rule` says. For one event loop."""
 
-    def __init__(self, each: int, total: int) -> None:
-        self._each = each
+    def __init__(self, rule: Rule, total: int) -> None:
+        self._rule = rule
         self._free = total
+        self._groups: Counter[str] = Counter()
         self._taken: Counter[str] = Counter()
-        # Accounts in the order of their turns. Whoever waits is kept by one of the two limits, never by a newcomer.
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        # Keys in the order of their turns. Whoever waits is kept by the rule, never by a newcomer.
+        self._waiting: dict[tuple[str, str], deque[asyncio.Future[None]]] = {}
 
-    async def take(self, account: str, seconds: float) -> bool:
+    def may(self, key: str, group: str = "") -> bool:
+        """Whether one more of this key would not have to wait."""
+        return self._rule(self._groups[group], self._taken[key], self._free)
+
+    async def take(self, key: str, seconds: float, group: str = "") -> bool:
         """Wait for a place, at most so long; whether there is one, which then has to be given back."""
-        if self._free and self._taken[account] < self._each:
-            self._enter(account)
+        if self.may(key, group):
+            self._enter(key, group)
             return True
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(account, deque()).append(place)
+        self._waiting.setdefault((key, group), deque()).append(place)
         try:
             await asyncio.wait([place], timeout=seconds)
         except asyncio.CancelledError:
             if place.done():
-                self.give_back(account)
+                self.give_back(key, group)
             else:
-                self._leave(account, place)
+                self._leave(key, group, place)
             raise
         if not place.done():
-            self._leave(account, place)
+            self._leave(key, group, place)
         return place.done()
 
-    def give_back(self, account: str) -> None:
+    def give_back(self, key: str, group: str = "") -> None:
         """Free a place, and give it to who waits for it."""
         self._free += 1
-        self._taken[account] -= 1
-        if not self._taken[account]:
-            del self._taken[account]
-        while self._free and (following := self._following()) is not None:
+        for counter, name in ((self._taken, key), (self._groups, group)):
+            counter[name] -= 1
+            if not counter[name]:
+                del counter[name]
+        while (following := next((each for each in self._waiting if self.may(*each)), None)) is not None:
             queue = self._waiting.pop(following)
             queue.popleft().set_result(None)
-            self._enter(following)
+            self._enter(*following)
             if queue:
                 self._waiting[following] = queue  # behind the others
 
-    def _following(self) -> str | None:
-        return next((account for account in self._waiting if self._taken[account] < self._each), None)
-
-    def _enter(self, account: str) -> None:
+    def _enter(self, key: str, group: str) -> None:
         self._free -= 1
-        self._taken[account] += 1
+        self._taken[key] += 1
+        self._groups[group] += 1
 
-    def _leave(self, account: str, place: asyncio.Future[None]) -> None:
-        queue = self._waiting[account]
+    def _leave(self, key: str, group: str, place: asyncio.Future[None]) -> None:
+        queue = self._waiting[key, group]
         queue.remove(place)
         if not queue:
-            del self._waiting[account]
+            del self._waiting[key, group]

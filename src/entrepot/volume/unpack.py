@@ -56,8 +56,9 @@ class Unpacking:
         a folder must be or the other way round; as `Volume.put`.
         """
         self._volume.check(who)
-        self._volume.staging.refuse_when_full()
-        staged = await self._volume.staging.receive(stream, length=length)
+        key = who.key_id or ""
+        self._volume.staging.refuse_when_full(key)
+        staged = await self._volume.staging.receive(stream, length=length, key=key)
         try:
             async with self._turns:
                 await self._volume.threads.run(self._unpack, staged, path)

@@ -139,7 +139,7 @@ class Volume:
         """Write a file, replacing what is there; True: there was none. On an error nothing is changed. RATE_LIMITED
         when as many bodies come in as may."""
         self.check(who)
-        self.staging.refuse_when_full()
+        self.staging.refuse_when_full(who.key_id or "")
         return await self.take(who, path, stream, length=length, expected=expected, when=when)
 
     async def take(
@@ -155,7 +155,9 @@ class Volume:
         """As `put`, for bytes that come from anywhere: they wait for their turn."""
         self.check(who)
         before = await self.threads.run(self.places.foresee, path, when)
-        staged = await self.staging.receive(stream, length=length, expected=expected, replaces=before.freed)
+        staged = await self.staging.receive(
+            stream, length=length, expected=expected, replaces=before.freed, key=who.key_id or ""
+        )
         return await self.staging.publish(staged, path, when)
 
     async def make_folder(self, who: Principal, path: Path) -> Entry:

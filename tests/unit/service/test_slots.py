@@ -20,8 +20,13 @@ async def pieces(*chunks: bytes, until: asyncio.Event | None = None) -> AsyncIte
         await until.wait()
 
 
-async def drained(slots: Slots, stream: AsyncIterator[bytes]) -> bytes:
-    return b"".join([chunk async for chunk in slots.slotted(stream)])
+async def drained(slots: Slots, stream: AsyncIterator[bytes], key: str = "", target: str = "") -> bytes:
+    return b"".join([chunk async for chunk in slots.slotted(stream, key, target)])
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def test_a_client_that_sends_nothing_takes_no_slot() -> None:
@@ -82,6 +87,58 @@ def test_a_cancelled_body_gives_its_slot_back() -> None:
             await task
         await asyncio.sleep(0)
         assert await drained(slots, pieces(b"2")) == b"2"
+
+    asyncio.run(test())
+
+
+def test_s3_of_one_target_two_bodies_are_taken_and_the_others_take_no_slot(monkeypatch) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 60.0)
+
+    async def test() -> None:
+        slots, end = Slots(8), asyncio.Event()
+        held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key", "url")) for _ in range(50)]
+        await settled()
+        for _ in range(3):  # of the same key and of others, elsewhere
+            assert await drained(slots, pieces(b"2"), "key", "elsewhere") == b"2"
+            assert await drained(slots, pieces(b"3"), "other") == b"3"
+        held[0].cancel()
+        await settled()
+        assert not any(task.done() for task in held[1:])
+        end.set()
+        assert await asyncio.gather(*held[1:]) == [b"1"] * 49
+
+    asyncio.run(test())
+
+
+def test_s3_who_waited_too_long_for_one_target_is_told(monkeypatch) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.01)
+
+    async def test() -> None:
+        slots, end = Slots(8), asyncio.Event()
+        held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key", "url")) for _ in range(2)]
+        await settled()
+        with pytest.raises(Problem) as refused:
+            await drained(slots, pieces(b"2"), "key", "url")
+        assert refused.value.code is Code.RATE_LIMITED
+        end.set()
+        await asyncio.gather(*held)
+
+    asyncio.run(test())
+
+
+def test_s3_bodies_beyond_the_slots_are_bounded_too(monkeypatch) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.01)
+
+    async def test() -> None:
+        slots, end = Slots(2), asyncio.Event()
+        held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key")) for _ in range(9)]
+        while sum(task.done() for task in held) < 9 - 1 - 2:  # a slot of two for one key, and two that are overdue
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert sum(task.done() for task in held) == 9 - 1 - 2
+        end.set()
+        await asyncio.gather(*held, return_exceptions=True)
+        slots.refuse_when_full("key")
 
     asyncio.run(test())
 
