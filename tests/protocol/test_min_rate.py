@@ -16,7 +16,7 @@ from support.server import Server, running
 from support.talk import Line, Reply, Talk, line
 
 FORM = {"content_type": "multipart/form-data; boundary=b"}
-TARGETS = [
+TARGETS: list[tuple[str, str, dict[str, str]]] = [
     ("POST", "/files/upload", {}),
     ("POST", "/storage/upload/initiate", {}),
     ("POST", "/files/file/local/slow", FORM),
@@ -35,7 +35,8 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def dribbled(lines: Iterable[Line], enough: int) -> list[Reply]:
     """The replies to so many of the lines; meanwhile each gets one byte now and then."""
-    waiting, replies = list(lines), []
+    waiting = list(lines)
+    replies: list[Reply] = []
     while len(replies) < enough:
         for each in select.select([one.socket for one in waiting], [], [], 0)[0]:
             answered = next(one for one in waiting if one.socket is each)
@@ -60,7 +61,7 @@ def test_s3_a_body_slower_than_the_least_rate_is_408_on_every_route(hasty: Serve
     upload = talk.post("/files/upload/multipart").json()
     path = f"{upload['access_url'].removeprefix(hasty.url)}/multipart/{upload['uploadId']}"
     with contextlib.ExitStack() as stack:
-        parts = [("PUT", f"{path}/1", {}), ("POST", f"{path}/complete", {})]
+        parts: list[tuple[str, str, dict[str, str]]] = [("PUT", f"{path}/1", {}), ("POST", f"{path}/complete", {})]
         lines = [opened(stack, talk, method, target, **more) for method, target, more in [*TARGETS, *parts]]
         for reply in dribbled(lines, len(lines)):
             assert (reply.status, b"timed_out" in reply.body) == (408, True)
