@@ -191,6 +191,12 @@ class Settings:
     cache_size: int = _setting(
         parse_size, "memory of each worker for small files that are read often", 64 * 1024**2, low=0
     )
+    reply_memory: int = _setting(
+        parse_size,
+        "memory of each worker for replies that their readers have not taken yet",
+        128 * 1024**2,
+        low=1024**2,
+    )
     max_connections: int = _setting(_whole, "connections that a worker holds at once, idle ones too", 8192, low=16)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Bodies that come too slowly, and what they may not take from others."""
+"""Bodies that come too slowly, readers that take nothing, and what they may not take from others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from support.server import Server, running
@@ -27,9 +28,11 @@ TARGETS: list[tuple[str, str, dict[str, str]]] = [
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that takes four bodies at once, and cuts those of less than 1000 bytes a second after 0.4 s."""
+    """A server that takes four bodies at once, cuts those of less than 1000 bytes a second after 0.4 s, and has 32 MiB
+    for replies."""
     folder: Path = tmp_path_factory.mktemp("hasty")
-    with running(folder, max_uploads="4", min_rate="1000", rate_grace="0.4") as server:
+    limits = {"max_uploads": "4", "min_rate": "1000", "rate_grace": "0.4", "reply_memory": "32M", "stall_timeout": "8"}
+    with running(folder, **limits) as server:
         yield server
 
 
@@ -75,7 +78,7 @@ def test_s3_many_slow_bodies_to_one_url_keep_nobody_out(hasty: Server) -> None:
         time.sleep(0.1)
         for each in (talk, other, other):
             assert each.post("/files/upload", b"whole").status == 200
-        assert {reply.status for reply in dribbled(lines, 4)} == {408}
+        assert {reply.status for reply in dribbled(lines, 2)} == {408}
 
 
 @pytest.mark.parametrize("pause", [lambda: time.sleep(0.1), lambda: None], ids=["slow", "fast"])
@@ -89,3 +92,20 @@ def test_a24_a_body_above_the_least_rate_comes_whole(hasty: Server, pause: Calla
         reply = slow.answer("POST")
     assert reply.status == 200
     assert talk.get(json.loads(reply.body)["access_url"]).body == piece * 9
+
+
+def test_m6_readers_that_take_nothing_cost_bounded_memory_and_keep_nobody_out(hasty: Server) -> None:
+    talk, data = Talk(hasty), bytes(range(256)) * 4096 * 24
+    file = "/v1/serverless/files/file/large"
+    assert talk.put(file, data, **talk.key).status == 201
+    targets = [talk.upload(data).removeprefix(hasty.url), file]
+    (worker,) = map(psutil.Process, hasty.workers())
+    before = worker.memory_info().rss
+    with contextlib.ExitStack() as stack:
+        for number in range(100):
+            one = stack.enter_context(line(hasty, receive_buffer=4096))
+            one.send_head("GET", targets[number % 2], **talk.key)
+        for target in targets:
+            assert talk.get(target, **talk.key).body == data
+        # The allocator keeps up to 64 MiB; without the bound these readers take 400 MiB.
+        assert worker.memory_info().rss - before < 160 * 1024 * 1024
