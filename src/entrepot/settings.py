@@ -166,7 +166,7 @@ class Settings:
         parse_seconds, "a connection on which no byte moves for so long is cut", 60, low=0.1
     )
     min_rate: int = _setting(
-        parse_size, "bytes a second that a request's body must come with, on average (0: no bound)", 1024, low=0
+        parse_size, "bytes a second that a request's body must come with, on average (0: no bound)", 256, low=0
     )
     rate_grace: float = _setting(
         parse_seconds, "time in which a body may come slower, before it is cut with 408", 30, low=0.1

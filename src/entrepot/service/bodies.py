@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,11 +14,12 @@ from entrepot.domain import digests
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
-from entrepot.service.turns import Turns, fair_share
 from entrepot.storage.base import Hash, Storage, Stored
+from entrepot.turns import Turns, fair_share
 
 HEAD_SIZE = 4096  # bytes that decide what a file is
 PATIENCE = 200.0  # seconds that a body waits for a slot
+LINE = 64  # bodies of one key that may wait for a slot, or twice the slots if that is more: each has its first piece
 PER_TARGET = 2  # bodies at once for one upload URL: a client that lost its connection can send again at once
 
 
@@ -74,6 +76,8 @@ class Slots:
         self._turns = Turns(fair_share, number)
         self._targets = Turns(lambda group, own, free: own < PER_TARGET, 0)  # however many targets
         self._overdue_left = number
+        self._line = max(LINE, 2 * number)
+        self._in_line: Counter[str] = Counter()
 
     def refuse_when_full(self, key: str = "") -> None:
         """Raise Problem(RATE_LIMITED) when a body of this key would have to wait: only for requests that clients
@@ -99,6 +103,17 @@ class Slots:
                 yield chunk
 
     async def _enter(self, held: contextlib.ExitStack, key: str, target: str) -> None:
+        if self._in_line[key] >= self._line:
+            raise _full()
+        self._in_line[key] += 1
+        try:
+            await self._wait(held, key, target)
+        finally:
+            self._in_line[key] -= 1
+            if not self._in_line[key]:
+                del self._in_line[key]
+
+    async def _wait(self, held: contextlib.ExitStack, key: str, target: str) -> None:
         if target:
             if not await self._targets.take(target, PATIENCE):
                 message = f"{PER_TARGET} other requests are sending to this upload, and none of them ended."

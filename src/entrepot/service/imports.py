@@ -18,7 +18,7 @@ from entrepot.fetch.network import Network
 from entrepot.service.access import require_account
 from entrepot.service.fetching import Fetching, problem_of
 from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, When, When_contra
-from entrepot.service.turns import Turns, at_most
+from entrepot.turns import Turns, at_most
 
 FETCHES = 32  # that a process makes at once, a thread each
 PATIENCE = 60.0  # seconds that an import waits for its turn

@@ -126,6 +126,21 @@ def test_s3_who_waited_too_long_for_one_target_is_told(monkeypatch) -> None:
     asyncio.run(test())
 
 
+def test_s3_a_key_whose_line_is_long_is_told_and_others_are_not() -> None:
+    async def test() -> None:
+        slots, end = Slots(2), asyncio.Event()
+        held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key")) for _ in range(200)]
+        await settled()
+        refused = [task for task in held if task.done()]
+        assert len(refused) == 200 - 1 - bodies.LINE
+        assert all(isinstance(task.exception(), Problem) for task in refused)
+        assert await drained(slots, pieces(b"2"), "other") == b"2"
+        end.set()
+        await asyncio.gather(*held, return_exceptions=True)
+
+    asyncio.run(test())
+
+
 def test_s3_bodies_beyond_the_slots_are_bounded_too(monkeypatch) -> None:
     monkeypatch.setattr(bodies, "PATIENCE", 0.01)
 

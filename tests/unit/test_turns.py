@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from entrepot.service.turns import Turns, at_most, fair_share
+from entrepot.turns import Turns, at_most, fair_share, while_free
 
 
 def play(test: Callable[[], Awaitable[None]]) -> None:
@@ -107,5 +107,21 @@ def test_s3_one_key_of_an_account_does_not_spend_its_imports_for_all() -> None:
         turns = Turns(at_most(4), 32)
         assert [await turns.take("greedy", 0, "account") for _ in range(5)] == [True] * 4 + [False]
         assert [await turns.take("other", 0, "account") for _ in range(2)] == [True, False]
+
+    play(test)
+
+
+def test_s3_copies_and_archives_of_one_key_are_no_line_for_another() -> None:
+    async def test() -> None:
+        turns, entered = Turns(while_free, 2), []
+
+        async def work(key: str) -> None:
+            async with turns.turn(key):
+                entered.append(key)
+                await settled()
+
+        await asyncio.gather(*(work("busy") for _ in range(20)), work("other"))
+        assert entered.index("other") <= 3
+        assert turns.may("busy")
 
     play(test)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 # Whether one more may enter: of its group's places so many are taken, of its key's so many, and so many are free.
 Rule = Callable[[int, int, int], bool]
@@ -19,6 +20,11 @@ def fair_share(group: int, own: int, free: int) -> bool:
     """No bound for a key but that it leaves a share to others: it stops at three times of what is free. The last place
     is kept for a key that has none. One key alone so gets three quarters, two get three sevenths each."""
     return free > 0 and (not own or (free > 1 and own < 3 * free))
+
+
+def while_free(group: int, own: int, free: int) -> bool:
+    """No share is kept for others: for what ends by itself, so that whoever waits has a turn soon."""
+    return free > 0
 
 
 class Turns:
@@ -36,8 +42,17 @@ class Turns:
         """Whether one more of this key would not have to wait."""
         return self._rule(self._groups[group], self._taken[key], self._free)
 
-    async def take(self, key: str, seconds: float, group: str = "") -> bool:
-        """Wait for a place, at most so long; whether there is one, which then has to be given back."""
+    @asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """A place, however long it takes to get one, given back at the end of the block."""
+        await self.take(key, None)
+        try:
+            yield
+        finally:
+            self.give_back(key)
+
+    async def take(self, key: str, seconds: float | None, group: str = "") -> bool:
+        """Wait for a place, at most so long (None: for ever); whether there is one, which then has to be given back."""
         if self.may(key, group):
             self._enter(key, group)
             return True
