@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,10 @@ from entrepot.turns import Turns, fair_share
 
 HEAD_SIZE = 4096  # bytes that decide what a file is
 PATIENCE = 200.0  # seconds that a body waits for a slot
-LINE = 64  # bodies of one key that may wait for a slot, or twice the slots if that is more: each has its first piece
+# Bodies that may wait, for each has its first piece in memory: of one key for a slot (or twice the slots, if that is
+# more), and of one upload URL for its turn there.
+LINE = 64
+TARGET_LINE = 32
 PER_TARGET = 2  # bodies at once for one upload URL: a client that lost its connection can send again at once
 
 
@@ -76,7 +79,7 @@ class Slots:
         self._turns = Turns(fair_share, number)
         self._targets = Turns(lambda group, own, free: own < PER_TARGET, 0)  # however many targets
         self._overdue_left = number
-        self._line = max(LINE, 2 * number)
+        self._longest_line = max(LINE, 2 * number)
         self._in_line: Counter[str] = Counter()
 
     def refuse_when_full(self, key: str = "") -> None:
@@ -103,23 +106,15 @@ class Slots:
                 yield chunk
 
     async def _enter(self, held: contextlib.ExitStack, key: str, target: str) -> None:
-        if self._in_line[key] >= self._line:
-            raise _full()
-        self._in_line[key] += 1
-        try:
-            await self._wait(held, key, target)
-        finally:
-            self._in_line[key] -= 1
-            if not self._in_line[key]:
-                del self._in_line[key]
-
-    async def _wait(self, held: contextlib.ExitStack, key: str, target: str) -> None:
         if target:
-            if not await self._targets.take(target, PATIENCE):
-                message = f"{PER_TARGET} other requests are sending to this upload, and none of them ended."
-                raise Problem(Code.RATE_LIMITED, message, fix="Send to one upload URL once at a time.", retry_after=1)
+            busy = _full("Other requests are sending to this upload already, and did not end.")
+            with self._line(target, TARGET_LINE, busy):
+                if not await self._targets.take(target, PATIENCE):
+                    raise busy
             held.callback(self._targets.give_back, target)
-        if await self._turns.take(key, PATIENCE):
+        with self._line(key, self._longest_line, _full()):
+            has_slot = await self._turns.take(key, PATIENCE)
+        if has_slot:
             held.callback(self._turns.give_back, key)
         elif self._overdue_left:
             self._count_overdue(-1)
@@ -127,12 +122,24 @@ class Slots:
         else:
             raise _full()
 
+    @contextlib.contextmanager
+    def _line(self, name: str, longest: int, refusal: Problem) -> Iterator[None]:
+        """One more that waits in the line of a key or a target. Raises `refusal` when it is too long."""
+        if self._in_line[name] >= longest:
+            raise refusal
+        self._in_line[name] += 1
+        try:
+            yield
+        finally:
+            self._in_line[name] -= 1
+            if not self._in_line[name]:
+                del self._in_line[name]
+
     def _count_overdue(self, change: int) -> None:
         self._overdue_left += change
 
 
-def _full() -> Problem:
-    message = "The server takes in as many bodies as it can."
+def _full(message: str = "The server takes in as many bodies as it can.") -> Problem:
     return Problem(Code.RATE_LIMITED, message, fix="Send it again after a moment.", retry_after=1)
 
 
