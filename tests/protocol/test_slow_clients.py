@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from support.inside import add_account
 from support.server import Server, running
 from support.talk import Line, Reply, Talk, line
 
@@ -28,10 +29,10 @@ TARGETS: list[tuple[str, str, dict[str, str]]] = [
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that takes four bodies at once, cuts those of less than 1000 bytes a second after 0.4 s, and has 32 MiB
+    """A server that takes four bodies at once, cuts those of less than 1000 bytes a second after 0.3 s, and has 32 MiB
     for replies."""
     folder: Path = tmp_path_factory.mktemp("hasty")
-    limits = {"max_uploads": "4", "min_rate": "1000", "rate_grace": "0.4", "reply_memory": "32M", "stall_timeout": "8"}
+    limits = {"max_uploads": "4", "min_rate": "1000", "rate_grace": "0.3", "reply_memory": "32M", "stall_timeout": "8"}
     with running(folder, **limits) as server:
         yield server
 
@@ -71,7 +72,7 @@ def test_s3_a_body_slower_than_the_least_rate_is_408_on_every_route(hasty: Serve
 
 
 def test_s3_many_slow_bodies_to_one_url_keep_nobody_out(hasty: Server) -> None:
-    talk, other = Talk(hasty), Talk(replace(hasty, key=hasty.new_key()))
+    talk, other = Talk(hasty), Talk(replace(hasty, key=add_account(hasty, "other")))
     target = talk.initiate()["upload_url"].removeprefix(hasty.url)
     with contextlib.ExitStack() as stack:
         lines = [opened(stack, talk, "PUT", target) for _ in range(24)]
@@ -81,7 +82,7 @@ def test_s3_many_slow_bodies_to_one_url_keep_nobody_out(hasty: Server) -> None:
         assert {reply.status for reply in dribbled(lines, 2)} == {408}
 
 
-@pytest.mark.parametrize("pause", [lambda: time.sleep(0.1), lambda: None], ids=["slow", "fast"])
+@pytest.mark.parametrize("pause", [lambda: time.sleep(0.06), lambda: None], ids=["slow", "fast"])
 def test_a24_a_body_above_the_least_rate_comes_whole(hasty: Server, pause: Callable[[], None]) -> None:
     talk, piece = Talk(hasty), bytes(range(250)) * 8
     with line(hasty) as slow:
