@@ -171,6 +171,12 @@ class Settings:
     stall_timeout: float = _setting(
         parse_seconds, "a connection on which no byte moves for so long is cut", 60, low=0.1
     )
+    min_rate: int = _setting(
+        parse_size, "bytes a second that a request's body must come with, on average (0: no bound)", 256, low=0
+    )
+    rate_grace: float = _setting(
+        parse_seconds, "time in which a body may come slower, before it is cut with 408", 30, low=0.1
+    )
     drain: int = _setting(_whole, "time that running requests get to finish after SIGTERM", 30, low=1)
     sweep_interval: float = _setting(parse_seconds, "how often what is over is removed from disk", 30, low=0.05)
     tombstone_ttl: float = _setting(
@@ -190,6 +196,12 @@ class Settings:
     )
     cache_size: int = _setting(
         parse_size, "memory of each worker for small files that are read often", 64 * 1024**2, low=0
+    )
+    reply_memory: int = _setting(
+        parse_size,
+        "memory of each worker for replies that their readers have not taken yet",
+        128 * 1024**2,
+        low=1024**2,
     )
     max_connections: int = _setting(_whole, "connections that a worker holds at once, idle ones too", 8192, low=16)
     log_format: str = _setting(

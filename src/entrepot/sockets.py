@@ -6,11 +6,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import socket
 import ssl
 import stat
+import struct
+import termios
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from entrepot.settings import SettingsError
@@ -89,3 +93,43 @@ def _copy(fd: int) -> socket.socket:
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
     return socket.socket(fileno=os.dup(fd))
+
+
+_TAKEN = struct.Struct("=120xQ")  # `tcpi_bytes_acked` of Linux's `struct tcp_info`
+
+
+def sockets_of(peers: Collection[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+    """Of each of this process's connections to these clients that is there: bytes that wait in the kernel, and bytes
+    that the client has ever taken."""
+    found = {}
+    for peer, connection in _connections(peers):
+        with contextlib.suppress(OSError):
+            waiting = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TAKEN.size)
+            found[peer] = (waiting, _TAKEN.unpack(info)[0])
+    return found
+
+
+def end_connections(peers: Collection[tuple[str, int]]) -> None:
+    """End the connections to these clients at once; what was still to be sent is thrown away."""
+    for _, connection in _connections(peers):
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def _connections(peers: Collection[tuple[str, int]]) -> Iterator[tuple[tuple[str, int], socket.socket]]:
+    """Second handles of this process's connections to these clients, each open until the next is asked for."""
+    for name in os.listdir("/proc/self/fd") if peers else ():
+        # An error is of a handle that is none of a connection, or was closed meanwhile.
+        with contextlib.suppress(OSError), _copy(int(name)) as connection:
+            if connection.family not in (socket.AF_INET, socket.AF_INET6):
+                continue
+            host, port = connection.getpeername()[:2]
+            peer = (host.partition("%")[0], port)  # without the interface of a local address
+            if peer in peers:
+                yield peer, connection
+
+
+# Linux only, as is what they read.
+KNOWS_SOCKETS = os.path.isdir("/proc/self/fd") and hasattr(socket, "TCP_INFO")

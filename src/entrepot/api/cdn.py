@@ -71,7 +71,8 @@ def body_of(x: Exchange, doors: Doors, lifecycle: Lifecycle = Lifecycle()) -> Bo
     """The request's body with all that the client said about it. Raises Problem."""
     check_plain(x)
     stream = x.body(doors.stall_timeout, watch=True)
-    return Body(stream, x.content_length(), declared_type(x), declared_digests(x), lifecycle, x.check_client)
+    length, declared, expected = x.content_length(), declared_type(x), declared_digests(x)
+    return Body(stream, length, declared, expected, lifecycle, key=x.who, check_client=x.check_client)
 
 
 def check_plain(x: Exchange) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from entrepot.api.exchange import MinRate
+from entrepot.api.reply_memory import ReplyMemory
 from entrepot.domain.errors import Code
 from entrepot.service.access import Access
 from entrepot.service.crossing import Crossing
@@ -42,5 +44,7 @@ class Doors:
     clock: Callable[[], float]
     max_age: int
     stall_timeout: float
+    replies: ReplyMemory
+    min_rate: MinRate = field(default_factory=MinRate)
     accepted_hosts: frozenset[str] = frozenset()
     failures: Mapping[type[Exception], Code] = field(default_factory=dict)

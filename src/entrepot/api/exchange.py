@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -44,14 +45,24 @@ def no_trailers() -> Problem:
     return Problem(Code.INVALID_REQUEST, message, fix="Send them as headers, before the body.")
 
 
+@dataclass(frozen=True, slots=True)
+class MinRate:
+    """The least rate of a request body: `bytes_per_second` on average (0: none) once `grace` seconds are over."""
+
+    bytes_per_second: int = 0
+    grace: float = 30.0
+
+
 class Exchange:
     """A request being answered. Header names are lower case; repeated ones are joined with a comma."""
 
     __slots__ = (
         "_body_done",
         "_gone",
+        "_min_rate",
         "_receive",
         "_send",
+        "_spare",
         "finished",
         "headers",
         "method",
@@ -65,7 +76,9 @@ class Exchange:
         "who",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, min_rate: MinRate = MinRate()
+    ) -> None:
         self.scope = scope
         self.method: str = scope["method"]
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
@@ -85,6 +98,8 @@ class Exchange:
         self._send = send
         self._body_done = False
         self._gone: asyncio.Future[Message] | None = None
+        self._min_rate = min_rate
+        self._spare = min_rate.grace  # seconds that the client may still let us wait for its body
 
     def path(self) -> str:
         """The request's path, percent-decoded once. Raises Problem when it is not UTF-8."""
@@ -142,11 +157,7 @@ class Exchange:
         With `watch`, what happens to the connection after its end is known to `check_client`.
         """
         while not self._body_done:
-            try:
-                async with asyncio.timeout(stall_timeout):
-                    message = await self._receive()
-            except TimeoutError:
-                raise Problem(Code.TIMED_OUT, f"No byte of the body came for {stall_timeout:g} seconds.") from None
+            message = await self.receive(stall_timeout)
             if message["type"] != "http.request":
                 self._body_done = True
                 raise ClientGone
@@ -176,6 +187,27 @@ class Exchange:
             if len(received) > limit:
                 raise beyond
         return bytes(received)
+
+    async def receive(self, stall_timeout: float) -> Message:
+        """The next message of the body. Raises Problem(TIMED_OUT) when none comes in time, or the body is too slow.
+
+        Only the time that we wait here counts against the client, not that in which we are busy with what came. What it
+        is ahead of the least rate is kept, up to the length of a stall.
+        """
+        least = self._min_rate.bytes_per_second
+        patience = min(stall_timeout, self._spare) if least else stall_timeout
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(patience):
+                message = await self._receive()
+        except TimeoutError:
+            if patience == stall_timeout:
+                raise Problem(Code.TIMED_OUT, f"No byte of the body came for {stall_timeout:g} seconds.") from None
+            raise Problem(Code.TIMED_OUT, f"The body came slower than {least} bytes a second.") from None
+        if least:
+            earned = self._spare - (time.monotonic() - begun) + len(message.get("body", b"")) / least
+            self._spare = min(max(earned, 0.0), self._min_rate.grace + stall_timeout)
+        return message
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin a reply. After one to a body that was not read the server closes the connection, so the client is told:

@@ -78,7 +78,7 @@ class Front:
             return await self._lifespan(scope, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1000})
-        x = Exchange(scope, receive, send, secrets.token_hex(8))
+        x = Exchange(scope, receive, send, secrets.token_hex(8), self._doors.min_rate)
         try:
             await self._answer(x, receive, send)
         except ClientGone:

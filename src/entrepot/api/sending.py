@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from entrepot.api.exchange import ClientGone, Exchange
+from entrepot.api.reply_memory import COUNTED, SETTLED, Hold, ReplyMemory
 from entrepot.api.responses import CORS, Headers
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.ranges import ByteRange, Unsatisfiable, parse_ranges
@@ -26,6 +28,9 @@ GUARDS: Headers = [
 
 # Bytes from a start to an end that is not included.
 Read = Callable[[int, int], AsyncGenerator[bytes, None]]
+# A client that lets one piece wait for longer is slow; one that takes so many bytes without is not.
+SLOW_SECONDS = 0.5
+QUICK_BYTES = 1024 * 1024
 
 
 class Version(NamedTuple):
@@ -77,11 +82,39 @@ async def send_file(
     headers: Headers,
     read: Read,
     patience: float,
+    memory: ReplyMemory,
 ) -> None:
     """Send what `decide` said. The client may take nothing for `patience` seconds. Raises ClientGone."""
     if len(ranges) > 1:
-        return await _send_parts(x, file, ranges, headers, read, patience)
-    await _stream(x, status, headers, read(ranges[0].start, ranges[0].end), len(ranges[0]), patience)
+        parts, length = _parts(x, file, ranges, headers)
+    else:
+        parts, length = [(b"", ranges[0])], len(ranges[0])
+    hold = await entered(x, length, memory)
+    try:
+        await _Reply(x, patience, memory, hold).send(status, headers, parts, read, length)
+    finally:
+        memory.handed_over(hold, whole=x.finished)
+
+
+async def send_small(x: Exchange, status: int, headers: Headers, data: bytes, memory: ReplyMemory) -> None:
+    """Send bytes that are in memory already."""
+    if len(data) < COUNTED:
+        await x.start(status, headers)
+        return await x.send(data)
+    hold = await entered(x, len(data), memory)
+    try:
+        await x.start(status, headers)
+        await x.send(data)
+    finally:
+        memory.handed_over(hold, whole=x.finished)
+
+
+async def entered(x: Exchange, length: int, memory: ReplyMemory) -> Hold:
+    """Room for a reply. Raises Problem(UNAVAILABLE) and ClientGone."""
+    client, tls = x.scope.get("client"), x.scope.get("scheme") == "https"
+    peer = (client[0], int(client[1])) if client else x  # the server gives the port as text
+    hold = memory.enter(peer, length, tls=tls)
+    return hold if hold is not None else await x.unless_gone(memory.wait(peer, length, tls=tls))
 
 
 def _matches(x: Exchange, file: Version) -> bool:
@@ -128,61 +161,107 @@ def _date(text: str | None) -> int | None:
         return None
 
 
-async def _send_parts(
-    x: Exchange, file: Version, ranges: tuple[ByteRange, ...], headers: Headers, read: Read, patience: float
-) -> None:
-    """Several ranges as multipart/byteranges (RFC 9110 section 14.6)."""
+# Bytes to send as they are, and those of the file that follow.
+_Part = tuple[bytes, ByteRange]
+
+
+def _parts(x: Exchange, file: Version, ranges: tuple[ByteRange, ...], headers: Headers) -> tuple[list[_Part], int]:
+    """Several ranges as multipart/byteranges (RFC 9110 section 14.6), and the length of all."""
     boundary = f"entrepot-{x.request_id}"
     top = f"\r\n--{boundary}\r\nContent-Type: {file.content_type}\r\nContent-Range: "
     heads = [f"{top}{r.content_range(file.size)}\r\n\r\n".encode("latin-1", "replace") for r in ranges]
-    tail = f"\r\n--{boundary}--\r\n".encode()
-    length = sum(len(h) + len(r) for h, r in zip(heads, ranges, strict=True)) + len(tail)
+    parts = [*zip(heads, ranges, strict=True), (f"\r\n--{boundary}--\r\n".encode(), ByteRange(0, 0))]
+    length = sum(len(head) + len(r) for head, r in parts)
     headers.append((b"content-type", f"multipart/byteranges; boundary={boundary}".encode()))
     headers.append((b"content-length", b"%d" % length))
-
-    async def pieces() -> AsyncGenerator[bytes, None]:
-        for head, r in zip(heads, ranges, strict=True):
-            yield head
-            async with contextlib.aclosing(read(r.start, r.end)) as body:
-                async for piece in body:
-                    yield piece
-        yield tail
-
-    await _stream(x, 206, headers, pieces(), length, patience)
+    return parts, length
 
 
-async def _stream(
-    x: Exchange, status: int, headers: Headers, pieces: AsyncGenerator[bytes, None], length: int, patience: float
-) -> None:
-    """Send a body whose first piece is read before the status is, so that damage there is still a clean 500."""
-    async with contextlib.aclosing(pieces):
-        first = await anext(pieces, b"")
-        await x.start(status, headers)
-        if len(first) == length:
-            return await x.send(first)
-        gone = asyncio.ensure_future(x.disconnected())
+class _Reply:
+    """A body on its way out, as fast as its client takes it and memory allows."""
+
+    def __init__(self, x: Exchange, patience: float, memory: ReplyMemory, hold: Hold) -> None:
+        self._x = x
+        self._patience = patience
+        self._memory = memory
+        self._hold = hold
+        self._quick = 0  # bytes that were taken without a wait
+        self._small = 0  # pieces since the pace was made slow
+
+    async def send(self, status: int, headers: Headers, parts: list[_Part], read: Read, length: int) -> None:
+        """The first piece is read before the status is sent, so that damage there is still a clean 500."""
+        x = self._x
+        async with contextlib.aclosing(self._pieces(parts, read)) as pieces:
+            piece = await anext(pieces, b"")
+            await x.start(status, headers)
+            if len(piece) == length:
+                return await x.send(piece)
+            gone = asyncio.ensure_future(x.disconnected())
+            try:
+                while piece:
+                    await self._send_piece(gone, piece)
+                    piece = await anext(pieces, b"")
+                if x.sent != length:  # somebody cut the file meanwhile: so is the connection
+                    raise ClientGone
+                await x.send(b"")
+            finally:
+                gone.cancel()
+
+    async def _pieces(self, parts: list[_Part], read: Read) -> AsyncGenerator[bytes, None]:
+        for head, wanted in parts:
+            if head:
+                yield head
+            start = wanted.start
+            while start < wanted.end:
+                begun, step = start, self._hold.pace.read
+                end = min(start - start % step + step, wanted.end) if step else wanted.end
+                async with contextlib.aclosing(read(start, end)) as body:
+                    async for piece in body:
+                        start += len(piece)
+                        yield piece
+                        if self._hold.pace.read != step:
+                            break
+                if start == begun:
+                    return  # the file is shorter by now
+
+    async def _send_piece(self, gone: asyncio.Future[None], piece: bytes) -> None:
+        step = self._hold.pace.piece
+        if not step:
+            return await self._send_watched(gone, piece)
+        for start in range(0, len(piece), step):
+            await self._send_watched(gone, piece[start : start + step])
+
+    async def _send_watched(self, gone: asyncio.Future[None], piece: bytes) -> None:
+        """Send one piece; raise ClientGone when the client has left or takes nothing for the time given.
+
+        The server's own send neither raises nor waits after a hang-up: a loop that only sends would run through a 16
+        GiB object and let no other request of this worker get a turn. So each piece yields, and looks.
+        """
+        if gone.done():
+            raise ClientGone
+        begun = time.monotonic()
         try:
-            await _send_watched(x, patience, gone, first)
-            async for piece in pieces:
-                await _send_watched(x, patience, gone, piece)
-            if x.sent != length:  # somebody cut the file meanwhile: so is the connection
-                raise ClientGone
-            await x.send(b"")
-        finally:
-            gone.cancel()
+            async with asyncio.timeout(self._patience):
+                await self._x.send(piece, more=True)
+        except TimeoutError:
+            raise ClientGone from None
+        self._adapt(len(piece), time.monotonic() - begun)
+        await asyncio.sleep(0)
 
-
-async def _send_watched(x: Exchange, patience: float, gone: asyncio.Future[None], piece: bytes) -> None:
-    """Send one piece; raise ClientGone when the client has left or takes nothing for the time given.
-
-    The server's own send neither raises nor waits after a hang-up: a loop that only sends would run through a 16 GiB
-    object and let no other request of this worker get a turn. So each piece yields, and looks.
-    """
-    if gone.done():
-        raise ClientGone
-    try:
-        async with asyncio.timeout(patience):
-            await x.send(piece, more=True)
-    except TimeoutError:
-        raise ClientGone from None
-    await asyncio.sleep(0)
+    def _adapt(self, size: int, seconds: float) -> None:
+        """Go slower with a client that let the piece wait, and faster again when it does not."""
+        hold, memory = self._hold, self._memory
+        if seconds > SLOW_SECONDS:
+            self._quick = 0
+            if hold.pace is not hold.slow:
+                self._small = 0
+                memory.slower(hold)
+        elif hold.pace.read:
+            self._quick += size
+            if self._quick >= QUICK_BYTES:
+                self._quick = 0
+                memory.faster(hold)
+        if hold.pace is hold.slow:
+            self._small += 1
+            if self._small == SETTLED:
+                memory.settled(hold)

@@ -10,7 +10,7 @@ from entrepot import wire
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import Header, Headers
-from entrepot.api.sending import GUARDS, Version, decide, send_file
+from entrepot.api.sending import GUARDS, Version, decide, send_file, send_small
 from entrepot.domain.names import disposition
 from entrepot.domain.objects import Object, is_public
 
@@ -25,13 +25,12 @@ async def get_object(x: Exchange, doors: Doors) -> None:
         return
     status, ranges = decided
     if len(ranges) == 1 and (small := await doors.objects.small(obj)) is not None:
-        await x.start(status, headers)
-        return await x.send(small[ranges[0].start : ranges[0].end])
+        return await send_small(x, status, headers, small[ranges[0].start : ranges[0].end], doors.replies)
 
     def read(start: int, end: int) -> AsyncGenerator[bytes, None]:
         return doors.objects.read(obj, start, end)
 
-    await send_file(x, file, status, ranges, headers, read, doors.stall_timeout)
+    await send_file(x, file, status, ranges, headers, read, doors.stall_timeout, doors.replies)
 
 
 def _headers(x: Exchange, doors: Doors, obj: Object) -> Headers:

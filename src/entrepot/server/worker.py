@@ -25,7 +25,7 @@ from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
-from entrepot.sockets import end_stalled_connections
+from entrepot.sockets import KNOWS_SOCKETS, end_connections, end_stalled_connections, sockets_of
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 from entrepot.volume.apps import Apps
 from entrepot.volume.unpack import Unpacking
@@ -54,6 +54,8 @@ FAILURES: dict[type[Exception], Code] = {
 def doors_of(node: Node, settings: Settings, network: Network | None = None) -> Doors:
     """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
     from entrepot.api.doors import Doors
+    from entrepot.api.exchange import MinRate
+    from entrepot.api.reply_memory import ReplyMemory
 
     signer = Signer(node.home.signing_secret())
     rules = Rules(
@@ -95,6 +97,14 @@ def doors_of(node: Node, settings: Settings, network: Network | None = None) -> 
         clock=time.time,
         max_age=settings.max_age,
         stall_timeout=settings.stall_timeout,
+        replies=ReplyMemory(
+            settings.reply_memory,
+            patience=settings.stall_timeout,
+            grace=min(5.0, settings.stall_timeout / 8),
+            look=sockets_of if KNOWS_SOCKETS else None,
+            end=end_connections if KNOWS_SOCKETS else None,
+        ),
+        min_rate=MinRate(settings.min_rate, settings.rate_grace),
         accepted_hosts=settings.host_names,
         failures=FAILURES,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,17 +15,23 @@ from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
 from entrepot.storage.base import Hash, Storage, Stored
+from entrepot.turns import Turns, fair_share
 
 HEAD_SIZE = 4096  # bytes that decide what a file is
 PATIENCE = 200.0  # seconds that a body waits for a slot
+# Bodies that may wait, for each has its first piece in memory: of one key for a slot (or twice the slots, if that is
+# more), and of one upload URL for its turn there.
+LINE = 64
+TARGET_LINE = 32
+PER_TARGET = 2  # bodies at once for one upload URL: a client that lost its connection can send again at once
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
     """`length` is the declared one; `expected` are digests that the client declared.
 
-    `lifecycle` may say what the begin of the upload left open. `check_client` raises when the sender has gone; it is
-    called before what came is published.
+    `lifecycle` may say what the begin of the upload left open. `key` is the id of the key whose right it comes by.
+    `check_client` raises when the sender has gone; it is called before what came is published.
     """
 
     stream: AsyncIterator[bytes]
@@ -32,6 +39,7 @@ class Body:
     content_type: str | None = None
     expected: tuple[Expected, ...] = ()
     lifecycle: Lifecycle = Lifecycle()
+    key: str = ""
     check_client: Callable[[], None] = lambda: None
 
 
@@ -63,38 +71,78 @@ Write = Callable[[AsyncIterator[bytes], Mapping[str, str], list[Hash]], Awaitabl
 
 
 class Slots:
-    """How many bodies a process takes in at once: each needs a few MiB while it does (I9)."""
+    """How many bodies a process takes in at once: each needs a few MiB while it does (I9).
+
+    Keys share them fairly (see `fair_share`) and get free ones by turns, so nobody's slow bodies keep those of others
+    out. Of one target, an upload URL or a part, `PER_TARGET` bodies are taken in at once; more wait without a slot.
+    """
 
     def __init__(self, number: int) -> None:
-        self._free = asyncio.Semaphore(number)
+        self._turns = Turns(fair_share, number)
+        self._targets = Turns(lambda group, own, free: own < PER_TARGET, 0)  # however many targets
+        self._overdue_left = number
+        self._longest_line = max(LINE, 2 * number)
+        self._in_line: Counter[str] = Counter()
 
-    def refuse_when_full(self) -> None:
-        """Raise Problem(RATE_LIMITED) when a body would have to wait: only for requests that clients repeat."""
-        if self._free.locked():
-            message = "The server takes in as many bodies as it can."
-            raise Problem(Code.RATE_LIMITED, message, fix="Send it again after a moment.", retry_after=1)
+    def refuse_when_full(self, key: str = "") -> None:
+        """Raise Problem(RATE_LIMITED) when a body of this key would have to wait: only for requests that clients
+        repeat."""
+        if not self._turns.may(key):
+            raise _full()
 
-    async def slotted(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async def slotted(
+        self, stream: AsyncIterator[bytes], key: str = "", target: str = ""
+    ) -> AsyncGenerator[bytes, None]:
         """The stream, in a slot from its first bytes on: a client that sends nothing takes none.
 
         While it waits nothing more is read, so the client feels a slow line. Stock clients send a part once and give up
-        after 300 seconds, so the wait ends before, and the body is then taken all the same.
+        after 300 seconds, so the wait ends before, and the body is then taken all the same: as many more as there are
+        slots, then RATE_LIMITED is raised.
         """
-        asked = held = False
-        try:
+        with contextlib.ExitStack() as held:
+            asked = False
             async for chunk in stream:
                 if not asked:
-                    asked, held = True, await self._taken()
+                    asked = True
+                    await self._enter(held, key, target)
                 yield chunk
-        finally:
-            if held:
-                self._free.release()
 
-    async def _taken(self) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                return await self._free.acquire()
-        return False
+    async def _enter(self, held: contextlib.ExitStack, key: str, target: str) -> None:
+        if target:
+            busy = _full("Other requests are sending to this upload already, and did not end.")
+            with self._line(target, TARGET_LINE, busy):
+                if not await self._targets.take(target, PATIENCE):
+                    raise busy
+            held.callback(self._targets.give_back, target)
+        with self._line(key, self._longest_line, _full()):
+            has_slot = await self._turns.take(key, PATIENCE)
+        if has_slot:
+            held.callback(self._turns.give_back, key)
+        elif self._overdue_left:
+            self._count_overdue(-1)
+            held.callback(self._count_overdue, 1)
+        else:
+            raise _full()
+
+    @contextlib.contextmanager
+    def _line(self, name: str, longest: int, refusal: Problem) -> Iterator[None]:
+        """One more that waits in the line of a key or a target. Raises `refusal` when it is too long."""
+        if self._in_line[name] >= longest:
+            raise refusal
+        self._in_line[name] += 1
+        try:
+            yield
+        finally:
+            self._in_line[name] -= 1
+            if not self._in_line[name]:
+                del self._in_line[name]
+
+    def _count_overdue(self, change: int) -> None:
+        self._overdue_left += change
+
+
+def _full(message: str = "The server takes in as many bodies as it can.") -> Problem:
+    return Problem(Code.RATE_LIMITED, message, fix="Send it again after a moment.", retry_after=1)
 
 
 class Receiver:
@@ -127,7 +175,8 @@ class Receiver:
         self.check_length(body, room)
         head = bytearray()
         beside = digests.hashers_beside(body.expected)
-        stream = self._slots.slotted(_with_head(self.bounded(body, room), head))
+        target = f"{facts['object']}/{facts.get('part', '')}"
+        stream = self._slots.slotted(_with_head(self.bounded(body, room), head), body.key, target)
         async with contextlib.aclosing(stream):
             stored = await write(stream, facts, list(beside.values()))
         try:

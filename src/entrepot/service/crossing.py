@@ -21,16 +21,15 @@ from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.objects import BLOCK_SIZE, Object, Segment
 from entrepot.domain.uploads import Intent
-from entrepot.service.access import require_account
 from entrepot.service.bodies import Received, no_room
 from entrepot.service.heads import Damaged, head_of
 from entrepot.service.objects import Objects
 from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, When, When_contra
-from entrepot.service.turns import Turns
 from entrepot.service.uploads import Uploads
 from entrepot.storage.base import CHUNK_SIZE, BlobMissing, Cloning, Storage, StorageFailed, Stored
 from entrepot.storage.blocks import verify
 from entrepot.threads import ended, finished
+from entrepot.turns import Turns, while_free
 
 COPIES = 4  # that a process makes at once: each keeps a thread and the disk busy; no key has all of them
 # File systems tell times in ticks of the kernel, which are 10 ms or less.
@@ -98,7 +97,7 @@ class Crossing(Generic[Place, When, Entry]):
         self._storage = storage
         self._objects = objects
         self._uploads = uploads
-        self._copies = Turns(COPIES - 1, COPIES)
+        self._copies = Turns(while_free, COPIES)
 
     async def publish(self, who: Principal, path: Place, intent: Intent) -> Object:
         """A new object with the bytes that the file has now; it keeps them whatever becomes of the file.
@@ -107,10 +106,9 @@ class Crossing(Generic[Place, When, Entry]):
         key, equal calls give equal answers as long as the file has the same bytes.
         """
         self._files.check(who)
-        turn = partial(self._copies.turn, *require_account(who))
         source = await self._files.open(who, path)
         try:
-            copy = _Copy(source, self._storage, turn)
+            copy = _Copy(source, self._storage, self._copies, who.key_id or "")
             named = replace(intent, file_name=intent.file_name or source.entry.name)
             taking = asyncio.ensure_future(self._uploads.take(who, named, copy))
             try:
@@ -137,8 +135,10 @@ class Crossing(Generic[Place, When, Entry]):
             async with contextlib.aclosing(self._objects.read(obj, 0, obj.size)) as pieces:
                 entry, _ = await self._files.take(who, path, pieces, length=obj.size, expected=expected, when=when)
             return entry
-        turn = self._copies.turn(*require_account(who))
-        async with turn, contextlib.aclosing(self._extents(obj, cloning)) as extents:
+        async with (
+            self._copies.turn(who.key_id or ""),
+            contextlib.aclosing(self._extents(obj, cloning)) as extents,
+        ):
             entry, _ = await self._files.adopt(who, path, extents, sha256=obj.sha256, size=obj.size, when=when)
         return entry
 
@@ -170,17 +170,16 @@ class _Copy:
 
     content_type = None  # that of the intent, or what the bytes look like
 
-    def __init__(
-        self, source: Opened, storage: Storage, turn: Callable[[], contextlib.AbstractAsyncContextManager[None]]
-    ) -> None:
+    def __init__(self, source: Opened, storage: Storage, copies: Turns, key: str) -> None:
         self._source = source
         self._storage = storage
-        self._turn = turn
+        self._copies = copies
+        self._key = key
         self.is_stored = False
 
     async def store(self, facts: Mapping[str, str], room: int | None) -> Received:
         """Clone the file; its digests are those of the clone. Raises Problem: QUOTA_EXCEEDED, CONFLICT."""
-        async with self._turn():
+        async with self._copies.turn(self._key):
             begun = await self._settled()
             if room is not None and begun.st_size > room:
                 raise no_room(room)

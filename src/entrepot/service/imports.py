@@ -18,7 +18,7 @@ from entrepot.fetch.network import Network
 from entrepot.service.access import require_account
 from entrepot.service.fetching import Fetching, problem_of
 from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, When, When_contra
-from entrepot.service.turns import Turns
+from entrepot.turns import Turns, at_most
 
 FETCHES = 32  # that a process makes at once, a thread each
 PATIENCE = 60.0  # seconds that an import waits for its turn
@@ -68,7 +68,7 @@ class Imports(Generic[Place, When, Entry]):
         self._own = own
         self._fetcher = Fetcher(bounds.policy(), network)
         self._bounds = bounds
-        self._turns = Turns(bounds.per_account, FETCHES)
+        self._turns = Turns(at_most(bounds.per_account), FETCHES)
         self._pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="import")
         self._running: set[Fetching] = set()
 
@@ -101,7 +101,7 @@ class Imports(Generic[Place, When, Entry]):
     @contextlib.asynccontextmanager
     async def _turn(self, account_id: str, key_id: str, url: str) -> AsyncIterator[Fetching]:
         """A fetch in the key's turn, which is over when nothing of the fetch is left."""
-        if not await self._turns.take(account_id, PATIENCE, key_id):
+        if not await self._turns.take(key_id, PATIENCE, account_id):
             message = f"This account has {self._bounds.per_account} uploads from URLs under way, and others wait."
             raise Problem(Code.RATE_LIMITED, message, retry_after=RETRY_SECONDS)
         fetching = Fetching(self._fetcher, self._pool, url, self._bounds.timeout)
@@ -110,7 +110,7 @@ class Imports(Generic[Place, When, Entry]):
             yield fetching
         finally:
             self._running.discard(fetching)
-            fetching.end(lambda: self._turns.give_back(account_id, key_id))
+            fetching.end(lambda: self._turns.give_back(key_id, account_id))
 
     def _own_path(self, url: str) -> str | None:
         """The decoded path of one of our own files; None for the URL of another server. Raises Problem."""

@@ -85,7 +85,7 @@ class Uploads:
         """
         require_account(who)
         self._receiver.check_length(body)
-        self._slots.refuse_when_full()
+        self._slots.refuse_when_full(body.key)
         return await self.take(who, intent, Sent(self._receiver, body))
 
     async def take(self, who: Principal, intent: Intent, incoming: Incoming) -> Object:

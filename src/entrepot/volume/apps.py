@@ -91,7 +91,9 @@ class Apps:
     ) -> Part:
         """Store a part; see `Parts.write`."""
         account = self._account(who, digest)
-        return await self._uploads.write(account, _target(digest), upload_id, number, stream, length, expected)
+        return await self._uploads.write(
+            account, _target(digest), upload_id, number, stream, length, expected, who.key_id or ""
+        )
 
     async def finish(
         self, who: Principal, digest: str, upload_id: str, cited: Sequence[Cited], facts: Mapping[str, Any]

@@ -60,7 +60,9 @@ class Parts:
         give the same part. Raises Problem: VALIDATION_FAILED for a number that is not in 1 to 10,000, as `Volume.put`.
         """
         account = self._account(who)
-        return await self.uploads.write(account, _target(path), upload_id, number, stream, length, expected)
+        return await self.uploads.write(
+            account, _target(path), upload_id, number, stream, length, expected, who.key_id or ""
+        )
 
     async def list(self, who: Principal, path: Path, upload_id: str) -> Listing:
         """What is held, so that a client can go on."""

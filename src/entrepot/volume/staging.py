@@ -45,11 +45,11 @@ BRIEF_TTL = 3600.0
 class Gate(Protocol):
     """Bounds how many bodies a process takes in at once: each costs memory, and work of the threads."""
 
-    def refuse_when_full(self) -> None:
-        """Raise Problem(RATE_LIMITED) when a body would have to wait."""
+    def refuse_when_full(self, key: str, /) -> None:
+        """Raise Problem(RATE_LIMITED) when a body of this key would have to wait."""
 
-    def slotted(self, stream: AsyncIterator[bytes], /) -> AsyncGenerator[bytes, None]:
-        """The stream, once it is its turn. Close it."""
+    def slotted(self, stream: AsyncIterator[bytes], key: str, target: str, /) -> AsyncGenerator[bytes, None]:
+        """The stream, once it is its turn. Close it. `target` names what few at once are sent to; empty: no bound."""
 
 
 class Staged:
@@ -233,10 +233,11 @@ class Staging:
 
     # --- the whole way ---
 
-    def refuse_when_full(self) -> None:
-        """Raise Problem(RATE_LIMITED) when a body would have to wait for others; for requests that clients repeat."""
+    def refuse_when_full(self, key: str) -> None:
+        """Raise Problem(RATE_LIMITED) when a body of this key would have to wait for others; for requests that clients
+        repeat."""
         if self._gate is not None:
-            self._gate.refuse_when_full()
+            self._gate.refuse_when_full(key)
 
     async def receive(
         self,
@@ -246,10 +247,12 @@ class Staging:
         expected: Sequence[Expected] = (),
         create: Callable[[], Staged] | None = None,
         replaces: int = 0,
+        key: str = "",
+        target: str = "",
     ) -> Staged:
         """Write a stream to a file that `create` makes (a thread calls it) and seal it: durable on return, and the
         caller's to publish or to drop. Nothing stays on any exception or cancellation. A full volume takes as many
-        bytes as it `replaces`.
+        bytes as it `replaces`. See `Gate` for `key` and `target`.
 
         Raises Problem: TOO_LARGE, QUOTA_EXCEEDED, INVALID_REQUEST (not as long as declared), DIGEST_MISMATCH; what the
         stream raises.
@@ -260,7 +263,7 @@ class Staging:
         async with aclosing(self._bounded(stream, length, bound)) as bounded:
             if self._gate is None:
                 return await intake.take(bounded)
-            async with aclosing(self._gate.slotted(bounded)) as slotted:
+            async with aclosing(self._gate.slotted(bounded, key, target)) as slotted:
                 return await intake.take(slotted)
 
     async def publish(self, staged: Staged, path: Path, when: Conditions = ALWAYS) -> tuple[Entry, bool]:

@@ -6,7 +6,6 @@ is moved, then each file takes the place of the one before, and what else is the
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ from entrepot.atomic import File, Folder
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.threads import ended
+from entrepot.turns import Turns, while_free
 from entrepot.volume.paths import MOUNT, Path, parse
 from entrepot.volume.places import there
 from entrepot.volume.refusals import conflict, renaming, writing
@@ -45,7 +45,7 @@ class Unpacking:
     def __init__(self, volume: Volume, limits: Limits = LIMITS) -> None:
         self._volume = volume
         self._limits = limits
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(while_free, AT_ONCE)
 
     async def unpack(
         self, who: Principal, path: Path, stream: AsyncIterator[bytes], *, length: int | None = None
@@ -56,10 +56,11 @@ class Unpacking:
         a folder must be or the other way round; as `Volume.put`.
         """
         self._volume.check(who)
-        self._volume.staging.refuse_when_full()
-        staged = await self._volume.staging.receive(stream, length=length)
+        key = who.key_id or ""
+        self._volume.staging.refuse_when_full(key)
+        staged = await self._volume.staging.receive(stream, length=length, key=key)
         try:
-            async with self._turns:
+            async with self._turns.turn(key):
                 await self._volume.threads.run(self._unpack, staged, path)
         finally:
             await ended(self._volume.threads.start(staged.drop))

@@ -70,6 +70,7 @@ class Uploads:
         stream: AsyncIterator[bytes],
         length: int | None = None,
         expected: Sequence[Expected] = (),
+        key: str = "",
     ) -> Part:
         """Store a part, in place of an earlier attempt at it. The same bytes again give the same part.
 
@@ -82,7 +83,15 @@ class Uploads:
         threads, staging = self._volume.threads, self._volume.staging
         held = await threads.run(self._check_open, account, target, upload_id, number)
         create = partial(self._attempt, account, target, upload_id, number)
-        attempt = await staging.receive(stream, length=length, expected=expected, create=create, replaces=held)
+        attempt = await staging.receive(
+            stream,
+            length=length,
+            expected=expected,
+            create=create,
+            replaces=held,
+            key=key,
+            target=f"{upload_id}/{number}",
+        )
         return await threads.run(self._accept, account, target, upload_id, attempt)
 
     async def list(self, account: str, target: str, upload_id: str) -> Listing:

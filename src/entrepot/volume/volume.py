@@ -144,7 +144,7 @@ class Volume:
         when as many bodies come in as may. `check_client` raises when the sender has gone; it is called before the
         file is there."""
         self.check(who)
-        self.staging.refuse_when_full()
+        self.staging.refuse_when_full(who.key_id or "")
         return await self.take(
             who, path, stream, length=length, expected=expected, when=when, check_client=check_client
         )
@@ -163,7 +163,9 @@ class Volume:
         """As `put`, for bytes that come from anywhere: they wait for their turn."""
         self.check(who)
         before = await self.threads.run(self.places.foresee, path, when)
-        staged = await self.staging.receive(stream, length=length, expected=expected, replaces=before.freed)
+        staged = await self.staging.receive(
+            stream, length=length, expected=expected, replaces=before.freed, key=who.key_id or ""
+        )
         try:
             check_client()
         except Exception:

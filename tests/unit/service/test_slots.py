@@ -20,8 +20,13 @@ async def pieces(*chunks: bytes, until: asyncio.Event | None = None) -> AsyncIte
         await until.wait()
 
 
-async def drained(slots: Slots, stream: AsyncIterator[bytes]) -> bytes:
-    return b"".join([chunk async for chunk in slots.slotted(stream)])
+async def drained(slots: Slots, stream: AsyncIterator[bytes], key: str = "", target: str = "") -> bytes:
+    return b"".join([chunk async for chunk in slots.slotted(stream, key, target)])
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def test_a_client_that_sends_nothing_takes_no_slot() -> None:
@@ -82,6 +87,73 @@ def test_a_cancelled_body_gives_its_slot_back() -> None:
             await task
         await asyncio.sleep(0)
         assert await drained(slots, pieces(b"2")) == b"2"
+
+    asyncio.run(test())
+
+
+def test_s3_of_one_target_two_bodies_are_taken_some_wait_and_the_key_sends_elsewhere() -> None:
+    async def test() -> None:
+        slots, end = Slots(8), asyncio.Event()
+        held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key", "url")) for _ in range(300)]
+        await settled()
+        assert sum(task.done() for task in held) == 300 - bodies.PER_TARGET - bodies.TARGET_LINE
+        slots.refuse_when_full("key")
+        for number in range(3):
+            assert await drained(slots, pieces(b"2"), "key", f"elsewhere {number}") == b"2"
+            assert await drained(slots, pieces(b"3"), "other") == b"3"
+        held[0].cancel()
+        await settled()
+        end.set()
+        outcomes = await asyncio.gather(*held, return_exceptions=True)
+        assert outcomes.count(b"1") == bodies.PER_TARGET + bodies.TARGET_LINE - 1
+
+    asyncio.run(test())
+
+
+def test_s3_who_waited_too_long_for_one_target_is_told(monkeypatch) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.01)
+
+    async def test() -> None:
+        slots, end = Slots(8), asyncio.Event()
+        held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key", "url")) for _ in range(2)]
+        await settled()
+        with pytest.raises(Problem) as refused:
+            await drained(slots, pieces(b"2"), "key", "url")
+        assert refused.value.code is Code.RATE_LIMITED
+        end.set()
+        await asyncio.gather(*held)
+
+    asyncio.run(test())
+
+
+def test_s3_a_key_whose_line_is_long_is_told_and_others_are_not() -> None:
+    async def test() -> None:
+        slots, end = Slots(2), asyncio.Event()
+        held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key")) for _ in range(200)]
+        await settled()
+        refused = [task for task in held if task.done()]
+        assert len(refused) == 200 - 1 - bodies.LINE
+        assert all(isinstance(task.exception(), Problem) for task in refused)
+        assert await drained(slots, pieces(b"2"), "other") == b"2"
+        end.set()
+        await asyncio.gather(*held, return_exceptions=True)
+
+    asyncio.run(test())
+
+
+def test_s3_bodies_beyond_the_slots_are_bounded_too(monkeypatch) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.01)
+
+    async def test() -> None:
+        slots, end = Slots(2), asyncio.Event()
+        held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key")) for _ in range(9)]
+        while sum(task.done() for task in held) < 9 - 1 - 2:  # a slot of two for one key, and two that are overdue
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert sum(task.done() for task in held) == 9 - 1 - 2
+        end.set()
+        await asyncio.gather(*held, return_exceptions=True)
+        slots.refuse_when_full("key")
 
     asyncio.run(test())
 

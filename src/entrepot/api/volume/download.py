@@ -28,7 +28,7 @@ async def download(x: Exchange, doors: Doors, place: Place) -> None:
         headers = _headers(entry)
         decided = await decide(x, file, headers)
         if decided is not None:
-            await send_file(x, file, *decided, headers, opened.read, doors.stall_timeout)
+            await send_file(x, file, *decided, headers, opened.read, doors.stall_timeout, doors.replies)
     finally:
         await opened.close()
 

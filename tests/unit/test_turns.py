@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from entrepot.service.turns import Turns
+from entrepot.turns import Turns, at_most, fair_share, while_free
 
 
 def play(test: Callable[[], Awaitable[None]]) -> None:
@@ -21,7 +21,7 @@ async def settled() -> None:
 
 def test_an_account_with_very_many_waiting_does_not_keep_another_out() -> None:
     async def test() -> None:
-        turns = Turns(2, 3)
+        turns = Turns(at_most(2), 3)
         busy = [asyncio.create_task(turns.take("busy", 60)) for _ in range(500)]
         await settled()
         assert sum(task.done() for task in busy) == 2
@@ -34,7 +34,7 @@ def test_an_account_with_very_many_waiting_does_not_keep_another_out() -> None:
 
 def test_accounts_that_wait_take_turns_and_an_account_s_own_wait_in_order() -> None:
     async def test() -> None:
-        turns, entered = Turns(1, 1), []
+        turns, entered = Turns(at_most(1), 1), []
         assert await turns.take("first", 0)
 
         async def enter(account: str, number: int) -> None:
@@ -56,7 +56,7 @@ def test_accounts_that_wait_take_turns_and_an_account_s_own_wait_in_order() -> N
 @pytest.mark.parametrize("granted", [False, True])
 def test_a_wait_that_is_cancelled_takes_no_place_even_in_the_moment_of_its_turn(granted: bool) -> None:
     async def test() -> None:
-        turns = Turns(1, 1)
+        turns = Turns(at_most(1), 1)
         assert await turns.take("a", 0)
         waiting = asyncio.create_task(turns.take("a", 60))
         await settled()
@@ -74,7 +74,7 @@ def test_a_wait_that_is_cancelled_takes_no_place_even_in_the_moment_of_its_turn(
 
 def test_who_waited_too_long_is_told_and_forgotten() -> None:
     async def test() -> None:
-        turns = Turns(1, 2)
+        turns = Turns(at_most(1), 2)
         assert await turns.take("a", 0)
         assert not await turns.take("a", 0.001)
         assert await turns.take("b", 0)
@@ -84,25 +84,44 @@ def test_who_waited_too_long_is_told_and_forgotten() -> None:
     play(test)
 
 
-def test_s2_a_key_with_many_imports_does_not_keep_another_key_of_its_account_out() -> None:
+@pytest.mark.parametrize(
+    ("total", "alone", "then"),
+    [(1, 1, 0), (2, 1, 1), (4, 3, 1), (128, 96, 24)],
+    ids=["one place", "two", "four", "the default"],
+)
+def test_s3_no_key_takes_all_places_and_a_second_one_gets_some(total: int, alone: int, then: int) -> None:
     async def test() -> None:
-        turns = Turns(2, 5)
-        busy = [asyncio.create_task(turns.take("a", 60, "busy")) for _ in range(100)]
-        await settled()
-        assert sum(task.done() for task in busy) == 2
-        assert await turns.take("a", 0, "other")
-        assert not await turns.take("a", 0, "other"), "one beyond the limit of the account"
-        second = asyncio.create_task(turns.take("a", 60, "other"))
-        await settled()
-        turns.give_back("a", "busy")
-        turns.give_back("a", "busy")
-        await settled()
-        assert sum(task.done() for task in busy) == 3, "by turns"
-        assert not second.done()
-        turns.give_back("a", "busy")
-        await settled()
-        assert second.done()
-        for task in busy:
-            task.cancel()
+        turns = Turns(fair_share, total)
+        for key, wanted in (("greedy", alone), ("other", then)):
+            waiting = [asyncio.create_task(turns.take(key, 60)) for _ in range(2 * total)]
+            await settled()
+            assert sum(task.done() for task in waiting) == wanted
+            for task in waiting:
+                task.cancel()
+
+    play(test)
+
+
+def test_s3_one_key_of_an_account_does_not_spend_its_imports_for_all() -> None:
+    async def test() -> None:
+        turns = Turns(at_most(4), 32)
+        assert [await turns.take("greedy", 0, "account") for _ in range(5)] == [True] * 4 + [False]
+        assert [await turns.take("other", 0, "account") for _ in range(2)] == [True, False]
+
+    play(test)
+
+
+def test_s3_copies_and_archives_of_one_key_are_no_line_for_another() -> None:
+    async def test() -> None:
+        turns, entered = Turns(while_free, 2), []
+
+        async def work(key: str) -> None:
+            async with turns.turn(key):
+                entered.append(key)
+                await settled()
+
+        await asyncio.gather(*(work("busy") for _ in range(20)), work("other"))
+        assert entered.index("other") <= 3
+        assert turns.may("busy")
 
     play(test)
