@@ -20,7 +20,7 @@ from entrepot.atomic import File, Folder
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.threads import ended
-from entrepot.volume.paths import MOUNT, Path, parse
+from entrepot.volume.paths import MOUNT, Path, check_tree, parse
 from entrepot.volume.places import there
 from entrepot.volume.refusals import conflict, renaming, writing
 from entrepot.volume.staging import Staged, StagedFolder
@@ -68,6 +68,7 @@ class Unpacking:
         folder = self._volume.staging.create_folder()
         try:
             self._extract(staged, folder.folder)
+            check_tree(folder.folder, ".", Path(), path)
             self._publish(folder, path, _settle(folder.folder, path))
         finally:
             folder.drop()

@@ -21,7 +21,7 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a form whose file goes to the path; with `unzip` what is in it goes into the folder of that path. The
     name that the form gives the file means nothing."""
     who = await asking.principal(x, doors)
-    path, unzip, when = place.path, asking.query_flag(x, "unzip"), asking.conditions(x)
+    path, unzip, when = place.target, asking.query_flag(x, "unzip"), asking.conditions(x)
     stream, expected = await file_of_form(x, doors)
     if not unzip:
         await doors.volume.put(who, path, stream, expected=expected, when=when)
@@ -50,7 +50,7 @@ async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes],
 async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a URL: the reply comes when its file is whole at the path, as the stock client expects. A client that goes
     ends the fetch."""
-    who, path = await asking.principal(x, doors), place.path
+    who, path = await asking.principal(x, doors), place.target
     when, given = asking.conditions(x), await asking.fields(x, doors, place, "url", conditional=True)
     await x.unless_gone(doors.imports.run(who, path, asking.text(given, "url"), when))
     await x.json(200, True)
@@ -58,7 +58,7 @@ async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def put(x: Exchange, doors: Doors, place: Place) -> None:
     """PUT the bytes themselves: 201 when nothing was there."""
-    who, path = await asking.principal(x, doors), place.path
+    who, path = await asking.principal(x, doors), place.target
     body = body_of(x, doors)
     entry, created = await doors.volume.put(
         who, path, body.stream, length=body.length, expected=body.expected, when=asking.conditions(x)
