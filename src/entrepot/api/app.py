@@ -8,6 +8,8 @@
 | .../multipart/<id>/<n>     | PUT         | multipart.part         |
 | .../multipart/<id>/complete | POST       | multipart.complete     |
 | /files/upload              | POST        | cdn.upload             |
+| /upload                    | PUT, POST   | cdn.old_upload         |
+| /upload/files/b/...        | PUT, POST   | multipart.old_part, .old_complete |
 | /files/upload/existing     | POST        | cdn.existing           |
 | /files/upload/multipart    | POST        | multipart.create       |
 | /v1/..., /files/list, ...  |             | volume/routes.py       |
@@ -26,14 +28,17 @@ from entrepot.api.volume import routes as volume
 
 _OBJECT: Methods = {"GET": serve.get_object, "HEAD": serve.get_object, "PUT": cdn.signed_put}
 _MULTIPART: Methods = {"GET": multipart.listing, "HEAD": multipart.listing, "DELETE": multipart.abort}
+_OLD_MULTIPART: Methods = {"PUT": multipart.old_part, "POST": multipart.old_complete}
 _PART: Methods = {"PUT": multipart.part}
 _COMPLETE: Methods = {"POST": multipart.complete}
 _FIXED: dict[bytes, Methods] = {
     wire.UPLOAD.encode(): {"POST": cdn.upload},
+    wire.OLD_UPLOAD.encode(): {"PUT": cdn.old_upload, "POST": cdn.old_upload},
     wire.EXISTING_UPLOAD.encode(): {"POST": cdn.existing},
     wire.MULTIPART_UPLOAD.encode(): {"POST": multipart.create},
 }
 _OBJECTS_PREFIX = wire.OBJECTS.encode()
+_OLD_PREFIX = f"{wire.OLD_UPLOAD}{wire.OBJECTS}".encode()
 _PLATFORM_PREFIX = wire.PLATFORM.encode()
 
 
@@ -42,6 +47,8 @@ def byte_path(raw_path: bytes) -> Methods | None:
     if not raw_path.startswith(_OBJECTS_PREFIX):
         if raw_path.startswith(_PLATFORM_PREFIX):
             return volume.find(raw_path)
+        if raw_path.startswith(_OLD_PREFIX):
+            return _OLD_MULTIPART
         return _FIXED.get(raw_path) or volume.find(raw_path) or None
     below = raw_path.split(b"/", 5)[5:]  # what follows /files/b/<store>/<name>/
     if not below or not below[0].startswith(b"multipart/"):

@@ -27,6 +27,13 @@ async def upload(x: Exchange, doors: Doors) -> None:
     await x.json(200, uploaded(doors, obj))
 
 
+async def old_upload(x: Exchange, doors: Doors) -> None:
+    """PUT /upload: the same for toolkits `fal` 1.5 to 1.75 with the repository fal_v2, which read `file_url`."""
+    who = await auth.principal(x, doors.access)
+    obj = await doors.uploads.put(who, intent_of(x), body_of(x, doors))
+    await x.json(200, {"file_url": doors.cdn_origin + obj.path, **uploaded(doors, obj)})
+
+
 async def existing(x: Exchange, doors: Doors) -> None:
     """POST /files/upload/existing: a file of bytes that the account holds already; 404 says to send them."""
     who = await auth.principal(x, doors.access)
@@ -41,7 +48,7 @@ async def signed_put(x: Exchange, doors: Doors) -> None:
     """PUT {upload_url}: 200 with an empty body that is not typed as JSON (JavaScript would parse it)."""
     path = canonical_path(x)
     who = await auth.uploader(x, doors.access, path)
-    obj = await doors.uploads.write(who, path, body_of(x, doors, wire.parse_lifecycle(x.headers)))
+    obj = await doors.uploads.write(who, path, body_of(x, doors, x.lifecycle()))
     headers = [(b"content-length", b"0"), (b"etag", obj.etag.encode()), NO_STORE, *CORS]
     if obj.sha256:
         headers.append((b"repr-digest", wire.repr_digest(obj.sha256).encode()))
@@ -51,7 +58,7 @@ async def signed_put(x: Exchange, doors: Doors) -> None:
 def intent_of(x: Exchange) -> Intent:
     """What the headers say of the file to be."""
     return Intent(
-        lifecycle=wire.parse_lifecycle(x.headers),
+        lifecycle=x.lifecycle(),
         file_name=wire.decode_file_name(x.headers.get(wire.FILE_NAME)),
         content_type=declared_type(x),
         request_id=x.short(wire.SOURCE_REQUEST),

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote_to_bytes
 from entrepot import wire
 from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.lifecycle import Lifecycle
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
@@ -50,6 +51,7 @@ class Exchange:
         "sent",
         "started",
         "status",
+        "warnings",
         "who",
     )
 
@@ -64,6 +66,7 @@ class Exchange:
         self.sent = 0
         self.finished = False  # the whole reply is out
         self.who = ""  # the key id, for the log
+        self.warnings: list[str] = []  # what the reply tells beside its answer
         self.headers: dict[str, bytes] = {}
         for raw_name, value in scope["headers"]:
             name = raw_name.decode("latin-1")
@@ -103,6 +106,18 @@ class Exchange:
             raise Problem(Code.VALIDATION_FAILED, message, where=("header", name))
         return value
 
+    def lifecycle(self) -> Lifecycle:
+        """What the headers say of lifetime and access. Raises Problem."""
+        return wire.parse_lifecycle(self.headers, self.warnings)
+
+    def own_headers(self) -> Headers:
+        """The headers that every reply to this request has."""
+        headers = [(b"x-request-id", self.request_id.encode())]
+        if self.warnings:
+            told = "; ".join(self.warnings[: wire.MAX_WARNINGS])
+            headers.append((wire.WARNING.encode(), told.encode("ascii", "replace")))
+        return headers
+
     def content_length(self) -> int | None:
         text = self.text("content-length")
         return int(text) if text is not None and text.isascii() and text.isdigit() else None
@@ -126,7 +141,7 @@ class Exchange:
         """Begin a reply. After one to a body that was not read the server closes the connection, so the client is told:
         else it loses the next request on it."""
         self.status = status
-        headers.append((b"x-request-id", self.request_id.encode()))
+        headers += self.own_headers()
         if self._may_have_body():
             headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

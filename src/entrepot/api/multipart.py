@@ -7,6 +7,8 @@
 | <object path>/multipart/<upload>/complete  | POST   | complete |
 | <object path>/multipart/<upload>           | GET    | listing  |
 | <object path>/multipart/<upload>           | DELETE | abort    |
+| /upload<object path>/multipart/<upload>    | PUT    | old_part |
+| /upload<object path>/multipart/<upload>    | POST   | old_complete |
 
 All but create take the signature of the upload or the credential of its account.
 """
@@ -44,8 +46,18 @@ async def create(x: Exchange, doors: Doors) -> None:
 async def part(x: Exchange, doors: Doors) -> None:
     """PUT a part: both an ETag header (Python) and JSON with partNumber and etag (JavaScript)."""
     base, _, last = canonical_path(x).rpartition("/")
+    await _store_part(x, doors, base, last)
+
+
+async def old_part(x: Exchange, doors: Doors) -> None:
+    """PUT a part whose number is in the query, `&part_number=1`: toolkits `fal` 1.5 to 1.75 with the repository
+    fal_v2."""
+    await _store_part(x, doors, _old_base(x), x.query("part_number") or "")
+
+
+async def _store_part(x: Exchange, doors: Doors, base: str, number: str) -> None:
     who = await auth.writer(x, doors.access, base)
-    done = await doors.multipart.write(who, base, part_number(last), body_of(x, doors))
+    done = await doors.multipart.write(who, base, part_number(number), body_of(x, doors))
     await x.json(
         200,
         {"partNumber": done.number, "etag": done.etag, "size": done.size},
@@ -55,7 +67,19 @@ async def part(x: Exchange, doors: Doors) -> None:
 
 async def complete(x: Exchange, doors: Doors) -> None:
     """POST complete, of any content type (protocol C11). Retried completes get the same reply."""
-    base = canonical_path(x).rpartition("/")[0]
+    await _complete(x, doors, canonical_path(x).rpartition("/")[0])
+
+
+async def old_complete(x: Exchange, doors: Doors) -> None:
+    """POST complete to the URL of the upload itself, as the toolkits of `old_part` do."""
+    await _complete(x, doors, _old_base(x))
+
+
+def _old_base(x: Exchange) -> str:
+    return canonical_path(x).removeprefix(wire.OLD_UPLOAD)
+
+
+async def _complete(x: Exchange, doors: Doors, base: str) -> None:
     who = await auth.writer(x, doors.access, base)
     if who.upload_path is None:
         require_account(who)  # the body of anybody else is not read

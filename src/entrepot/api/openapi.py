@@ -63,6 +63,7 @@ def document(origin: str) -> Json:
                 "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
                 "post": _COMPLETE,
             },
+            **_old_toolkits(),
             **volume.paths(),
             "/users/current": {"get": _CURRENT_USER},
             "/users/teams": {"get": _TEAMS},
@@ -81,6 +82,28 @@ def document(origin: str) -> Json:
 
 def _path(name: str) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _old(operation: Json, name: str, *parameters: Json) -> Json:
+    """The same under the path that old toolkits call: `fal` 1.5 to 1.75 with the repository fal_v2."""
+    return {
+        **operation,
+        "operationId": name,
+        "deprecated": True,
+        "parameters": [*operation.get("parameters", ()), *parameters],
+    }
+
+
+def _old_toolkits() -> Json:
+    return {
+        "/upload": {"put": _old(_UPLOAD, "oldPutFile"), "post": _old(_UPLOAD, "oldUploadFile")},
+        "/upload/initiate-multipart": {"post": _old(_INITIATE_MULTIPART, "oldInitiateMultipartUpload")},
+        "/upload/files/b/{store}/{name}/multipart/{upload_id}": {
+            "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
+            "put": _old(_PUT_PART, "oldPutPart", _PART_NUMBER),
+            "post": _old(_COMPLETE, "oldCompleteMultipartUpload"),
+        },
+    }
 
 
 def _health(summary: str, operation: str) -> Json:
@@ -239,6 +262,13 @@ _SIGNATURE: Json = {
     "in": "query",
     "description": "The upload's signature; without it the credential of its account is needed.",
     "schema": {"type": "string"},
+}
+_PART_NUMBER: Json = {
+    "name": "part_number",
+    "in": "query",
+    "required": True,
+    "description": "Number of the part, 1 to 10,000.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 10_000},
 }
 _EITHER: list[Json] = [{}, {"FalKeyAuth": []}, {"CdnToken": []}]
 

@@ -115,7 +115,7 @@ async def publish(x: Exchange, doors: Doors, place: Place) -> None:
     who, path = await asking.principal(x, doors), place.path
     given = await asking.fields(x, doors, place, "file_name", "content_type")
     intent = Intent(
-        lifecycle=wire.parse_lifecycle(x.headers),
+        lifecycle=x.lifecycle(),
         file_name=asking.optional_text(given, "file_name"),
         content_type=asking.optional_text(given, "content_type", 255),
         request_id=x.short(wire.SOURCE_REQUEST),
