@@ -12,6 +12,7 @@ from entrepot.api.responses import Headers
 from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
 from entrepot.api.volume.replies import platform_entry
+from entrepot.archive.unpacking import check_encoding
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import ALWAYS
@@ -22,6 +23,7 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
     name that the form gives the file means nothing."""
     who = await asking.principal(x, doors)
     path, unzip, when = place.target, asking.query_flag(x, "unzip"), asking.conditions(x)
+    encoding = _encoding(x, unzip=unzip)
     stream, expected = await file_of_form(x, doors)
     if not unzip:
         await doors.volume.put(who, path, stream, expected=expected, when=when)
@@ -29,8 +31,24 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
         message = "Digests and conditions are those of one file; of an archive that is unpacked they are not checked."
         raise Problem(Code.INVALID_REQUEST, message)
     else:
-        await doors.unpack.unpack(who, path, stream)
+        await doors.unpack.unpack(who, path, stream, encoding=encoding)
     await x.json(200, True)
+
+
+def _encoding(x: Exchange, *, unzip: bool) -> str | None:
+    """The encoding of names in the archive that are not UTF-8. Raises Problem(VALIDATION_FAILED)."""
+    encoding = asking.query(x, "encoding") or None
+    if encoding is None:
+        return None
+    if not unzip:
+        message = "It is that of names in an archive, and says nothing without unzip=true."
+        raise Problem(Code.VALIDATION_FAILED, message, where=("query", "encoding"))
+    try:
+        check_encoding(encoding)
+    except ValueError as error:
+        fix = "Name one that Python knows: gbk, shift_jis, big5, cp866, cp1252, ..."
+        raise Problem(Code.VALIDATION_FAILED, f"{error}.", where=("query", "encoding"), fix=fix) from None
+    return encoding
 
 
 async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
