@@ -90,7 +90,7 @@ def test_the_replies_have_the_fields_of_their_api(upload: Upload, place: str) ->
     if upload.api == OLD:
         assert (begun.keys(), part.keys(), done.keys()) == ({"upload_id"}, {"part_number", "etag"}, {"etag"})
     else:
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", begun["expires_time"])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", begun["expires_at"])
         assert part == {"part_number": 1, "etag": hashlib.sha256(b"x").hexdigest(), "size": 1}
         assert done["entry"]["path"] == place
 

@@ -28,7 +28,7 @@ async def initiate(x: Exchange, doors: Doors, place: Place) -> None:
     with _no_conflict(place):
         upload_id = await doors.parts.begin(who, place.target, asking.conditions(x), md5=asking.wants_md5(x))
     ends = wire.timestamp_ms(doors.clock() + doors.volume.limits.upload_ttl)
-    await x.json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_time": ends})
+    await x.json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_at": ends})
 
 
 async def part(x: Exchange, doors: Doors, place: Place) -> None:
@@ -64,7 +64,7 @@ async def listing(x: Exchange, doors: Doors, place: Place) -> None:
         {
             "upload_id": found.upload_id,
             "path": str(path),
-            "expires_time": wire.timestamp_ms(found.expires_at),
+            "expires_at": wire.timestamp_ms(found.expires_at),
             "parts": [{"part_number": each.number, "etag": each.etag, "size": each.size} for each in found.parts],
         },
     )
