@@ -12,6 +12,8 @@
 | /upload/files/b/...        | PUT, POST   | multipart.old_part, .old_complete |
 | /files/upload/existing     | POST        | cdn.existing           |
 | /files/upload/multipart    | POST        | multipart.create       |
+| /v1/assets/uploads         | POST        | assets.upload          |
+| /v1/assets/...             | all         | assets.absent: 404     |
 | /v1/..., /files/list, ...  |             | volume/routes.py       |
 | everything else            |             | control plane, rest.py |
 
@@ -21,7 +23,7 @@ The byte path is plain ASGI in front of the FastAPI control plane: a framework's
 from __future__ import annotations
 
 from entrepot import wire
-from entrepot.api import cdn, multipart, rest, serve
+from entrepot.api import assets, cdn, multipart, rest, serve
 from entrepot.api.doors import Doors
 from entrepot.api.front import App, Front, Methods
 from entrepot.api.volume import routes as volume
@@ -46,7 +48,7 @@ def byte_path(raw_path: bytes) -> Methods | None:
     """The methods of a byte-path URL, none where nothing is; None sends the request to the control plane."""
     if not raw_path.startswith(_OBJECTS_PREFIX):
         if raw_path.startswith(_PLATFORM_PREFIX):
-            return volume.find(raw_path)
+            return _assets(raw_path) or volume.find(raw_path)
         if raw_path.startswith(_OLD_PREFIX):
             return _OLD_MULTIPART
         return _FIXED.get(raw_path) or volume.find(raw_path) or None
@@ -57,6 +59,13 @@ def byte_path(raw_path: bytes) -> Methods | None:
     if depth == 1:
         return _MULTIPART
     return _COMPLETE if below[0].endswith(b"/complete") else _PART
+
+
+def _assets(raw_path: bytes) -> Methods | None:
+    if raw_path == wire.ASSET_UPLOADS.encode():
+        return assets.UPLOADS
+    below = raw_path.removeprefix(wire.ASSETS.encode())
+    return assets.ABSENT if below != raw_path and below[:1] in (b"", b"/") else None
 
 
 def build(doors: Doors, lifespan: App) -> Front:

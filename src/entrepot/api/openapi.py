@@ -64,6 +64,7 @@ def document(origin: str) -> Json:
                 "post": _COMPLETE,
             },
             **_old_toolkits(),
+            "/v1/assets/uploads": {"post": _ASSET_UPLOAD},
             **volume.paths(),
             "/users/current": {"get": _CURRENT_USER},
             "/users/teams": {"get": _TEAMS},
@@ -201,6 +202,33 @@ _UPLOAD: Json = {
         "422": ref("responses", "ValidationError"),
         "429": ref("responses", "RateLimited"),
         "507": ref("responses", "InsufficientStorage"),
+    },
+}
+
+_ASSET_UPLOAD: Json = {
+    "summary": "Make a file of the CDN from a URL",
+    "description": "The URL is fetched, unless it is one of this server: then its file is the asset. No library of "
+    "assets is kept: `prompt`, `collection_id`, `favorite` and `tag_ids` are passed over, and named in "
+    "X-Entrepot-Warning.",
+    "operationId": "assetsUpload",
+    "tags": ["Storage"],
+    "parameters": [ref("parameters", "IdempotencyKey"), *_LIFECYCLE],
+    "requestBody": {"required": True, "content": json_of("AssetUploadRequest")},
+    "responses": {
+        "200": {"description": "Stored, durable and readable.", "content": json_of("AssetUploaded")},
+        **{
+            status: {"description": description, "content": json_of("PlatformError")}
+            for status, description in {
+                "400": "A field is not right, or the URL leads where it may not.",
+                "401": "Missing or invalid API key, or a token.",
+                "404": "There is no file of this server at the URL.",
+                "412": "The Idempotency-Key was used with other bytes.",
+                "413": "Larger than the limit or the quota.",
+                "424": "The other server could not be asked, or answered badly.",
+                "429": "Too many at once; Retry-After says when.",
+                "507": "No room on the disk.",
+            }.items()
+        },
     },
 }
 

@@ -28,7 +28,9 @@ async def principal(x: Exchange, doors: Doors) -> Principal:
     return who
 
 
-async def fields(x: Exchange, doors: Doors, place: Place, *known: str, conditional: bool = False) -> dict[str, Any]:
+async def fields(
+    x: Exchange, doors: Doors, place: Place, *known: str, conditional: bool = False, most: int = MAX_JSON
+) -> dict[str, Any]:
     """The JSON object of the body; no body is an empty one. Raises Problem(VALIDATION_FAILED).
 
     The objects of the Platform API are closed (protocol 6.1); the legacy routes pass over what they do not know. What
@@ -36,7 +38,7 @@ async def fields(x: Exchange, doors: Doors, place: Place, *known: str, condition
     """
     if not conditional:
         unconditional(x)
-    raw = await small_body(x, doors)
+    raw = await small_body(x, doors, most)
     try:
         value = wire.strict_json(raw) if raw.strip() else {}
     except ValueError as error:
@@ -48,14 +50,14 @@ async def fields(x: Exchange, doors: Doors, place: Place, *known: str, condition
     return value
 
 
-async def small_body(x: Exchange, doors: Doors) -> bytes:
+async def small_body(x: Exchange, doors: Doors, most: int = MAX_JSON) -> bytes:
     """The whole body, which is bounded: one that says that it is larger is not read. Raises Problem(TOO_LARGE)."""
-    received, beyond = bytearray(), Problem(Code.TOO_LARGE, f"The body is larger than the limit of {MAX_JSON} bytes.")
-    if (x.content_length() or 0) > MAX_JSON:
+    received, beyond = bytearray(), Problem(Code.TOO_LARGE, f"The body is larger than the limit of {most} bytes.")
+    if (x.content_length() or 0) > most:
         raise beyond
     async for chunk in x.body(doors.stall_timeout):
         received += chunk
-        if len(received) > MAX_JSON:
+        if len(received) > most:
             raise beyond
     return bytes(received)
 
