@@ -21,7 +21,8 @@ MIB = 1024 * 1024
 # B05, B06, B11: each is a name of its own, byte for byte, and acts on nothing.
 ODD = [
     unicodedata.normalize("NFC", "café.bin"), unicodedata.normalize("NFD", "café.bin"), "A", "a", "a b", "#x", "a?b=1",
-    "100%", "%41", "a+b", "a;b", '"; rm -rf', "<img onerror=x>", "[bold]x[", "=cmd()", "-r", "~root", "C:\\x", "...", "日本語", "CON", "a'b\"c", "multipart",
+    "100%", "%41", "a+b", "a;b", '"; rm -rf', "<img onerror=x>", "[bold]x[", "=cmd()",
+    "-r", "~root", "C:\\x", "...", "日本語", "CON", "a'b\"c", "multipart",
 ]  # fmt: skip
 CONTROL = ["\x1b[31mred", "line\nbreak"]  # of programs on the disk: requests make no such names
 ENTRY = ["path", "name", "is_file", "size", "created_at", "updated_at", "etag", "digest"]
