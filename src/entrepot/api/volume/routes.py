@@ -69,15 +69,15 @@ _FORMS = {"upload_id": rb"[0-9a-f]{32}", "part_number": rb"[0-9]{1,9}"}
 # error too.
 _MULTIPART = "/file/multipart/"
 _LOOSE = {"upload_id": rb"[^/]*", "part_number": rb"[^/]*"}
-_PART = rb"(?:(?P<path>.*)/(?P<upload_id>(?:[^/]{2,})?)|[0-9A-Fa-f]{32})/(?P<part_number>[^/]*)"
+_PART = rb"(?:(?P<path>.*)/(?P<upload_id>(?:[^/]{2,})?)|[0-9A-Fa-f]{32})/(?P<part_number>%s)"
 
 
 def _pattern(template: str) -> re.Pattern[bytes]:
     """What URLs of a template look like, with a group for each of its names; `path` for a whole path."""
     if _MULTIPART in template and template.endswith("{part_number}"):
         # The legacy API has nothing that a PUT to its other multipart routes could mean.
-        part = _PART.replace(b"[^/]*)", rb"(?!(?:complete|cancel)\Z)[^/]*)") if template.startswith(_OLD) else _PART
-        return re.compile(re.escape(template.partition("{")[0].encode()) + part, re.DOTALL)
+        number = rb"(?!(?:complete|cancel)\Z)[^/]*" if template.startswith(_OLD) else rb"[^/]*"
+        return re.compile(re.escape(template.partition("{")[0].encode()) + _PART % number, re.DOTALL)
     forms = _LOOSE if _MULTIPART in template and not template.endswith("{upload_id}") else _FORMS
     found = b""
     for literal, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", template):
