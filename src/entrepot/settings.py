@@ -246,8 +246,9 @@ class Settings:
         """The host names that are answered; empty when all are. Those of the URLs and of the address always count."""
         if not self.accepted_hosts:
             return frozenset()
-        own = (urlsplit(origin).hostname or "" for origin in (self.api_origin, self.cdn_origin))
-        return frozenset({*self.accepted_hosts, *own, self.host, "localhost", "127.0.0.1", "[::1]"})
+        own = [urlsplit(origin).hostname or "" for origin in (self.api_origin, self.cdn_origin)]
+        cdn = own[1]  # old toolkits put `upload.` before it
+        return frozenset({*self.accepted_hosts, *own, f"upload.{cdn}", self.host, "localhost", "127.0.0.1", "[::1]"})
 
     @classmethod
     def load(cls, flags: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> Settings:

@@ -21,14 +21,18 @@ from entrepot.domain.uploads import EXISTING_FLOOR as EXISTING_FLOOR
 # Paths (protocol sections 2 and 3)
 OBJECTS = "/files/b/"
 UPLOAD = "/files/upload"
+OLD_UPLOAD = "/upload"  # of the repository fal_v2 in old toolkits, on a host of its own
 EXISTING_UPLOAD = "/files/upload/existing"
 MULTIPART_UPLOAD = "/files/upload/multipart"
 TOKEN = "/storage/auth/token"
 INITIATE = "/storage/upload/initiate"
 INITIATE_MULTIPART = "/storage/upload/initiate-multipart"
+OLD_INITIATE_MULTIPART = "/upload/initiate-multipart"
 CURRENT_USER = "/users/current"
 TEAMS = "/users/teams"
 PLATFORM = "/v1/"
+ASSETS = "/v1/assets"
+ASSET_UPLOADS = "/v1/assets/uploads"
 VOLUME_FILES = "/files"  # protocol 6.5
 PLATFORM_FILES = "/v1/serverless/files"  # protocol 6.4
 GCS_MULTIPART = "/storage/files/{key:path}/multipart/{upload_id}"
@@ -41,6 +45,7 @@ SOURCE_REQUEST = "x-fal-request-id"
 REQUEST_ID = "x-request-id"
 EXPIRES_AT = "x-entrepot-expires-at"
 NEXT_CURSOR = "x-entrepot-next-cursor"
+WARNING = "x-entrepot-warning"
 IDEMPOTENCY_KEY = "idempotency-key"
 
 # Purposes of signed claims
@@ -53,6 +58,9 @@ _FIRST_SECOND, _LAST_SECOND = -62_135_596_800.0, 253_402_300_799.0  # of the yea
 STORAGE_TYPES = ("fal-cdn-v3", "gcs", "fal-cdn")
 MAX_LIFECYCLE_BYTES = 16 * 1024
 _LIFECYCLE_FIELDS = {"expiration_duration_seconds", "initial_acl", "allow_io_storage"}
+# Spellings of clients that are in use: the toolkit `fal` 1.0 to 1.5.
+_LIFECYCLE_ALIASES = {"expriation_duration_seconds": "expiration_duration_seconds"}
+MAX_WARNINGS = 8  # of one reply
 
 
 Json = Mapping[str, Any] | Sequence[Any] | bool
@@ -124,19 +132,21 @@ def repr_digest(sha256: bytes) -> str:
     return f"sha-256=:{base64.b64encode(sha256).decode()}:"
 
 
-def parse_lifecycle(headers: Mapping[str, bytes]) -> Lifecycle:
-    """Read the lifecycle from either header name (protocol 4.1). Both may come, if they say the same.
+def parse_lifecycle(headers: Mapping[str, bytes], warnings: list[str] | None = None) -> Lifecycle:
+    """Read the lifecycle from either header name (protocol 4.1). Both may come, if they say the same. A field that is
+    not known is passed over, as fal does, and named in `warnings`; unless it may have been meant to close the file.
 
     Raises Problem(VALIDATION_FAILED) that names the header and the field.
     """
+    warnings = [] if warnings is None else warnings
     found = [(name, headers[name]) for name in (LIFECYCLE, LIFECYCLE_PREFERENCE) if headers.get(name, b"").strip()]
-    parsed = [_parse_lifecycle_header(name, raw) for name, raw in found]
+    parsed = [_parse_lifecycle_header(name, raw, warnings) for name, raw in found]
     if len(parsed) == 2 and parsed[0] != parsed[1]:
         raise _invalid((LIFECYCLE_PREFERENCE,), f"It differs from {LIFECYCLE}; send one of them, or the same in both.")
     return parsed[0] if parsed else Lifecycle()
 
 
-def _parse_lifecycle_header(name: str, raw: bytes) -> Lifecycle:
+def _parse_lifecycle_header(name: str, raw: bytes, warnings: list[str]) -> Lifecycle:
     if len(raw) > MAX_LIFECYCLE_BYTES:
         raise _invalid((name,), f"It is longer than {MAX_LIFECYCLE_BYTES} bytes.")
     value = _load_json(name, raw)
@@ -144,7 +154,12 @@ def _parse_lifecycle_header(name: str, raw: bytes) -> Lifecycle:
         return Lifecycle()
     if not isinstance(value, dict):
         raise _invalid((name,), "It must be a JSON object.")
-    _refuse_unknown((name,), value, _LIFECYCLE_FIELDS)
+    for alias, field in _LIFECYCLE_ALIASES.items():
+        if alias in value and value.setdefault(field, value[alias]) != value.pop(alias):
+            raise _invalid((name, alias), f"It differs from {field}; send that alone.")
+    unknown = [field for field in value if field not in _LIFECYCLE_FIELDS]
+    _refuse_unknown((name,), [field for field in unknown if "acl" in field.lower()], _LIFECYCLE_FIELDS)
+    warnings += [passed_over(name, field) for field in unknown]
     return Lifecycle(_lifetime(name, value), _acl_choice((name, "initial_acl"), value.get("initial_acl")))
 
 
@@ -220,7 +235,12 @@ def _decision(where: tuple[str | int, ...], value: Any) -> Decision:
         raise _invalid(where, "It must be 'allow', 'forbid' or 'hide'.") from None
 
 
-def _refuse_unknown(where: tuple[str | int, ...], value: Mapping[str, Any], known: Iterable[str]) -> None:
+def passed_over(where: str, field: str) -> str:
+    """The warning that a field of a request says nothing here: plain ASCII, fit for a header."""
+    return f"{where}: the field {json.dumps(field[:64])} is not known and was passed over"
+
+
+def _refuse_unknown(where: tuple[str | int, ...], value: Iterable[str], known: Iterable[str]) -> None:
     """A misspelt field must not turn a private file into a public one."""
     for key in value:
         if key not in known:

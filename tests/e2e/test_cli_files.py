@@ -7,6 +7,7 @@ import os
 import subprocess
 import unicodedata
 import uuid
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ MIB = 1024 * 1024
 # B05, B06, B11: each is a name of its own, byte for byte, and acts on nothing.
 ODD = [
     unicodedata.normalize("NFC", "café.bin"), unicodedata.normalize("NFD", "café.bin"), "A", "a", "a b", "#x", "a?b=1",
-    "100%", "%41", "a+b", "a;b", '"; rm -rf', "<img onerror=x>", "[bold]x[", "=cmd()", "\x1b[31mred", "line\nbreak",
+    "100%", "%41", "a+b", "a;b", '"; rm -rf', "<img onerror=x>", "[bold]x[", "=cmd()",
     "-r", "~root", "C:\\x", "...", "日本語", "CON", "a'b\"c", "multipart",
 ]  # fmt: skip
+CONTROL = ["\x1b[31mred", "line\nbreak"]  # of programs on the disk: requests make no such names
 ENTRY = ["path", "name", "is_file", "size", "created_at", "updated_at", "etag", "digest"]
 
 
@@ -97,8 +99,13 @@ def test_a_folder_with_odd_names_comes_back_as_it_went(files, place, on_disk):
     assert sent.err == "skipped: tree/link is a link\n"
     (top / "link").unlink()
     assert tree_of(on_disk) == tree_of(top)
+    for name in CONTROL:
+        (top / name).write_bytes(b"control")
+        refused = files("upload", str(top / name), f"{place}/")
+        assert (refused.code, "control characters" in refused.err, "\x1b" in refused.err) == (1, True, False)
+        (on_disk / name).write_bytes(b"control")
     came = files("download", place, "back")
-    assert (came.code, came.err, len(came.lines)) == (0, "", len(ODD) + 1)
+    assert (came.code, came.err, len(came.lines)) == (0, "", len(ODD) + 1 + len(CONTROL))
     assert tree_of(Path("back")) == tree_of(top)
     assert all("\x1b" not in each.out for each in (sent, came, files("ls", place), files("tree", place)))
 
@@ -377,3 +384,20 @@ def test_a_reader_that_leaves_ends_a_cat_without_noise(environ, place, on_disk):
     line = " ".join([*command("files", "cat", f"{place}/large"), "| head -c 5"])
     ran = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, timeout=120)
     assert (ran.stdout, ran.stderr) == (bytes(5), b"")
+
+
+def test_a03_an_archive_is_unpacked_with_names_in_its_own_encoding(files, place, on_disk):
+    name = "\u7167\u7247.png"
+    stored = "x" * len(name.encode("gbk"))
+    with zipfile.ZipFile("old.zip", "w") as archive:
+        archive.writestr(stored, b"found" * 100_000)
+    packed = Path("old.zip").read_bytes().replace(stored.encode(), name.encode("gbk"))
+    Path("old.zip").write_bytes(packed + b"\n")
+    ran = files("upload", "--unzip", "--encoding", "gbk", "old.zip", f"{place}/pictures")
+    assert (ran.code, ran.lines) == (0, [f"/data/{place}/pictures"])
+    assert (on_disk / "pictures" / name).read_bytes() == b"found" * 100_000
+    wrong = files("upload", "--unzip", "--encoding", "nonsense", "old.zip", f"{place}/none")
+    assert (wrong.code, "no encoding" in wrong.err) == (1, True)
+    assert not (on_disk / "none").exists()
+    for args in (["--encoding", "gbk", "old.zip"], ["--unzip", "-"], ["--unzip", "missing.zip"], ["--unzip"]):
+        assert files("upload", *args, f"{place}/none").code == 2

@@ -331,8 +331,18 @@ def test_a_refusal_everywhere_lists_each(monkeypatch):
 
 
 def test_a_lifetime_that_the_server_does_not_know_is_an_error_and_no_file_for_ever():
-    with use_lifecycle({"expires": 3}), pytest.raises(FileUploadException, match="expires"):
-        File.from_bytes(b"x", fallback_repository=None)
+    for preference, match in (
+        ({"expiration_duration_seconds": "3"}, "expiration_duration_seconds"),
+        ({"expriation_duration_seconds": 0}, "expiration_duration_seconds"),
+        ({"inital_acl": {"default": "forbid"}}, "inital_acl"),
+    ):
+        with use_lifecycle(preference), pytest.raises(FileUploadException, match=match):
+            File.from_bytes(b"x", fallback_repository=None)
+
+
+def test_w1_a_field_that_is_not_known_does_not_lose_the_output():
+    with use_lifecycle({"later": 3, "expiration_duration_seconds": 3600}):
+        assert File.from_bytes(b"x", fallback_repository=None).url
 
 
 def test_a_local_file_needs_no_server(monkeypatch, tmp_path):

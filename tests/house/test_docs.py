@@ -34,7 +34,7 @@ CLIENT_VARIABLES = [
 ]  # fmt: skip
 HEADERS = [
     wire.FILE_NAME, wire.LIFECYCLE, wire.LIFECYCLE_PREFERENCE, wire.SOURCE_REQUEST, wire.REQUEST_ID, wire.EXPIRES_AT,
-    wire.IDEMPOTENCY_KEY, wire.NEXT_CURSOR,
+    wire.IDEMPOTENCY_KEY, wire.NEXT_CURSOR, wire.WARNING,
 ]  # fmt: skip
 
 

@@ -100,7 +100,12 @@ BAD: list[tuple[str, list[str | int]]] = [
     ('{"expiration_duration_seconds": true}', [LIFETIME]),
     ('{"expiration_duration_seconds": "3600"}', [LIFETIME]),
     ('{"expiration_duration_seconds": []}', [LIFETIME]),
-    ('{"expiration_durations_seconds": 60}', ["expiration_durations_seconds"]),
+    ('{"expriation_duration_seconds": 0}', [LIFETIME]),
+    ('{"expriation_duration_seconds": "60"}', [LIFETIME]),
+    ('{"expriation_duration_seconds": 60, "expiration_duration_seconds": 61}', ["expriation_duration_seconds"]),
+    ('{"expriation_duration_seconds": 60, "expriation_duration_seconds": 60}', []),
+    ('{"inital_acl": {"default": "forbid"}}', ["inital_acl"]),
+    ('{"initial_acl": {"defualt": "forbid"}}', ["initial_acl", "defualt"]),
     ('{"initial_acl": "forbid"}', ["initial_acl"]),
     ('{"initial_acl": {"default": "private"}}', ["initial_acl", "default"]),
     ('{"initial_acl": {"default": []}}', ["initial_acl", "default"]),
@@ -124,6 +129,33 @@ def test_a28_a_bad_lifecycle_is_422_that_names_header_and_field_on_every_route(
             assert reply.json()["detail"][0]["loc"] == ["header", name, *field]
             assert reply.json()["message"].startswith("header." + name)
     assert rows(talk.server, "SELECT (SELECT count(*) FROM objects), (SELECT count(*) FROM uploads)") == before
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_w1_known_misspellings_of_the_lifetime_are_taken(talk: Talk, route: str) -> None:
+    for text in ('{"expriation_duration_seconds": 3600}',
+                 '{"expriation_duration_seconds": 3600, "expiration_duration_seconds": 3600}'):  # fmt: skip
+        assert lives_for(talk, stored_by(talk, route, x_fal_object_lifecycle_preference=text)) == 3600
+        assert "x-entrepot-warning" not in send(talk, route, x_fal_object_lifecycle=text).headers
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    "name", ["expiration_durations_seconds", "expires_in", "", "caf\u00e9\r\nX-Evil: 1", "x" * 3000]
+)
+def test_w1_an_unknown_field_is_passed_over_and_named(talk: Talk, route: str, name: str) -> None:
+    text = json.dumps({"expiration_duration_seconds": 60, name: {"any": [1]}})
+    reply = send(talk, route, x_fal_object_lifecycle=text)
+    assert reply.status == 200
+    assert json.dumps(name[:64]) in reply.headers["x-entrepot-warning"]
+    assert len(reply.headers["x-entrepot-warning"]) < 600
+    assert "x-evil" not in reply.headers
+    assert lives_for(talk, stored_by(talk, route, x_fal_object_lifecycle=text)) == 60
+
+
+def test_w1_many_unknown_fields_make_no_long_header(talk: Talk) -> None:
+    text = json.dumps({f"field {n} {'x' * 64}": n for n in range(180)})
+    assert len(send(talk, ROUTES[0], x_fal_object_lifecycle=text).headers["x-entrepot-warning"]) < 2000
 
 
 def test_a28_a_huge_header_is_refused_like_any_bad_one(talk: Talk) -> None:

@@ -36,6 +36,10 @@ RULES: Mapping[str, set[str]] = {
     "/storage/files/{key}/multipart/{upload_id}/{part}": OWNER,
     "/files/upload": ACCOUNTS,
     "/files/upload/existing": ACCOUNTS,
+    "/upload": ACCOUNTS,
+    "/upload/initiate-multipart": ACCOUNTS,
+    "/upload/files/b/{store}/{name}/multipart/{upload_id}": OWNER,
+    "/v1/assets/uploads": ANY_KEY,
     "/files/upload/multipart": ACCOUNTS,
     "GET /files/b/{store}/{name}": OWNER,
     "HEAD /files/b/{store}/{name}": OWNER,
@@ -101,7 +105,7 @@ def places(server: Server) -> Iterator[Mapping[str, str]]:
 
 
 def target(template: str, places: Mapping[str, str]) -> str:
-    if template.startswith("/files/b/"):
+    if template.startswith(("/files/b/", "/upload/files/b/")):
         if "/multipart/" in template:
             template = template.replace("{store}/{name}", "{key}")
     elif not template.startswith("/storage"):

@@ -96,6 +96,15 @@ def test_f04_a_redirect_is_followed_to_public_places_only(app, net, target):
     refused(app, URL, "blocked_address", 422)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 500])
+def test_a03_no_advice_is_given_that_a_request_cannot_follow(app, net, status):
+    """A URL comes without headers of its own."""
+    serve(net, Reply(status=status))
+    error = app.post(f"{V1}/refused", {"url": URL}).json()["error"]
+    assert error["code"] == "fetch_failed"
+    assert error["fix"] and "header" not in error["fix"]
+
+
 def test_f04_redirects_without_end_are_the_remote_s_fault(app, net):
     serve(net, Reply(status=301, headers={"Location": URL}))
     refused(app, URL, "fetch_failed", 424)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -161,8 +162,8 @@ def test_delete_moves_to_the_trash_and_restore_brings_back(files: Files) -> None
     assert files.read("v1/bin/a") is None
     (item,) = [each for each in files.v1("GET", "trash").json() if each["id"] == gone["trash_id"]]
     assert (item["path"], item["is_file"]) == ("v1/bin", False)
-    assert TIME.fullmatch(item["deleted_time"])
-    assert item["purge_time"] > item["deleted_time"]
+    assert TIME.fullmatch(item["deleted_at"])
+    assert item["purge_at"] > item["deleted_at"]
     back = files.v1("POST", f"trash/{gone['trash_id']}/restore", {})
     assert back.json()["path"] == "v1/bin"
     assert files.read("v1/bin/b/c") == b"v1/bin/b/c"
@@ -286,6 +287,30 @@ def test_a_missing_or_wrong_key_is_told_in_the_words_of_v1(files: Files) -> None
     refused = files.v1("GET", "list", authorization="Key a:b")
     error(refused, 401, "authorization_error")
     assert refused.headers["www-authenticate"].startswith("Key")
+
+
+@pytest.mark.parametrize("back", [0, 3600, 86_400 * 365])
+def test_n10_no_entry_was_made_after_its_last_change(files: Files, back: int) -> None:
+    """Nor when a program sets the time of its file back."""
+    files.store(f"n10/{back}/a", b"x")
+    place = files.root / "n10" / str(back)
+    now = time.time() - back
+    if back:
+        os.utime(place / "a", (now, now))
+        os.utime(place, (now, now))
+    entries = [*files.v1("GET", f"list/n10/{back}").json(), *files.old("GET", f"list/n10/{back}").json(),
+               files.v1("GET", f"stat/n10/{back}").json(), files.v1("GET", f"stat/n10/{back}/a").json()]  # fmt: skip
+    for entry in entries:
+        assert entry["created_time"] <= entry["updated_time"], entry
+
+
+def test_n10_what_is_ours_is_named_alike_everywhere(files: Files) -> None:
+    """Moments end in `_at`, digests of the bytes are `digest`; of entries fal has names of its own."""
+    fal = {"created_time", "updated_time", "checksum_sha256", "checksum_md5"}
+    schemas = files.get("/openapi.json").json()["components"]["schemas"]
+    for name, schema in schemas.items():
+        ours = set(schema.get("properties", {})) - (fal if name in ("FileSpec", "VolumeEntry") else set())
+        assert not [field for field in ours if field.endswith("_time") or "checksum" in field], name
 
 
 def test_a_path_that_looks_like_a_longer_route_is_reached_escaped(files: Files) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import zipfile
 
@@ -70,3 +71,41 @@ def test_a_declared_digest_of_an_archive_is_not_passed_over(files: Files) -> Non
     wrong = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:"
     assert files.form(BOTH[0].format("unzip/digest"), archive(a=b"x"), repr_digest=wrong).status == 400
     assert files.v1("GET", "stat/unzip/digest").status == 404
+
+
+def gbk_archive(name: str) -> bytes:
+    """A ZIP as old Chinese programs make it: names in GBK, without the mark of UTF-8."""
+    placeholder = "x" * len(name.encode("gbk"))
+    return archive(**{placeholder: b"found"}).replace(placeholder.encode(), name.encode("gbk"))
+
+
+@pytest.mark.parametrize("route", BOTH)
+def test_a03_names_are_read_in_the_encoding_that_is_told(files: Files, route: str) -> None:
+    base = "unzip/a03-" + ("v1" if "v1" in route else "old")
+    name = "\u7167\u7247.png"
+    assert files.form(route.format(base) + "&encoding=gbk", gbk_archive(name)).status == 200
+    assert files.names(base) == [name]
+    assert files.form(route.format(f"{base}/untold"), gbk_archive(name)).status == 200
+    assert files.names(f"{base}/untold") == [name.encode("gbk").decode("cp437")]
+    assert files.form(route.format(f"{base}/utf-8") + "&encoding=gbk", archive(**{name: b"x"})).status == 200
+    assert files.names(f"{base}/utf-8") == [name], "marked as UTF-8"
+
+
+@pytest.mark.parametrize("encoding", ["nonsense", "hex", "gbk&encoding=gbk", "%00", "x" * 5000])
+def test_a03_an_encoding_that_is_none_is_refused(files: Files, encoding: str) -> None:
+    for route, status in zip(BOTH, (422, 400), strict=True):
+        got = files.form(route.format("unzip/a03-none") + f"&encoding={encoding}", archive(a=b"x"))
+        assert got.status == status
+        assert b"encoding" in got.body
+        assert files.form(route.format("unzip/a03-none").replace("unzip=true", "encoding=gbk"), b"x").status == status
+    assert files.v1("GET", "stat/unzip/a03-none").status == 404
+
+
+def test_a01_a_zip_with_a_line_end_after_it_is_unpacked(files: Files) -> None:
+    assert files.form(BOTH[0].format("unzip/a01"), archive(a=b"x") + b"\n").status == 200
+    assert files.read("unzip/a01/a") == b"x"
+
+
+def test_a05_one_compressed_file_is_called_so(files: Files) -> None:
+    got = files.form(BOTH[1].format("unzip/a05"), gzip.compress(b"a,b\n1,2\n"))
+    assert (got.status, b"one file compressed with gzip" in got.body) == (400, True)

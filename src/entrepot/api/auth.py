@@ -20,6 +20,14 @@ async def account(x: Exchange, access: Access) -> Principal:
     return who
 
 
+async def key_holder(x: Exchange, access: Access) -> Principal:
+    """Somebody with a key: a token may be in a web page, and shall not make this server fetch. Raises Problem."""
+    who = await account(x, access)
+    if not who.by_key:
+        raise Problem(Code.UNAUTHORIZED, "This is asked for with a key, not with a token or a signature.")
+    return who
+
+
 async def principal(x: Exchange, access: Access) -> Principal:
     """`Key id:secret`, `Bearer <token>` or `Bearer id:secret`; nobody without a header.
 
@@ -44,6 +52,11 @@ async def principal(x: Exchange, access: Access) -> Principal:
 async def multipart_writer(x: Exchange, access: Access) -> Principal:
     """The right to act on the multipart upload that the path names."""
     return await _writer(x, access, x.canonical_path())
+
+
+async def old_multipart_writer(x: Exchange, access: Access) -> Principal:
+    """The right to act on the multipart upload that a path below /upload names."""
+    return await _writer(x, access, x.canonical_path().removeprefix(wire.OLD_UPLOAD))
 
 
 async def part_writer(x: Exchange, access: Access) -> Principal:

@@ -29,6 +29,12 @@ async def upload(x: Exchange, doors: Doors) -> None:
     await x.json(200, uploaded(doors, obj))
 
 
+async def old_upload(x: Exchange, doors: Doors) -> None:
+    """PUT /upload: the same for toolkits `fal` 1.5 to 1.75 with the repository fal_v2, which read `file_url`."""
+    obj = await doors.uploads.put(x.principal, intent_of(x, declared_type(x)), body_of(x, doors))
+    await x.json(200, {"file_url": doors.cdn_origin + obj.path, **uploaded(doors, obj)})
+
+
 async def existing(x: Exchange, doors: Doors) -> None:
     """POST /files/upload/existing: a file of bytes that the account holds already; 404 says to send them."""
     if x.announces_body():
@@ -39,7 +45,7 @@ async def existing(x: Exchange, doors: Doors) -> None:
 
 async def signed_put(x: Exchange, doors: Doors) -> None:
     """PUT {upload_url}: 200 with an empty body that is not typed as JSON (JavaScript would parse it)."""
-    obj = await doors.uploads.write(x.principal, x.canonical_path(), body_of(x, doors, wire.parse_lifecycle(x.headers)))
+    obj = await doors.uploads.write(x.principal, x.canonical_path(), body_of(x, doors, x.lifecycle()))
     headers = [(b"content-length", b"0"), (b"etag", obj.etag.encode()), NO_STORE, *CORS]
     if obj.sha256:
         headers.append((b"repr-digest", wire.repr_digest(obj.sha256).encode()))
@@ -52,14 +58,14 @@ async def _of_form(x: Exchange, doors: Doors) -> tuple[Intent, Body]:
     doors.uploads.check_size((x.content_length() or 0) - forms.MAX_AROUND)
     part = await forms.only_file(x.body(doors.stall_timeout, watch=True), x.text("content-type"))
     intent = intent_of(x, part.content_type, part.file_name)
-    return intent, Body(part.stream, None, part.content_type, expected, check_client=x.check_client)
+    return intent, Body(part.stream, None, part.content_type, expected, key=x.who, check_client=x.check_client)
 
 
 def intent_of(x: Exchange, content_type: str | None, file_name: str | None = None) -> Intent:
     """What the headers say of the file to be; `file_name` is for when they do not name it."""
     named = wire.decode_file_name(x.headers.get(wire.FILE_NAME))
     return Intent(
-        lifecycle=wire.parse_lifecycle(x.headers),
+        lifecycle=x.lifecycle(),
         file_name=named or file_name,
         content_type=content_type,
         request_id=x.short(wire.SOURCE_REQUEST),

@@ -114,6 +114,38 @@ SCHEMAS: Json = {
             "expires_at": {"type": ["string", "null"], "format": "date-time"},
         },
     },
+    "AssetUploadRequest": {
+        "type": "object",
+        "required": ["url", "type"],
+        "additionalProperties": False,
+        "properties": {
+            "url": {"type": "string", "format": "uri", "maxLength": 8192},
+            "type": {"type": "string", "enum": ["image", "video", "audio", "3d"]},
+            "prompt": {"type": ["string", "null"], "maxLength": 2000},
+            "collection_id": {"type": ["string", "null"], "maxLength": 255},
+            "favorite": {"type": "boolean"},
+            "tag_ids": {"type": ["array", "null"], "items": {"type": "string"}},
+        },
+    },
+    "AssetUploaded": {
+        "type": "object",
+        "required": ["asset"],
+        "properties": {
+            "asset": {
+                "type": "object",
+                "required": ["vector_id", "url", "type", "content_type", "created_at"],
+                "properties": {
+                    "vector_id": {"type": "string", "description": "Id of the file."},
+                    "url": {"type": "string", "format": "uri"},
+                    "type": {"type": "string"},
+                    "title": {"type": ["string", "null"]},
+                    "prompt": {"type": ["string", "null"]},
+                    "content_type": {"type": "string"},
+                    "created_at": {"type": "string", "format": "date-time"},
+                },
+            }
+        },
+    },
     "MultipartUpload": {
         "type": "object",
         "required": ["access_url", "uploadId"],

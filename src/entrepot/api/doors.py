@@ -9,6 +9,7 @@ from entrepot.api.exchange import MinRate
 from entrepot.api.reply_memory import ReplyMemory
 from entrepot.domain.errors import Code
 from entrepot.service.access import Access
+from entrepot.service.assets import Assets
 from entrepot.service.crossing import Crossing
 from entrepot.service.health import Health
 from entrepot.service.imports import Imports
@@ -39,6 +40,7 @@ class Doors:
     unpack: Unpacking
     imports: Imports[Path, Conditions, Entry]
     crossing: Crossing[Path, Conditions, Entry]
+    assets: Assets
     api_origin: str
     cdn_origin: str
     clock: Callable[[], float]

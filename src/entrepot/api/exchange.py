@@ -19,6 +19,7 @@ from entrepot import wire
 from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.names import quote_segment
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class Exchange:
         "sent",
         "started",
         "status",
+        "warnings",
         "who",
     )
 
@@ -90,6 +92,7 @@ class Exchange:
         self.finished = False  # the whole reply is out
         self.who = ""  # the key id, for the log
         self.principal: Principal = ANONYMOUS  # who asks, once the route's right was checked
+        self.warnings: list[str] = []  # what the reply tells beside its answer
         self.headers: dict[str, bytes] = {}
         for raw_name, value in scope["headers"]:
             name = raw_name.decode("latin-1")
@@ -146,6 +149,18 @@ class Exchange:
             message = f"It is longer than {MAX_STORED_HEADER} characters."
             raise Problem(Code.VALIDATION_FAILED, message, where=("header", name))
         return value
+
+    def lifecycle(self) -> Lifecycle:
+        """What the headers say of lifetime and access. Raises Problem."""
+        return wire.parse_lifecycle(self.headers, self.warnings)
+
+    def own_headers(self) -> Headers:
+        """The headers that every reply to this request has."""
+        headers = [(b"x-request-id", self.request_id.encode())]
+        if self.warnings:
+            told = "; ".join(self.warnings[: wire.MAX_WARNINGS])
+            headers.append((wire.WARNING.encode(), told.encode("ascii", "replace")))
+        return headers
 
     def content_length(self) -> int | None:
         text = self.text("content-length")
@@ -215,7 +230,7 @@ class Exchange:
         self.status = status
         if self._gone is not None:
             self._gone.cancel()
-        headers.append((b"x-request-id", self.request_id.encode()))
+        headers += self.own_headers()
         if self._may_have_body():
             headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

@@ -190,7 +190,7 @@ def _stamped(x: Exchange, send: Send) -> Send:
             headers = list(message.get("headers", []))
             if not any(name == b"access-control-allow-origin" for name, _ in headers):
                 headers += CORS
-            headers.append((b"x-request-id", x.request_id.encode()))
+            headers += x.own_headers()
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
             x.sent += 0 if x.method == "HEAD" else len(message.get("body", b""))

@@ -7,6 +7,8 @@
 | <object path>/multipart/<upload>/complete  | POST   | complete |
 | <object path>/multipart/<upload>           | GET    | listing  |
 | <object path>/multipart/<upload>           | DELETE | abort    |
+| /upload<object path>/multipart/<upload>    | PUT    | old_part |
+| /upload<object path>/multipart/<upload>    | POST   | old_complete |
 
 All but create take the signature of the upload or the credential of its account (see app.py).
 """
@@ -40,7 +42,17 @@ async def create(x: Exchange, doors: Doors) -> None:
 async def part(x: Exchange, doors: Doors) -> None:
     """PUT a part: both an ETag header (Python) and JSON with partNumber and etag (JavaScript)."""
     base, _, last = x.canonical_path().rpartition("/")
-    done = await doors.multipart.write(x.principal, base, part_number(last), body_of(x, doors))
+    await _store_part(x, doors, base, last)
+
+
+async def old_part(x: Exchange, doors: Doors) -> None:
+    """PUT a part whose number is in the query, `&part_number=1`: toolkits `fal` 1.5 to 1.75 with the repository
+    fal_v2."""
+    await _store_part(x, doors, _old_base(x), x.query("part_number") or "")
+
+
+async def _store_part(x: Exchange, doors: Doors, base: str, number: str) -> None:
+    done = await doors.multipart.write(x.principal, base, part_number(number), body_of(x, doors))
     await x.json(
         200,
         {"partNumber": done.number, "etag": done.etag, "size": done.size},
@@ -50,7 +62,19 @@ async def part(x: Exchange, doors: Doors) -> None:
 
 async def complete(x: Exchange, doors: Doors) -> None:
     """POST complete, of any content type (protocol C11). Retried completes get the same reply."""
-    base = x.canonical_path().rpartition("/")[0]
+    await _complete(x, doors, x.canonical_path().rpartition("/")[0])
+
+
+async def old_complete(x: Exchange, doors: Doors) -> None:
+    """POST complete to the URL of the upload itself, as the toolkits of `old_part` do."""
+    await _complete(x, doors, _old_base(x))
+
+
+def _old_base(x: Exchange) -> str:
+    return x.canonical_path().removeprefix(wire.OLD_UPLOAD)
+
+
+async def _complete(x: Exchange, doors: Doors, base: str) -> None:
     obj = await doors.multipart.finish(x.principal, base, *await cited_parts(x, doors))
     await x.json(200, uploaded(doors, obj))
 

@@ -63,6 +63,8 @@ def document(origin: str) -> Json:
                 "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
                 "post": _COMPLETE,
             },
+            **_old_toolkits(),
+            "/v1/assets/uploads": {"post": _ASSET_UPLOAD},
             **volume.paths(),
             "/users/current": {"get": _CURRENT_USER},
             "/users/teams": {"get": _TEAMS},
@@ -81,6 +83,28 @@ def document(origin: str) -> Json:
 
 def _path(name: str) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _old(operation: Json, name: str, *parameters: Json) -> Json:
+    """The same under the path that old toolkits call: `fal` 1.5 to 1.75 with the repository fal_v2."""
+    return {
+        **operation,
+        "operationId": name,
+        "deprecated": True,
+        "parameters": [*operation.get("parameters", ()), *parameters],
+    }
+
+
+def _old_toolkits() -> Json:
+    return {
+        "/upload": {"put": _old(_UPLOAD, "oldPutFile"), "post": _old(_UPLOAD, "oldUploadFile")},
+        "/upload/initiate-multipart": {"post": _old(_INITIATE_MULTIPART, "oldInitiateMultipartUpload")},
+        "/upload/files/b/{store}/{name}/multipart/{upload_id}": {
+            "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
+            "put": _old(_PUT_PART, "oldPutPart", _PART_NUMBER),
+            "post": _old(_COMPLETE, "oldCompleteMultipartUpload"),
+        },
+    }
 
 
 def _health(summary: str, operation: str) -> Json:
@@ -191,6 +215,33 @@ _UPLOAD: Json = {
     },
 }
 
+_ASSET_UPLOAD: Json = {
+    "summary": "Make a file of the CDN from a URL",
+    "description": "The URL is fetched, unless it is one of this server: then its file is the asset. No library of "
+    "assets is kept: `prompt`, `collection_id`, `favorite` and `tag_ids` are passed over, and named in "
+    "X-Entrepot-Warning.",
+    "operationId": "assetsUpload",
+    "tags": ["Storage"],
+    "parameters": [ref("parameters", "IdempotencyKey"), *_LIFECYCLE],
+    "requestBody": {"required": True, "content": json_of("AssetUploadRequest")},
+    "responses": {
+        "200": {"description": "Stored, durable and readable.", "content": json_of("AssetUploaded")},
+        **{
+            status: {"description": description, "content": json_of("PlatformError")}
+            for status, description in {
+                "400": "A field is not right, or the URL leads where it may not.",
+                "401": "Missing or invalid API key, or a token.",
+                "404": "There is no file of this server at the URL.",
+                "412": "The Idempotency-Key was used with other bytes.",
+                "413": "Larger than the limit or the quota.",
+                "424": "The other server could not be asked, or answered badly.",
+                "429": "Too many at once; Retry-After says when.",
+                "507": "No room on the disk.",
+            }.items()
+        },
+    },
+}
+
 _EXISTING: Json = {
     "summary": "Upload a file without sending its bytes, when the account holds them already",
     "description": "Send the bytes when the answer is 404. Files of less than 1 MiB are never found.",
@@ -249,6 +300,13 @@ _SIGNATURE: Json = {
     "in": "query",
     "description": "The upload's signature; without it the credential of its account is needed.",
     "schema": {"type": "string"},
+}
+_PART_NUMBER: Json = {
+    "name": "part_number",
+    "in": "query",
+    "required": True,
+    "description": "Number of the part, 1 to 10,000.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 10_000},
 }
 _EITHER: list[Json] = [{}, {"FalKeyAuth": []}, {"CdnToken": []}]
 

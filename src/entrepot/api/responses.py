@@ -44,7 +44,7 @@ STATUS: Mapping[Code, int] = {
 
 EXPOSED = (
     "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, Link, Location, "
-    "Repr-Digest, Retry-After, X-Entrepot-Expires-At, X-Entrepot-Next-Cursor, X-Fal-Request-Id, "
+    "Repr-Digest, Retry-After, X-Entrepot-Expires-At, X-Entrepot-Next-Cursor, X-Entrepot-Warning, X-Fal-Request-Id, "
     "X-Fal-Request-Timeout-Type, X-Request-Id"
 )
 # `*` and no credentials: every right is in a header or in the URL, never in a cookie (hostile.md C11).

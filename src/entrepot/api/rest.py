@@ -66,6 +66,10 @@ def build(doors: Doors) -> FastAPI:
     async def initiate(request: Request) -> Response:
         return await _initiate(request, doors)
 
+    @app.post(wire.OLD_INITIATE_MULTIPART)
+    async def old_initiate_multipart(request: Request) -> Response:
+        return await _old_initiate_multipart(request, doors)
+
     @app.post(wire.INITIATE_MULTIPART)
     async def initiate_multipart(request: Request) -> Response:
         return await _initiate_multipart(request, doors)
@@ -164,6 +168,16 @@ async def _initiate_multipart(request: Request, doors: Doors) -> Response:
     return _json({"file_url": file_url, "upload_url": by_parts if in_gcs_style else signed})
 
 
+async def _old_initiate_multipart(request: Request, doors: Doors) -> Response:
+    """POST /upload/initiate-multipart: toolkits `fal` 1.5 to 1.75 with the repository fal_v2 append `&part_number=1`
+    to the URL."""
+    x = exchange_of(request.scope)
+    begun = await doors.multipart.begin(x.principal, await _intent(x, doors))
+    path = begun.upload.draft.path
+    signed = f"{path}/multipart/{begun.upload.id}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
+    return _json({"file_url": doors.cdn_origin + path, "upload_url": doors.cdn_origin + wire.OLD_UPLOAD + signed})
+
+
 async def _gcs_part(request: Request, doors: Doors, path: str, number: str) -> Response:
     """POST {upload_url}/{n}: the URL to PUT this part to (protocol 2.6)."""
     who = exchange_of(request.scope).principal
@@ -196,7 +210,7 @@ def _storage_type(x: Exchange) -> str:
 async def _intent(x: Exchange, doors: Doors) -> Intent:
     asked = _validated(await x.small_body(jsonbody.MAX_FIELDS, doors.stall_timeout))
     return Intent(
-        lifecycle=wire.parse_lifecycle(x.headers),
+        lifecycle=x.lifecycle(),
         file_name=asked.file_name,
         content_type=asked.content_type or None,
         request_id=x.short(wire.SOURCE_REQUEST),

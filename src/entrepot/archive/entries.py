@@ -20,6 +20,7 @@ from typing import Self
 
 from entrepot.archive.errors import ArchiveRefused, ArchiveTooLarge
 from entrepot.atomic import Folder
+from entrepot.domain.names import has_control_characters
 
 CHUNK = 256 * 1024
 MAX_PART_BYTES = 255  # of one name on the file systems of Linux, macOS and Windows
@@ -113,7 +114,7 @@ def decoded(raw: bytes, encoding: str | None, *, is_utf8: bool = False) -> str:
 def safe_parts(name: str, depth: int) -> tuple[str, ...]:
     """The names that a path is made of; () for the folder itself. Raises ArchiveRefused for whatever leads, or could
     lead on another system, out of the folder."""
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+    if has_control_characters(name) or any(unicodedata.category(letter) == "Cs" for letter in name):
         raise refused(name, "has control characters", _ENCODING_HINT)
     if "\\" in name:
         raise refused(name, "has a backslash", _ENCODING_HINT)

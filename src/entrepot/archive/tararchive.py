@@ -36,6 +36,7 @@ _KINDS = {
     tarfile.FIFOTYPE: "is a pipe",
     tarfile.GNUTYPE_SPARSE: "has holes (GNU sparse)",
 }
+READ = ("application/gzip", "application/x-bzip2", "application/x-xz")
 _FAILURES = (zlib.error, lzma.LZMAError, EOFError, OSError)
 
 
@@ -55,6 +56,22 @@ def opened(file: IO[bytes], kind: str | None, budget: Budget) -> Readable:
     if kind == "application/x-xz":
         return cast(Readable, io.BufferedReader(_Xz(file)))
     return file
+
+
+def is_packed_tar(file: IO[bytes], kind: str, budget: Budget) -> bool:
+    """Whether what is compressed begins as a tar file, or cannot be told. Begins at the file's start, and leaves it
+    there."""
+    if kind not in READ:
+        return False
+    file.seek(0)
+    try:
+        block = _Source(opened(file, kind, budget), budget).take(BLOCK)
+        budget.size -= len(block)  # it comes again
+    except ArchiveError:
+        return True  # the error comes again, from whoever reads it
+    finally:
+        file.seek(0)
+    return not any(block) or is_header(block)
 
 
 class _Ticking:
@@ -223,9 +240,3 @@ class _Xz(io.RawIOBase):
             if data:
                 buffer[: len(data)] = data
                 return len(data)
-
-
-def unreadable(kind: str | None) -> ArchiveError:
-    """The error for what is no archive, or none that we read."""
-    what = f"It looks like {kind}." if kind else "It looks like nothing known."
-    return ArchiveError(f"This is no archive that can be read. {what}", "Pack it as ZIP, or as tar with gz, bz2 or xz.")

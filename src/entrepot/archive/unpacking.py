@@ -12,12 +12,11 @@ from typing import IO
 
 from entrepot.archive import tararchive, ziparchive
 from entrepot.archive.entries import LIMITS, Budget, Entry, Limits, Tree
+from entrepot.archive.errors import COMPRESSIONS, single_file, unreadable
 from entrepot.atomic import Folder
 from entrepot.domain.sniffing import HEAD_SIZE, sniff
 
-__all__ = ["LIMITS", "Extracted", "Limits", "extract"]
-
-_PACKED_TAR = ("application/gzip", "application/x-bzip2", "application/x-xz")
+__all__ = ["LIMITS", "Extracted", "Limits", "check_encoding", "extract"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def extract(
     OSError.
     """
     if encoding is not None:
-        _check(encoding)
+        check_encoding(encoding)
     with ExitStack() as stack:
         source = stack.enter_context(open(file, "rb")) if isinstance(file, str | os.PathLike) else file
         size = source.seek(0, os.SEEK_END)
@@ -72,16 +71,21 @@ def _entries(
     source: IO[bytes], head: bytes, size: int, encoding: str | None, budget: Budget, only_zip: bool
 ) -> Iterator[Entry]:
     kind = sniff(head)
-    if not only_zip and (kind in _PACKED_TAR or tararchive.is_header(head[: tararchive.BLOCK])):
-        return tararchive.read(tararchive.opened(source, kind, budget), encoding, budget)
-    directory = ziparchive.find_directory(source, size)
-    if directory is None:
-        raise tararchive.unreadable(kind)
-    return ziparchive.read(source, directory, encoding, budget)
+    is_tar = tararchive.is_header(head[: tararchive.BLOCK])
+    if only_zip or not (is_tar or kind in COMPRESSIONS):
+        directory = ziparchive.find_directory(source, size)
+        if directory is not None:
+            return ziparchive.read(source, directory, encoding, budget)
+    if kind in COMPRESSIONS and not tararchive.is_packed_tar(source, kind, budget):
+        raise single_file(kind)
+    if only_zip or not (is_tar or kind in COMPRESSIONS):
+        raise unreadable("application/x-tar" if is_tar else kind, only_zip=only_zip)
+    return tararchive.read(tararchive.opened(source, kind, budget), encoding, budget)
 
 
-def _check(encoding: str) -> None:
+def check_encoding(encoding: str) -> None:
+    """Raise ValueError for what is no encoding of text that is known."""
     try:
         b"ab".decode(encoding, "replace")
-    except LookupError:
-        raise ValueError(f"{encoding!r} is no encoding of text that is known") from None
+    except (LookupError, ValueError):
+        raise ValueError(f"{encoding[:80]!r} is no encoding of text that is known") from None

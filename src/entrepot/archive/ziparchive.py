@@ -53,21 +53,15 @@ class _Slot:
 def find_directory(file: IO[bytes], size: int) -> tuple[int, int, int] | None:
     """Where the directory begins and ends, and how many entries it declares; None when this is no whole ZIP file.
 
-    What precedes the first entry, as in an archive that unpacks itself, is passed over.
+    What precedes the first entry, as in an archive that unpacks itself, is passed over, and so are bytes after the end,
+    up to 64 KiB with the comment.
     """
     window = min(size, _END.size + _FULL_16)
     tail = _at(file, size - window, window)
-    at = len(tail) - _END.size
-    while at >= 0:
-        at = tail.rfind(b"PK\5\6", 0, at + 4)
-        if at < 0:
-            return None
-        _, disk, first_disk, _, count, length, offset, comment = _END.unpack_from(tail, at)
-        if at + _END.size + comment == len(tail):
-            break
-        at -= 1
-    else:
+    at = _end_record(tail)
+    if at < 0:
         return None
+    _, disk, first_disk, _, count, length, offset, _ = _END.unpack_from(tail, at)
     end = size - window + at
     if end >= _LOCATOR_64.size and _at(file, end - _LOCATOR_64.size, 4) == b"PK\6\7":
         end, disk, first_disk, count, length, offset = _large(file, end)
@@ -77,6 +71,17 @@ def find_directory(file: IO[bytes], size: int) -> tuple[int, int, int] | None:
     if begin < 0 or offset > begin:
         raise damaged("its directory is not where it says")
     return begin, end, count
+
+
+def _end_record(tail: bytes) -> int:
+    """Where the end of the directory is told: the last record whose comment ends the file, else the last one at all,
+    as most readers take it; -1 when there is none."""
+    at, last = len(tail) - _END.size + 1, -1
+    while at > 0 and (at := tail.rfind(b"PK\5\6", 0, at + 3)) >= 0:
+        if at + _END.size + _END.unpack_from(tail, at)[-1] == len(tail):
+            return at
+        last = max(last, at)
+    return last
 
 
 def _large(file: IO[bytes], end: int) -> tuple[int, int, int, int, int, int]:

@@ -98,7 +98,7 @@ def usage_of(row: Mapping[str, object]) -> Usage:
 
 def trashed_of(row: Mapping[str, object]) -> Trashed:
     """An entry of the trash. Raises EntrepotError."""
-    facts: dict[str, Any] = {"deleted_at": moment(row.get("deleted_time")), "gone_at": moment(row.get("purge_time"))}
+    facts: dict[str, Any] = {"deleted_at": moment(row.get("deleted_at")), "gone_at": moment(row.get("purge_at"))}
     return Trashed(str(row.get("id")), _path(row), row.get("is_file") is True, _number(row, "size"), **facts)
 
 

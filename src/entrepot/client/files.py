@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
-from entrepot.client import downloads, resume, stowing
+from entrepot.client import downloads, resume, stowing, unzipping
 from entrepot.client.commands import Flow
 from entrepot.client.entries import Entry, Trashed, Uploaded, Usage
 from entrepot.client.errors import PathError, SourceError, TargetError
@@ -78,6 +78,9 @@ class _Files:
         when = Conditions(options.get("if_match"), options.get("overwrite", True))
         return stowing.upload(self._volume, opened, _file(path), wish, when)
 
+    def _unzip(self, local: str, folder: str, encoding: str | None, progress: OnProgress | None) -> Flow[None]:
+        return unzipping.unzip(self._volume, partial(open_path, local), _inner(folder), encoding, progress)
+
     def _download(
         self,
         path: str | Entry,
@@ -117,6 +120,18 @@ class Files(_Files):
         """Upload a file of this machine (`-`: the standard input) to a path. One that was cut goes on where it
         stopped. Raises SourceChanged, and then nothing was stored."""
         return self._run(self._upload(partial(open_path, os.fsdecode(local)), path, options))
+
+    def unzip(
+        self,
+        local: str | os.PathLike[str],
+        folder: str,
+        *,
+        encoding: str | None = None,
+        progress: OnProgress | None = None,
+    ) -> None:
+        """Upload a ZIP file of this machine and have the server unpack it into a folder. `encoding` (`gbk`,
+        `shift_jis`) is that of names in it which are not UTF-8."""
+        self._run(self._unzip(os.fsdecode(local), folder, encoding, progress))
 
     def write(self, path: str, data: Data, **options: Unpack[UploadOptions]) -> Uploaded:
         """Put bytes, a text, a binary file object or an iterator of bytes at a path, in place of what file was
@@ -231,6 +246,17 @@ class AsyncFiles(_Files):
         """As `Files.upload`."""
         return await self._run(self._upload(partial(open_path, os.fsdecode(local)), path, options))
 
+    async def unzip(
+        self,
+        local: str | os.PathLike[str],
+        folder: str,
+        *,
+        encoding: str | None = None,
+        progress: OnProgress | None = None,
+    ) -> None:
+        """As `Files.unzip`."""
+        await self._run(self._unzip(os.fsdecode(local), folder, encoding, progress))
+
     async def write(self, path: str, data: Data, **options: Unpack[UploadOptions]) -> Uploaded:
         """As `Files.write`; `data` may be an asynchronous iterator of bytes too."""
         return await self._run(self._upload(partial(of_data, data), path, options))
@@ -329,6 +355,13 @@ class AsyncFiles(_Files):
     async def list(self, path: str = "", *, recursive: bool = False) -> Entries:
         """As `Files.list`."""
         return await self._run(self._volume.all(path, recursive=recursive))
+
+
+def _inner(folder: str) -> str:
+    """The path of a folder that is not the volume itself, parsed. Raises PathError."""
+    if not (parsed := parse(folder)):
+        raise PathError("This would be the whole volume.", "Name a folder on it.")
+    return parsed
 
 
 def _file(path: str) -> str:

@@ -210,7 +210,7 @@ def _look(door: Door[Any], session: Session, meter: Meter) -> Flow[bool]:
             return False
         raise
     session.held.update(_held(answer.body.get("parts"), door.number))
-    meter.lasts(moment(answer.body.get("expires_at") or answer.body.get("expires_time")))
+    meter.lasts(moment(answer.body.get("expires_at")))
     state = answer.body.get("state", "open")
     session.published = state == "published"
     return session.published or state == "open"

@@ -138,7 +138,7 @@ class _Door:
         headers = {**self.when.headers(), **_WANTED}
         request = Request("POST", self.volume.url("file/multipart", self.path, "initiate"), headers)
         answer = yield from self.volume.ask(lambda: request, brief(self.ctx.policy))
-        meter.lasts(moment(answer.body.get("expires_time")))
+        meter.lasts(moment(answer.body.get("expires_at")))
         place = self.volume.url("file/multipart", self.path, text(answer.body, "upload_id"))
         return Session(place, place)
 

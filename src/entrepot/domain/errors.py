@@ -29,7 +29,10 @@ class Code(Enum):
     INVALID_PARTS = ("invalid_parts", "List each uploaded part once, with the ETag of its reply; then finish again.")
     EMPTY_PART = ("empty_part", "Upload the named parts again with their bytes; then finish again.")
     SIZE_MISMATCH = ("size_mismatch", "Upload what is missing; then finish again.")
-    QUOTA_EXCEEDED = ("quota_exceeded", "Delete files of this account, or raise its quota.")
+    QUOTA_EXCEEDED = (
+        "quota_exceeded",
+        "Wait until files of this account expire, or raise the quota (--account-quota).",
+    )
     DIGEST_MISMATCH = ("digest_mismatch", "The bytes changed on the way: send them again.")
     UNSUPPORTED_DIGEST = ("unsupported_digest", "Use one of the algorithms that the message names.")
     MISDIRECTED = ("misdirected", "Use a host name that the server's settings accept.")

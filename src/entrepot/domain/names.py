@@ -31,6 +31,12 @@ def new_id(random: Callable[[int], bytes]) -> str:
     return "".join(digits)
 
 
+def has_control_characters(text: str) -> bool:
+    """Whether a name has one of the 65 control characters of Unicode (category Cc): C0, DEL and C1. Line ends, escape
+    sequences of terminals and NUL are among them."""
+    return any(unicodedata.category(letter) == "Cc" for letter in text)
+
+
 def clean_name(raw: str | None) -> str:
     """Return the last component of a name as given, without control characters, short enough; '' when none is left.
 

@@ -31,7 +31,8 @@ class UploadKind(Enum):
 class Intent:
     """What a client says of a file before its bytes: any field may be missing but the lifecycle, which may be unset.
 
-    `idempotency_key` makes a repeated begin give the first answer again.
+    `idempotency_key` makes a repeated begin give the first answer again. `source` is the URL that the bytes are fetched
+    from, if they are.
     """
 
     lifecycle: Lifecycle
@@ -39,10 +40,14 @@ class Intent:
     content_type: str | None = None
     request_id: str | None = None
     idempotency_key: str | None = None
+    source: str | None = None
 
     def fingerprint(self) -> bytes:
         """32 bytes that tell whether a repeated idempotency key comes with the same wish."""
-        return hashlib.sha256(repr((self.lifecycle, self.file_name, self.content_type)).encode()).digest()
+        wish: tuple[object, ...] = (self.lifecycle, self.file_name, self.content_type)
+        if self.source is not None:
+            wish += (self.source,)
+        return hashlib.sha256(repr(wish).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from entrepot.domain.signing import Signer
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.server.node import PARENT_CHECK_SECONDS, Node
 from entrepot.service.access import Access
+from entrepot.service.assets import Assets
 from entrepot.service.crossing import Crossing
 from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
@@ -80,6 +81,7 @@ def doors_of(node: Node, settings: Settings, network: Network | None = None) -> 
         own=(settings.api_origin, settings.cdn_origin),
     )
     crossing = Crossing(node.volume, node.storage, objects, uploads)
+    imports = Imports(node.volume, crossing, bounds, network)
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
         uploads=uploads,
@@ -90,8 +92,9 @@ def doors_of(node: Node, settings: Settings, network: Network | None = None) -> 
         parts=node.parts,
         apps=Apps(node.volume, node.parts.uploads),
         unpack=Unpacking(node.volume),
-        imports=Imports(node.volume, crossing, bounds, network),
+        imports=imports,
         crossing=crossing,
+        assets=Assets(imports, uploads, objects),
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
         clock=time.time,

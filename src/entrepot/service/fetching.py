@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from entrepot.domain.errors import Code, Problem
 from entrepot.fetch import Call, Fetcher, FetchError, Response, shown
-from entrepot.fetch.errors import Blocked, Cancelled, TooLarge
+from entrepot.fetch.errors import BadStatus, Blocked, Cancelled, TooLarge
 
 PIECE = 512 * 1024  # bytes that a step reads
 T = TypeVar("T")
@@ -87,7 +87,10 @@ def problem_of(error: FetchError) -> Problem:
         code = Code.BLOCKED_ADDRESS
     elif isinstance(error, TooLarge):
         code = Code.TOO_LARGE
-    return Problem(code, str(error), fix=error.fix)
+    fix = error.fix
+    if isinstance(error, BadStatus) and "headers" in fix:  # which the caller cannot choose here
+        fix = "Give a URL that can be read without credentials, such as a signed one."
+    return Problem(code, str(error), fix=fix)
 
 
 def _stopping() -> Problem:

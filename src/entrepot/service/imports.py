@@ -80,17 +80,24 @@ class Imports(Generic[Place, When, Entry]):
         does.
         """
         self._sink.check(who)
-        account_id, key_id = require_account(who)
-        own_path = self._own_path(url)
+        require_account(who)
+        own_path = self.own_path(url)
         if own_path is not None:
             return await self._own.keep(who, path, own_path, when)
+        async with self.fetched(who, url) as (response, pieces):
+            entry, _ = await self._sink.take(
+                who, path, pieces, length=response.length, expected=declared(response), when=when
+            )
+        return entry
+
+    @contextlib.asynccontextmanager
+    async def fetched(self, who: Principal, url: str) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:
+        """The reply of another server and its body as it comes, in the turn of the key. Raises Problem as `run`."""
+        account_id, key_id = require_account(who)
         async with self._turn(account_id, key_id, url) as fetching:
             response = await fetching.open(self._bounds.max_size)
             async with contextlib.aclosing(fetching.pieces(response)) as pieces:
-                entry, _ = await self._sink.take(
-                    who, path, pieces, length=response.length, expected=_declared(response), when=when
-                )
-            return entry
+                yield response, pieces
 
     def close(self) -> None:
         """End what runs. Threads end with the step that they take."""
@@ -112,7 +119,7 @@ class Imports(Generic[Place, When, Entry]):
             self._running.discard(fetching)
             fetching.end(lambda: self._turns.give_back(key_id, account_id))
 
-    def _own_path(self, url: str) -> str | None:
+    def own_path(self, url: str) -> str | None:
         """The decoded path of one of our own files; None for the URL of another server. Raises Problem."""
         try:
             target = urls.read(url)
@@ -129,6 +136,6 @@ class Imports(Generic[Place, When, Entry]):
             raise not_found() from None
 
 
-def _declared(response: Response) -> tuple[Expected, ...]:
+def declared(response: Response) -> tuple[Expected, ...]:
     """What the remote server says of the file, so that no changed byte is taken for it."""
     return (Expected("sha-256", response.sha256),) if response.sha256 else ()

@@ -96,6 +96,12 @@ class Uploads:
         upload = await self._drafts.begin(who, intent, UploadKind.SINGLE, limited=False)
         return await self._write(who, upload, incoming, Lifecycle())
 
+    async def published(self, who: Principal, intent: Intent) -> Object | None:
+        """The object of an earlier call with the same idempotency key and the same wish. Raises Problem when the wish
+        was another one."""
+        done = await self._drafts.published(who, intent, UploadKind.SINGLE)
+        return await self._object_of(done) if done else None
+
     async def reuse(self, who: Principal, intent: Intent, sha256: bytes, size: int) -> Object:
         """Publish bytes that the account holds already under one more URL, without receiving them again.
 

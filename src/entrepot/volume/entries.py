@@ -110,8 +110,10 @@ def etag_of(status: os.stat_result) -> str:
 
 
 def entry_of(path: str, status: os.stat_result, sha256: bytes | None = None, md5: bytes | None = None) -> Entry:
-    """The entry of what has this status."""
-    created, updated = _time(getattr(status, "st_birthtime", status.st_ctime)), _time(status.st_mtime)
+    """The entry of what has this status. Where the system does not tell when it was made, that is the first of its
+    known times: never later than its last change."""
+    updated = _time(status.st_mtime)
+    created = min(_time(getattr(status, "st_birthtime", status.st_ctime)), updated)
     if stat.S_ISDIR(status.st_mode):
         return Entry(path, False, 0, created, updated)
     return Entry(path, True, status.st_size, created, updated, etag_of(status), sha256, md5)

@@ -13,10 +13,10 @@ from entrepot.volume.entries import ALWAYS, Conditions, Entry, entry_of
 from entrepot.volume.files import Files
 from entrepot.volume.ground import FOLDER_MODE, Ground
 from entrepot.volume.listing import Listing
-from entrepot.volume.paths import Path, check_length
+from entrepot.volume.paths import Path, check_length, check_tree
 from entrepot.volume.places import Places, is_the_root, there
 from entrepot.volume.quota import Quota
-from entrepot.volume.refusals import LOOK, changing, conflict, missing, renaming, special, taken
+from entrepot.volume.refusals import LOOK, changing, conflict, missing, reading, renaming, special, taken
 from entrepot.volume.staging import Staged, Staging
 from entrepot.volume.walking import Steps
 
@@ -55,6 +55,8 @@ class Moving:
             status = _movable(source, path)
             if path == destination:
                 return self._files.moved(source, path)
+            if stat.S_ISDIR(status.st_mode):
+                check_tree(source, path.name, path, destination)
             with self._places.parent(destination) as folder:
                 self._move(source, path.name, status, folder, destination, overwrite)
                 target = held.enter_context(folder.descend("."))
@@ -105,6 +107,8 @@ class Moving:
     def _copy_folder(self, path: Path, destination: Path) -> Making:
         if self._places.foresee(destination, ALWAYS).status is not None:
             raise taken(destination)
+        with reading(path), self._ground.root.open_folder(path) as source:
+            check_tree(source, ".", path, destination)
         staged = self._staging.create_folder()
         try:
             size = yield from self._copy_tree(path, staged.folder, destination)

@@ -21,6 +21,7 @@ from unicodedata import category, normalize
 
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.names import has_control_characters
 
 MOUNT = "data"  # where programs see the volume: /data
 PRIVATE = ".entrepot"
@@ -59,10 +60,11 @@ class Path:
 def parse(text: str, *, legacy: bool) -> Path:
     """Read a path that was percent-decoded once. Raises Problem(VALIDATION_FAILED).
 
-    Absolute ones start with `/data`. On the legacy routes a first component `data` means the same. Names are taken as
-    they are: backslashes, blanks, `%2e` and the like are characters as any others.
+    Absolute ones start with `/data`. On the legacy routes a first component `data` means the same, and `.` components
+    are dropped, as fal does. Names are taken as they are: backslashes, blanks, `%2e` and the like are characters as any
+    others.
     """
-    parts = [part for part in text.split("/") if part]
+    parts = [part for part in text.split("/") if part and not (legacy and part == ".")]
     if text.startswith("/") and parts[:1] != [MOUNT]:
         raise _refusal(f"An absolute path must be below /{MOUNT}.")
     if (legacy or text.startswith("/")) and parts[:1] == [MOUNT]:
@@ -93,6 +95,48 @@ def check_length(path: Path) -> None:
         raise _refusal(f"A path has at most {MAX_LENGTH} bytes in UTF-8.")
 
 
+def check_new(path: Path) -> None:
+    """Raise Problem for a path at which nothing is made: one with control characters in it. What other programs named
+    so can be read, moved and deleted all the same."""
+    if has_control_characters(str(path)):
+        raise _refusal("A new name has no control characters, such as line ends, tabs or escape sequences.")
+
+
+def check_tree(folder: Folder, name: str, path: Path, destination: Path) -> None:
+    """Check the limits of depth and length for all that is below a folder, which is called `name` in `folder`, before
+    it goes from `path` to `destination`: a path that is beyond them can no longer be read, listed or deleted. Blocks.
+
+    Raises Problem(VALIDATION_FAILED) that names such a path. Nothing is looked at where no path becomes deeper or
+    longer.
+    """
+    if len(destination.parts) > len(path.parts) or len(os.fsencode(str(destination))) > len(os.fsencode(str(path))):
+        _check_below(folder, name, destination)
+
+
+def _check_below(above: Folder, name: str, path: Path) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError), above.descend(name) as folder:
+        with os.scandir(folder.fd) as found:
+            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        if not entries:
+            return
+        longest = max((inner for inner, _ in entries), key=lambda inner: len(os.fsencode(inner)))
+        if len(path.parts) >= MAX_DEPTH:
+            raise _beyond_limit(path.child(longest), f"{len(path.parts) + 1} components; {MAX_DEPTH} are possible.")
+        size = len(os.fsencode(str(path))) + 1 + len(os.fsencode(longest))
+        if size > MAX_LENGTH:
+            raise _beyond_limit(path.child(longest), f"{size} bytes; {MAX_LENGTH} are possible.")
+        for inner, is_folder in entries:
+            if is_folder:
+                _check_below(folder, inner, path.child(inner))
+
+
+def _beyond_limit(path: Path, limit: str) -> Problem:
+    shown = str(path).encode("utf-8", "replace").decode()
+    shown = shown if len(shown) <= 200 else f"{shown[:98]}...{shown[-98:]}"
+    fix = "Choose a shorter destination that is less deep, or move what is below in pieces."
+    return Problem(Code.VALIDATION_FAILED, f"The path {shown} would have {limit} Nothing was moved.", fix=fix)
+
+
 def _length(text: str) -> int:
     try:
         return len(text.encode())
@@ -115,7 +159,7 @@ def _refusal(message: str) -> Problem:
 
 def is_addressable(above: str, name: str) -> bool:
     """Whether a client can write a name that was found on the disk, below `above` (`a/b/`, or nothing for the root)."""
-    if not above and _is_private(name):
+    if (not above and _is_private(name)) or above.count("/") >= MAX_DEPTH:
         return False
     if name.isascii() and len(above) + len(name) <= MAX_LENGTH // 4:  # nearly all names
         return True
@@ -131,6 +175,7 @@ _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x0
 _OPENAT2 = 437  # the same on all systems that Python runs on, but for Alpha
 _TRIES = 100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_SYSTEM_LENGTH = 4095  # of a path that is opened at once: PATH_MAX without the NUL at its end
 _O_PATH = getattr(os, "O_PATH", 0)
 
 
@@ -189,6 +234,9 @@ class Root:
         """Without any link first: then the checked path is the way that was gone. Only else it has to be looked where
         the links led."""
         name = os.fsencode(str(path) or ".")
+        if len(name) > _SYSTEM_LENGTH:
+            with Folder(self._open_beneath(path.parent, _FOLDER), "") as above:
+                return _openat2(above.fd, os.fsencode(path.name), flags, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
         try:
             return _openat2(self.folder.fd, name, flags, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
         except OSError as error:

@@ -22,7 +22,7 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, Trashed, TrashPage, entry_of
 from entrepot.volume.files import Files
 from entrepot.volume.ground import INFO, ITEM, TRASH, Ground
-from entrepot.volume.paths import Path, parse
+from entrepot.volume.paths import Path, check_tree, parse
 from entrepot.volume.places import Places, check_conditions, is_the_root, there
 from entrepot.volume.refusals import FAILING, FULL, changing, conflict, missing, renaming, taken, wrong_cursor
 from entrepot.volume.removal import Gone
@@ -146,6 +146,8 @@ class Trash:
             trashed = self._one(trash, trash_id)
             path = destination if destination is not None else parse(trashed.path, legacy=False)
             with trash.descend(trash_id) as place:
+                if not trashed.is_file:
+                    check_tree(place, ITEM, Path(tuple(trashed.path.split("/"))), path)
                 entry = self._put_back(place, path)
                 _forget(trash, trash_id, place)
                 return entry

@@ -20,7 +20,7 @@ from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.threads import ended
 from entrepot.turns import Turns, while_free
-from entrepot.volume.paths import MOUNT, Path, parse
+from entrepot.volume.paths import MOUNT, Path, check_tree, parse
 from entrepot.volume.places import there
 from entrepot.volume.refusals import conflict, renaming, writing
 from entrepot.volume.staging import Staged, StagedFolder
@@ -48,9 +48,16 @@ class Unpacking:
         self._turns = Turns(while_free, AT_ONCE)
 
     async def unpack(
-        self, who: Principal, path: Path, stream: AsyncIterator[bytes], *, length: int | None = None
+        self,
+        who: Principal,
+        path: Path,
+        stream: AsyncIterator[bytes],
+        *,
+        length: int | None = None,
+        encoding: str | None = None,
     ) -> None:
-        """Take a ZIP and put what is in it into the folder `path`, durably. On an error nothing is kept.
+        """Take a ZIP and put what is in it into the folder `path`, durably. On an error nothing is kept. `encoding` is
+        that of names which are not marked as UTF-8; see `archive.unpacking.check_encoding`.
 
         Raises Problem: VALIDATION_FAILED for what is no ZIP, or no honest one, TOO_LARGE, CONFLICT when a file is where
         a folder must be or the other way round; as `Volume.put`.
@@ -61,24 +68,25 @@ class Unpacking:
         staged = await self._volume.staging.receive(stream, length=length, key=key)
         try:
             async with self._turns.turn(key):
-                await self._volume.threads.run(self._unpack, staged, path)
+                await self._volume.threads.run(self._unpack, staged, path, encoding)
         finally:
             await ended(self._volume.threads.start(staged.drop))
 
-    def _unpack(self, staged: Staged, path: Path) -> None:
+    def _unpack(self, staged: Staged, path: Path, encoding: str | None) -> None:
         folder = self._volume.staging.create_folder()
         try:
-            self._extract(staged, folder.folder)
+            self._extract(staged, folder.folder, encoding)
+            check_tree(folder.folder, ".", Path(), path)
             self._publish(folder, path, _settle(folder.folder, path))
         finally:
             folder.drop()
 
-    def _extract(self, staged: Staged, folder: Folder) -> None:
+    def _extract(self, staged: Staged, folder: Folder, encoding: str | None) -> None:
         room = self._volume.quota.room()
         limits = self._limits if room is None else replace(self._limits, size=min(self._limits.size, room))
         try:
             with os.fdopen(os.dup(staged.file.fd), "rb") as file:
-                extract(file, folder, limits, only_zip=True, masked=False)
+                extract(file, folder, limits, encoding, only_zip=True, masked=False)
         except ArchiveError as error:
             raise _refusal(error) from None
 

@@ -84,8 +84,8 @@ def test_a_copy_whose_reply_was_lost_is_found_done():
 
 
 def test_a_delete_whose_reply_was_lost_is_found_in_the_trash():
-    trash = [{"id": "t1", "path": "x", "is_file": True, "size": 3, "deleted_time": "2026-01-01T00:00:00.000Z"}]
-    trash.append({**trash[0], "id": "t2", "deleted_time": "2026-01-02T00:00:00.000Z"})
+    trash = [{"id": "t1", "path": "x", "is_file": True, "size": 3, "deleted_at": "2026-01-01T00:00:00.000Z"}]
+    trash.append({**trash[0], "id": "t2", "deleted_at": "2026-01-02T00:00:00.000Z"})
     found, sent = done(volume().delete("x"), LOST, GONE, said(trash))
     assert found == "t2" and sent[0] == f"DELETE {FILES}/file/x?recursive=false"
     found, _ = done(volume().delete("x"), LOST, GONE, said([]))

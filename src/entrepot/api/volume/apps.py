@@ -31,7 +31,7 @@ async def initiate(x: Exchange, doors: Doors, place: Place) -> None:
 async def part(x: Exchange, doors: Doors, place: Place) -> None:
     """PUT one part: durable when it is acknowledged."""
     who = await asking.principal(x, doors)
-    digest, upload_id, number = place.text("hash"), place.text("upload_id"), place.number("part_number")
+    digest, upload_id, number = place.text("hash"), place.upload_id, place.part_number
     stream, length, expected = await bytes_of(x, doors, place)
     held = await doors.apps.write(who, digest, upload_id, number, stream, length=length, expected=expected)
     await x.json(200, {"part_number": held.number, "etag": held.etag})
@@ -43,12 +43,12 @@ async def complete(x: Exchange, doors: Doors, place: Place) -> None:
     given = await asking.fields(x, doors, place, most=jsonbody.MAX_PARTS_LIST)
     cited, _, _ = await asyncio.to_thread(read_complete, given)
     facts = asking.mapping(given, "metadata")
-    done = await doors.apps.finish(who, place.text("hash"), place.text("upload_id"), cited, facts)
+    done = await doors.apps.finish(who, place.text("hash"), place.upload_id, cited, facts)
     await x.json(200, {"etag": done.md5 or ""})
 
 
 async def cancel(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: the parts are freed."""
     who = await asking.principal(x, doors)
-    await doors.apps.abort(who, place.text("hash"), place.text("upload_id"))
+    await doors.apps.abort(who, place.text("hash"), place.upload_id)
     await x.json(200, True)

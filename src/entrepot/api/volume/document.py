@@ -50,6 +50,7 @@ def _closed(required: Sequence[str], **properties: Json) -> Json:
 
 
 _UNZIP = _flag("unzip", "Unpack the ZIP archive that is sent into the folder of this path.")
+_ENCODING = _query("encoding", "Of names in the archive that are not UTF-8: gbk, shift_jis, cp866, ...", TEXT)
 _IF_MATCH = _header("If-Match", "ETags of the file that is to be changed, or * for any; 412 when it is another.")
 _IF_NONE = _header("If-None-Match", "*: only when nothing is there; else 412.")
 _DIGEST = _header("Repr-Digest", "sha-256=:<base64>:, of the file; checked before it is there.")
@@ -166,7 +167,7 @@ OPERATIONS: dict[str, Json] = {
             "Store a file, or unpack an archive into a folder",
             _YES,
             "400 409 412 413 507",
-            parameters=[_UNZIP, _IF_MATCH, _IF_NONE, _DIGEST],
+            parameters=[_UNZIP, _ENCODING, _IF_MATCH, _IF_NONE, _DIGEST],
             body=_FORM,
         )
     },
@@ -297,7 +298,7 @@ OPERATIONS: dict[str, Json] = {
             "Store a file, or unpack an archive into a folder",
             _YES,
             "409 412 413 507",
-            parameters=[_UNZIP, _IF_MATCH, _IF_NONE, _DIGEST],
+            parameters=[_UNZIP, _ENCODING, _IF_MATCH, _IF_NONE, _DIGEST],
             body=_FORM,
         )
     },

@@ -27,15 +27,15 @@ async def initiate(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: a name for the upload; nothing is at the path until it is complete."""
     who = await asking.principal(x, doors)
     with _no_conflict(place):
-        upload_id = await doors.parts.begin(who, place.path, asking.conditions(x), md5=asking.wants_md5(x))
+        upload_id = await doors.parts.begin(who, place.target, asking.conditions(x), md5=asking.wants_md5(x))
     ends = wire.timestamp_ms(doors.clock() + doors.volume.limits.upload_ttl)
-    await x.json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_time": ends})
+    await x.json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_at": ends})
 
 
 async def part(x: Exchange, doors: Doors, place: Place) -> None:
     """PUT one part: durable when it is acknowledged."""
     who = await asking.principal(x, doors)
-    path, upload_id, number = place.path, place.text("upload_id"), place.number("part_number")
+    path, upload_id, number = place.path, place.upload_id, place.part_number
     stream, length, expected = await bytes_of(x, doors, place)
     with _no_conflict(place):
         held = await doors.parts.write(who, path, upload_id, number, stream, length=length, expected=expected)
@@ -50,7 +50,7 @@ async def complete(x: Exchange, doors: Doors, place: Place) -> None:
     given = await asking.fields(x, doors, place, "parts", "size", "digest", most=jsonbody.MAX_PARTS_LIST)
     cited, size, sha256 = await asyncio.to_thread(_completed, place, given)
     with _no_conflict(place):
-        done = await doors.parts.finish(who, path, place.text("upload_id"), cited, size=size, sha256=sha256)
+        done = await doors.parts.finish(who, path, place.upload_id, cited, size=size, sha256=sha256)
     told: dict[str, Any] = {"etag": done.md5 or ""}
     await x.json(200, told if place.legacy else {**told, "entry": platform_entry(done.entry)})
 
@@ -58,13 +58,13 @@ async def complete(x: Exchange, doors: Doors, place: Place) -> None:
 async def listing(x: Exchange, doors: Doors, place: Place) -> None:
     """GET which parts are held, for a client that goes on after a break."""
     who, path = await asking.principal(x, doors), place.path
-    found = await doors.parts.list(who, path, place.text("upload_id"))
+    found = await doors.parts.list(who, path, place.upload_id)
     await x.json(
         200,
         {
             "upload_id": found.upload_id,
             "path": str(path),
-            "expires_time": wire.timestamp_ms(found.expires_at),
+            "expires_at": wire.timestamp_ms(found.expires_at),
             "parts": [{"part_number": each.number, "etag": each.etag, "size": each.size} for each in found.parts],
         },
     )
@@ -73,7 +73,7 @@ async def listing(x: Exchange, doors: Doors, place: Place) -> None:
 async def cancel(x: Exchange, doors: Doors, place: Place) -> None:
     """POST or DELETE: the parts are freed."""
     who = await asking.principal(x, doors)
-    await doors.parts.abort(who, place.path, place.text("upload_id"))
+    await doors.parts.abort(who, place.path, place.upload_id)
     await x.json(200, True)
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from re import compile as pattern
 
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.domain.errors import Code, Problem
-from entrepot.volume.paths import Path, parse
+from entrepot.volume.paths import Path, check_new, parse
+
+_UPLOAD_ID = pattern(r"[0-9a-f]{32}")
+_PART_NUMBER = pattern(r"[1-9][0-9]{0,8}")
+_FIX = (
+    "Send parts to .../file/multipart/{path}/{upload_id}/{part_number}; in a file's own path write its slashes as %2F."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +29,23 @@ class Place:
 
     @property
     def path(self) -> Path:
-        """The place in the volume. Raises Problem."""
+        """The place in the volume, of something that is there. Raises Problem."""
         return parse(Exchange.decoded(self.raw), legacy=self.legacy)
 
+    @property
+    def target(self) -> Path:
+        """The place in the volume, of something that is to be made. Raises Problem."""
+        path = self.path
+        check_new(path)
+        return path
+
     def field(self, text: str, name: str) -> Path:
-        """Another place, which a field of the body names. Raises Problem that tells which."""
+        """The place of something that is to be made, which a field of the body names. Raises Problem that tells
+        which."""
         try:
-            return parse(text, legacy=self.legacy)
+            path = parse(text, legacy=self.legacy)
+            check_new(path)
+            return path
         except Problem as problem:
             raise Problem(problem.code, problem.message, where=("body", name), fix=problem.fix) from None
 
@@ -36,11 +53,21 @@ class Place:
         """A single segment of the URL. Raises Problem."""
         return Exchange.decoded(self.ids[name])
 
-    def number(self, name: str) -> int:
-        """The number of a part; its bounds are the volume's. Raises Problem."""
-        text = self.text(name)
-        if not text.isascii() or not text.isdigit() or len(text) > 9:
-            raise Problem(Code.VALIDATION_FAILED, "It must be a whole number from 1.", where=("path", name))
+    @property
+    def upload_id(self) -> str:
+        """The id of an upload in parts. Raises Problem(NOT_FOUND) for what is none."""
+        text = self.text("upload_id")
+        if not _UPLOAD_ID.fullmatch(text):
+            raise Problem(Code.NOT_FOUND, "This is no id of an upload: those have 32 lower-case hex digits.", fix=_FIX)
+        return text
+
+    @property
+    def part_number(self) -> int:
+        """The number of a part; its upper bound is the volume's. Raises Problem."""
+        text = self.text("part_number")
+        if not _PART_NUMBER.fullmatch(text):
+            message = "The number of a part is a whole number from 1, without a sign or leading zeros."
+            raise Problem(Code.VALIDATION_FAILED, message, where=("path", "part_number"), fix=_FIX)
         return int(text)
 
 

@@ -73,7 +73,7 @@ async def _destination(x: Exchange, doors: Doors, place: Place) -> tuple[Path, b
 
 async def make_folder(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: make a folder and those above it; one that is there is fine."""
-    who, path = await asking.principal(x, doors), place.path
+    who, path = await asking.principal(x, doors), place.target
     await asking.fields(x, doors, place)
     await x.json(200, platform_entry(await doors.volume.make_folder(who, path)))
 
@@ -115,7 +115,7 @@ async def publish(x: Exchange, doors: Doors, place: Place) -> None:
     who, path = await asking.principal(x, doors), place.path
     given = await asking.fields(x, doors, place, "file_name", "content_type")
     intent = Intent(
-        lifecycle=wire.parse_lifecycle(x.headers),
+        lifecycle=x.lifecycle(),
         file_name=asking.optional_text(given, "file_name"),
         content_type=asking.optional_text(given, "content_type", 255),
         request_id=x.short(wire.SOURCE_REQUEST),
@@ -127,7 +127,7 @@ async def publish(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def keep(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the URL of an object of this server: its bytes become a file."""
-    who, path = await asking.principal(x, doors), place.path
+    who, path = await asking.principal(x, doors), place.target
     given = await asking.fields(x, doors, place, "url", "overwrite")
     url_path = _own_path(doors, asking.text(given, "url"))
     when = Conditions(if_none_match=not asking.flag(given, "overwrite"))

@@ -58,8 +58,8 @@ def trashed(item: Trashed) -> dict[str, Any]:
         "path": item.path,
         "is_file": item.is_file,
         "size": item.size,
-        "deleted_time": wire.timestamp_ms(item.deleted_at),
-        "purge_time": wire.timestamp_ms(item.purge_at),
+        "deleted_at": wire.timestamp_ms(item.deleted_at),
+        "purge_at": wire.timestamp_ms(item.purge_at),
     }
 
 

@@ -62,19 +62,30 @@ ROUTES: Mapping[str, Mapping[str, Deed]] = {
     f"{_V1}/file/{{file}}": {"GET": download.download, "PUT": writing.put, "DELETE": platform.delete},
 }
 _WHOLE_PATHS = {"dir", "file", "target_path", "path"}
-# By their form the names of uploads and parts are told from those of files; other single segments are anything.
+# Where an upload's id ends a URL its form tells it from the name of a file; other single segments are anything.
 _FORMS = {"upload_id": rb"[0-9a-f]{32}", "part_number": rb"[0-9]{1,9}"}
+# Within `file/multipart/...` the form of the whole URL tells that a part or an upload is meant, so that a wrong number
+# or id is an error, never the name of a file; a single character is taken for no id. An upload without a path is an
+# error too.
+_MULTIPART = "/file/multipart/"
+_LOOSE = {"upload_id": rb"[^/]*", "part_number": rb"[^/]*"}
+_PART = rb"(?:(?P<path>.*)/(?P<upload_id>(?:[^/]{2,})?)|[0-9A-Fa-f]{32})/(?P<part_number>%s)"
 
 
 def _pattern(template: str) -> re.Pattern[bytes]:
     """What URLs of a template look like, with a group for each of its names; `path` for a whole path."""
+    if _MULTIPART in template and template.endswith("{part_number}"):
+        # The legacy API has nothing that a PUT to its other multipart routes could mean.
+        number = rb"(?!(?:complete|cancel)\Z)[^/]*" if template.startswith(_OLD) else rb"[^/]*"
+        return re.compile(re.escape(template.partition("{")[0].encode()) + _PART % number, re.DOTALL)
+    forms = _LOOSE if _MULTIPART in template and not template.endswith("{upload_id}") else _FORMS
     found = b""
     for literal, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", template):
         found += re.escape(literal.encode())
         if name in _WHOLE_PATHS:
             found += b"(?P<path>.*)"
         elif name:
-            found += b"(?P<%s>%s)" % (name.encode(), _FORMS.get(name, b"[^/]+"))
+            found += b"(?P<%s>%s)" % (name.encode(), forms.get(name, b"[^/]+"))
     return re.compile(found, re.DOTALL)
 
 
@@ -105,7 +116,7 @@ def fitting(raw_path: bytes) -> Iterator[tuple[Mapping[str, Deed], Place]]:
     for pattern, methods in _LEGACY if legacy else _PLATFORM:
         match = pattern.fullmatch(raw_path)
         if match:
-            ids = match.groupdict()
+            ids = match.groupdict(b"")
             yield methods, Place(legacy, ids.pop("path", b""), ids)
 
 

@@ -44,13 +44,13 @@ SCHEMAS: Json = {
     ),
     "VolumeDeleted": _schema(["path", "trash_id"], path=TEXT, trash_id={"type": ["string", "null"]}),
     "VolumeTrashed": _schema(
-        ["id", "path", "is_file", "size", "deleted_time", "purge_time"],
+        ["id", "path", "is_file", "size", "deleted_at", "purge_at"],
         id=TEXT,
         path=TEXT,
         is_file=BOOLEAN,
         size=_INTEGER,
-        deleted_time=_TIME,
-        purge_time=_TIME,
+        deleted_at=_TIME,
+        purge_at=_TIME,
     ),
     "VolumeUsage": _schema(
         ["path", "files", "folders", "size", "quota", "free"],
@@ -61,10 +61,10 @@ SCHEMAS: Json = {
         quota={"type": ["integer", "null"]},
         free=_INTEGER,
     ),
-    "VolumeUpload": _schema(["upload_id"], upload_id=TEXT, expires_time=_TIME),
+    "VolumeUpload": _schema(["upload_id"], upload_id=TEXT, expires_at=_TIME),
     "VolumePart": _schema(["part_number", "etag"], part_number=_INTEGER, etag=TEXT, size=_INTEGER),
     "VolumeParts": _schema(
-        ["upload_id", "path", "expires_time", "parts"], upload_id=TEXT, path=TEXT, expires_time=_TIME, parts=PARTS
+        ["upload_id", "path", "expires_at", "parts"], upload_id=TEXT, path=TEXT, expires_at=_TIME, parts=PARTS
     ),
     "VolumeCompleted": _schema(
         ["etag"],

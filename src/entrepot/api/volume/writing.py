@@ -12,6 +12,7 @@ from entrepot.api.responses import Headers
 from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
 from entrepot.api.volume.replies import platform_entry
+from entrepot.archive.unpacking import check_encoding
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import ALWAYS
@@ -21,7 +22,8 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a form whose file goes to the path; with `unzip` what is in it goes into the folder of that path. The
     name that the form gives the file means nothing."""
     who = await asking.principal(x, doors)
-    path, unzip, when = place.path, asking.query_flag(x, "unzip"), asking.conditions(x)
+    path, unzip, when = place.target, asking.query_flag(x, "unzip"), asking.conditions(x)
+    encoding = _encoding(x, unzip=unzip)
     stream, expected = await file_of_form(x, doors)
     if not unzip:
         await doors.volume.put(who, path, stream, expected=expected, when=when, check_client=x.check_client)
@@ -29,8 +31,24 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
         message = "Digests and conditions are those of one file; of an archive that is unpacked they are not checked."
         raise Problem(Code.INVALID_REQUEST, message)
     else:
-        await doors.unpack.unpack(who, path, stream)
+        await doors.unpack.unpack(who, path, stream, encoding=encoding)
     await x.json(200, True)
+
+
+def _encoding(x: Exchange, *, unzip: bool) -> str | None:
+    """The encoding of names in the archive that are not UTF-8. Raises Problem(VALIDATION_FAILED)."""
+    encoding = asking.query(x, "encoding") or None
+    if encoding is None:
+        return None
+    if not unzip:
+        message = "It is that of names in an archive, and says nothing without unzip=true."
+        raise Problem(Code.VALIDATION_FAILED, message, where=("query", "encoding"))
+    try:
+        check_encoding(encoding)
+    except ValueError as error:
+        fix = "Name one that Python knows: gbk, shift_jis, big5, cp866, cp1252, ..."
+        raise Problem(Code.VALIDATION_FAILED, f"{error}.", where=("query", "encoding"), fix=fix) from None
+    return encoding
 
 
 async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
@@ -46,7 +64,7 @@ async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes],
 async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a URL: the reply comes when its file is whole at the path, as the stock client expects. A client that goes
     ends the fetch."""
-    who, path = await asking.principal(x, doors), place.path
+    who, path = await asking.principal(x, doors), place.target
     when, given = asking.conditions(x), await asking.fields(x, doors, place, "url", conditional=True)
     await x.unless_gone(doors.imports.run(who, path, asking.text(given, "url"), when))
     await x.json(200, True)
@@ -54,7 +72,7 @@ async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def put(x: Exchange, doors: Doors, place: Place) -> None:
     """PUT the bytes themselves: 201 when nothing was there."""
-    who, path = await asking.principal(x, doors), place.path
+    who, path = await asking.principal(x, doors), place.target
     body = body_of(x, doors)
     entry, created = await doors.volume.put(
         who,

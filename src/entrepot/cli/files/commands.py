@@ -65,7 +65,13 @@ def _add_moving_bytes(verbs: Any) -> None:
         "upload",
         "sending",
         "upload files and folders",
-        ["model.bin models/", "renders/ shots/today", "'*.png' images/", "- logs/run.txt < run.txt"],
+        [
+            "model.bin models/",
+            "renders/ shots/today",
+            "'*.png' images/",
+            "- logs/run.txt < run.txt",
+            "--unzip pictures.zip images/",
+        ],
         usage="LOCAL [LOCAL ...] REMOTE",
     )
     help_ = "a file, a folder (dir/: what is in it), a quoted pattern, or - for the standard input"
@@ -74,6 +80,8 @@ def _add_moving_bytes(verbs: Any) -> None:
     upload.add_argument("--no-skip-existing", action="store_true", help="send what is there with the same bytes, too")
     upload.add_argument("--part-size", metavar="SIZE", type=formats.parse_bytes, help="of parts of large files [10M]")
     upload.add_argument("--concurrency", metavar="N", type=formats.parse_count, help="parts of a file at a time [10]")
+    upload.add_argument("--unzip", action="store_true", help="unpack a ZIP file into the folder")
+    upload.add_argument("--encoding", metavar="NAME", help="of its names that are not UTF-8: gbk, shift_jis, ...")
     download = _verb(
         verbs,
         "download",

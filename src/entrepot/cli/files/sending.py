@@ -14,6 +14,7 @@ from entrepot.cli.batch import Outcome
 from entrepot.cli.files.cargo import Cargo, Carrier
 from entrepot.cli.files.remote import Remote, opened, parsed
 from entrepot.cli.files.showing import Planned, facts, only_one
+from entrepot.cli.files.unzipping import unzip
 from entrepot.cli.filters import Filter
 from entrepot.cli.plan import STDIN, Item, Plan
 from entrepot.cli.screen import Screen
@@ -36,6 +37,10 @@ class Way:
 
 
 def upload(args: argparse.Namespace) -> int:
+    if args.unzip:
+        return unzip(args)
+    if args.encoding is not None:
+        raise exits.Failure(exits.USAGE, "--encoding is of names in an archive.", "Say --unzip too.")
     screen = Screen(quiet=args.quiet)
     if len(args.paths) < 2:
         raise exits.Failure(exits.USAGE, "It needs a file here and a path on the volume.", "upload LOCAL REMOTE")
