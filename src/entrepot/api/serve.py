@@ -12,7 +12,7 @@ from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import Header, Headers
 from entrepot.api.sending import GUARDS, Version, decide, send_file
-from entrepot.domain.names import disposition
+from entrepot.domain import disposition
 from entrepot.domain.objects import Object, is_public
 
 
@@ -42,7 +42,7 @@ def _headers(x: Exchange, doors: Doors, obj: Object) -> Headers:
         (b"cache-control", _cache_control(doors, obj).encode()),
     ]
     if x.scope["query_string"] and x.query("download") == "1":
-        headers.append((b"content-disposition", disposition("attachment", obj.name or obj.id).encode()))
+        headers.append((b"content-disposition", disposition.make("attachment", obj.name or obj.id).encode()))
     elif not obj.inline:
         # No file name here: stock downloaders would save under it, and mix up two users' files of one name.
         headers.append((b"content-disposition", b"attachment"))

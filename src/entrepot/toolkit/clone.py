@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from entrepot.client.local import expanded
 from entrepot.client.partial import HIDDEN, try_lock
 from entrepot.fetch import Call, FetchError, shown, urls
 from entrepot.toolkit.errors import CloneError
@@ -58,7 +59,7 @@ def clone_repository(
     if commit_hash is not None and (not _COMMIT.fullmatch(commit_hash) or len(commit_hash) < least):
         raise ValueError(f"Commit hash {commit_hash!r} is too short or no hash; give {least} to 64 hex digits.")
     place = _checked(https_url)
-    folder = Path(target_dir).absolute() if target_dir else volume().absolute() / ".fal" / "repos"
+    folder = Path(expanded(target_dir)).absolute() if target_dir else volume().absolute() / ".fal" / "repos"
     name = repo_name or Path(https_url).stem + (f"-{commit_hash[:_NAMED]}" if commit_hash else "")
     if not _NAME.fullmatch(name) or not name.strip(". ") or name.lower() == ".git" or name.startswith(HIDDEN):
         raise CloneError(f"{name!r} is no name for a repository's folder.", "Give one as repo_name.")
