@@ -137,6 +137,6 @@ def _host(host: str, bracketed: bool, place: str) -> str:
         name = host.rstrip(".") if host.isascii() else host.encode("idna").decode("ascii").rstrip(".")
     except UnicodeError:
         raise InvalidUrl(place, "the host name cannot be spelled in ASCII (IDNA)") from None
-    if not _HOST.fullmatch(name.lower()):
+    if not _HOST.fullmatch(name.lower()) or not all(0 < len(label) < 64 for label in name.split(".")):
         raise InvalidUrl(place, "the URL has no sound host name")
     return name.lower()

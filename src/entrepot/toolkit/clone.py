@@ -51,8 +51,8 @@ def clone_repository(
     """Clone a repository with its submodules and return its folder.
 
     It lies in `target_dir` (without one: `<volume>/.fal/repos`) under `repo_name` (without one: the URL's last segment,
-    with 8 digits of the commit). What is there at that commit is returned as it is unless `force`; without a commit it
-    is cloned anew. `include_to_path` puts it first on `sys.path`. Raises CloneError; ValueError for what is no commit.
+    with 8 digits of the commit); where a clone of another URL has that name, `-` and 8 hex digits are added. What is
+    there at that commit is returned as it is unless `force`; without a commit it is cloned anew. `include_to_path` puts it first on `sys.path`. Raises CloneError; ValueError for what is no commit.
     Without `repo_name` a commit has 8 digits at least.
     """
     least = 4 if repo_name else _NAMED
@@ -85,7 +85,7 @@ def _checked(url: str) -> str:
 
 
 def _cloned(url: str, place: str, commit: str | None, folder: Path, name: str, force: bool) -> Path:
-    path = folder / name
+    path = _place(folder, name, url)
     if not force and _is_at(path, commit):
         return path
     _check_ours(path)
@@ -99,9 +99,24 @@ def _cloned(url: str, place: str, commit: str | None, folder: Path, name: str, f
                 _git(place, "submodule", "update", "--init", "--recursive", cwd=temp / "new")
                 if not _is_at(temp / "new", commit):
                     raise CloneError(f"Failed to clone {place}: it is not at commit {commit}.", "Check the commit.")
+            path = _place(folder, name, url)
             _put(temp, path)
-        lease.finish(name, 0)
+        lease.finish(path.name, 0)
     return path
+
+
+def _place(folder: Path, name: str, url: str) -> Path:
+    """Where the clone lies, or will lie: another repository's is neither taken for it nor replaced."""
+    mine, there = _same(url), ""
+    if (folder / name / ".git").exists():
+        with suppress(CloneError):
+            there = _same(_git(str(folder / name), "config", "--get", "remote.origin.url", cwd=folder / name).strip())
+    return folder / (name if there in ("", mine) else f"{name}-{url_digest(mine)[:8]}")
+
+
+def _same(url: str) -> str:
+    """One spelling of the URLs of a repository."""
+    return url.rstrip("/").removesuffix(".git")
 
 
 def _put(temp: Path, path: Path) -> None:
