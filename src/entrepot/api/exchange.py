@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote_to_bytes
 from entrepot import wire
 from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.headers import text_of
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
@@ -93,7 +94,7 @@ class Exchange:
     def text(self, name: str) -> str | None:
         """A header as text, without blanks around it; None when missing or empty."""
         value = self.headers.get(name)
-        return (value.decode("latin-1").strip() or None) if value is not None else None
+        return (text_of(value).strip() or None) if value is not None else None
 
     def short(self, name: str) -> str | None:
         """A header that is stored, so it must be short. Raises Problem(VALIDATION_FAILED)."""

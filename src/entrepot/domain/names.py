@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 MAX_NAME_BYTES = 180
 MAX_EXTENSION_BYTES = 32
-# The stock `download_file` names its file by the URL's end without decoding it, and a file name has 255 bytes.
-MAX_SEGMENT_LENGTH = 255
+FILE_NAME_BYTES = 255  # that file systems take
+# The stock `download_file` names its file by the URL's end without decoding it.
+MAX_SEGMENT_LENGTH = FILE_NAME_BYTES
 _EXTENSION = re.compile(r"(?:\.tar)?\.[^.]+\Z", re.IGNORECASE)
 # What a cut does not split: a letter and its accents, an escaped byte of a URL, an escaped letter of UTF-8.
 _UNIT = re.compile(

@@ -52,7 +52,8 @@ def clone_repository(
 
     It lies in `target_dir` (without one: `<volume>/.fal/repos`) under `repo_name` (without one: the URL's last segment,
     with 8 digits of the commit); where a clone of another URL has that name, `-` and 8 hex digits are added. What is
-    there at that commit is returned as it is unless `force`; without a commit it is cloned anew. `include_to_path` puts it first on `sys.path`. Raises CloneError; ValueError for what is no commit.
+    there at that commit is returned as it is unless `force`; without a commit it is cloned anew. `include_to_path` puts
+    it first on `sys.path`. Raises CloneError; ValueError for what is no commit.
     Without `repo_name` a commit has 8 digits at least.
     """
     least = 4 if repo_name else _NAMED

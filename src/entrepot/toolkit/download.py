@@ -27,7 +27,7 @@ from entrepot.fetch import Call, FetchError, Response, shown
 from entrepot.fetch.errors import BadReply, BadStatus, ConnectionFailed, InvalidHeader, TooLarge, WrongType
 from entrepot.toolkit import inline
 from entrepot.toolkit.errors import DigestMismatch, TargetUnusable
-from entrepot.toolkit.freshness import VERIFY, Remote, Verify, is_fresh, place_of, remote_of, total_of
+from entrepot.toolkit.freshness import VERIFY, Remote, Verify, is_fresh, note_aside, place_of, remote_of, total_of
 from entrepot.toolkit.lease import Lease
 from entrepot.toolkit.naming import identity, url_digest, with_ending
 from entrepot.toolkit.own import Opener
@@ -312,14 +312,14 @@ def _publish(wish: Wish, remote: Remote, file: Partial) -> Path:
         _check_target(wish, path)
         try:
             file.publish(path.name, usual_mode(), facts, replace=os.path.lexists(path))
-            return path
         except FileExistsError:
             continue
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             file.publish(path.name, usual_mode(), facts)  # a file system that cannot keep the name of another
-            return path
+        note_aside(path, wish.url)
+        return path
 
 
 def _ask(wish: Wish, by: Opener, file: Partial) -> Response:

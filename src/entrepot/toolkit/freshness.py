@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
 import stat
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from entrepot.atomic import File, read_facts
+from entrepot.atomic import FACTS_ATTRIBUTE, File, read_facts, write_file
 from entrepot.client.owner import is_ours
-from entrepot.client.partial import sha256_of
+from entrepot.client.partial import HIDDEN, sha256_of
 from entrepot.fetch import Response
 from entrepot.toolkit.naming import choose_name, identity, own_name, url_digest, with_ending
 
@@ -77,9 +80,42 @@ def _owner(path: Path) -> str:
     except OSError:
         return ""
     try:
-        return read_facts(fd).get("url", "")
+        return read_facts(fd).get("url", "") or _owner_aside(path, os.fstat(fd))
     finally:
         os.close(fd)
+
+
+def note_aside(path: Path, url: str) -> None:
+    """Note of which URL a finished file is, where the file system keeps no notes at files (extended attributes): in a
+    hidden file. One that cannot be written is not missed before another URL has the same name and size."""
+    with suppress(OSError):
+        if not _keeps_notes(path):
+            status = path.stat()
+            note = {"url": identity(url), "size": status.st_size, "mtime": status.st_mtime_ns}
+            write_file(_aside(path), json.dumps(note).encode(), 0o644)
+
+
+def _owner_aside(path: Path, status: os.stat_result) -> str:
+    try:
+        note = json.loads(_aside(path).read_bytes())
+        same = (note["size"], note["mtime"]) == (status.st_size, status.st_mtime_ns)
+        return str(note["url"]) if same else ""
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{HIDDEN}{url_digest(path.name)[:24]}.note")
+
+
+def _keeps_notes(path: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    try:
+        os.getxattr(path, FACTS_ATTRIBUTE)
+    except OSError as error:
+        return error.errno == errno.ENODATA
+    return True
 
 
 def _marks(url: str) -> tuple[str, ...]:

@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 from entrepot.client.partial import HIDDEN
 from entrepot.domain import disposition
 from entrepot.domain.mediatypes import OCTET_STREAM, bare_type, extension_for, type_for_name
-from entrepot.domain.names import shorten
+from entrepot.domain.names import FILE_NAME_BYTES, shorten
 
-MAX_NAME_BYTES = 255
 _ENDING = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,15}\Z")
 # How signed URLs are known (all of these parameters), and what in them says who may read, until when, and not what.
 _SIGNING = ("algorithm", "credential", "date", "expires", "security-token", "signature", "signedheaders")
@@ -45,12 +44,12 @@ def with_ending(name: str, content_type: str) -> str:
     if type_for_name(name) or _ENDING.search(name) or bare_type(content_type) == OCTET_STREAM:
         return name
     ending = extension_for(content_type)
-    return shorten(name, MAX_NAME_BYTES - len(ending)) + ending
+    return shorten(name, FILE_NAME_BYTES - len(ending)) + ending
 
 
 def own_name(name: str, url: str, digits: int = 8) -> str:
     """The name for a URL where another URL's file has `name` already: `adapter-1a2b3c4d.safetensors`."""
-    return shorten(name, MAX_NAME_BYTES, f"-{identity(url)[:digits]}")
+    return shorten(name, FILE_NAME_BYTES, f"-{identity(url)[:digits]}")
 
 
 def url_digest(url: str) -> str:
@@ -82,5 +81,5 @@ def _sound(name: str) -> str:
         return ""
     if name.startswith(HIDDEN):
         return ""
-    short = shorten(name, MAX_NAME_BYTES)
+    short = shorten(name, FILE_NAME_BYTES)
     return short if short == name or "." in short else ""  # what says nothing of the file but part of a long name

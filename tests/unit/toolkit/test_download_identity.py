@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import TypeAdapter
 
+from entrepot.cli import plan
 from entrepot.client import datauri, resume, saved
 from entrepot.client.local import expanded
 from entrepot.client.sources import open_path
@@ -106,6 +107,18 @@ def test_d01_a_file_without_a_note_is_taken_by_its_size(get):
     assert get(ONE) == mine and get.site.count("GET") == 0
     mine.write_bytes(b"another size")
     assert get(ONE).read_bytes() == b"/one/adapter.safetensors"
+
+
+def test_d01_it_holds_where_a_file_system_keeps_no_notes(get, monkeypatch):
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(os, "getxattr", refused)
+    monkeypatch.setattr(os, "setxattr", refused)
+    for _ in range(2):
+        one, two = get(ONE), get(TWO)
+        assert (one.read_bytes(), two.read_bytes()) == (b"/one/adapter.safetensors", b"/two/adapter.safetensors")
+    assert get.site.count("GET") == 2
 
 
 def test_d01_a_note_of_a_former_release_is_understood(get):
@@ -289,6 +302,7 @@ def test_d13_a_tilde_is_the_home_folder_everywhere(tmp_path, monkeypatch):
     assert file.save("~/b/c.txt") == home / "b" / "c.txt"
     assert Settings.load({"home": "~/h"}, {}).home == home / "h"
     assert data_home().is_absolute()
+    assert plan.make(["~/a.txt"], None, print).items[0].path == str(home / "a.txt")
     assert not (tmp_path / "~").exists()
 
 
