@@ -11,11 +11,10 @@ from datetime import UTC
 
 def text_of(value: str | bytes) -> str:
     """The text that a header's bytes (or their Latin-1 form) mean: UTF-8 where they are that, else Latin-1."""
-    raw = value.encode("latin-1") if isinstance(value, str) else value
     try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        return (value.encode("latin-1") if isinstance(value, str) else value).decode("utf-8")
+    except UnicodeError:
+        return value if isinstance(value, str) else value.decode("latin-1")
 
 
 def retry_after(value: str, now: float) -> float | None:

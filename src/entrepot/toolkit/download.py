@@ -66,8 +66,17 @@ class Wish:
 
     @property
     def key(self) -> str:
-        """What two downloads must share to be one: what the URL names, and request headers."""
-        asked = "\0".join([identity(self.url), *(f"{name}:{self.headers[name]}" for name in sorted(self.headers))])
+        """What a download that was cut, and the one that goes on with it, share: what the URL names, and request
+        headers. The server is asked for the rest, so that it sees who goes on."""
+        return self._digest(identity(self.url))
+
+    @property
+    def turn(self) -> str:
+        """What downloads share of which one works for all: the very URL, signature included, and request headers."""
+        return self._digest(url_digest(self.url))
+
+    def _digest(self, url: str) -> str:
+        asked = "\0".join([url, *(f"{name}:{self.headers[name]}" for name in sorted(self.headers))])
         return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
     @property
@@ -193,7 +202,7 @@ def _from_network(wish: Wish, by: Opener) -> Path:
         return _bring(wish, by, None)
     if _has_files(wish.folder) and (path := _cached(wish, by)):
         return path
-    with Lease(wish.folder, wish.key, wish.call, wish.shown) as lease:
+    with Lease(wish.folder, wish.turn, wish.call, wish.shown) as lease:
         if lease.done and (path := _by_another(wish, *lease.done)):
             return path
         return _bring(wish, by, lease)

@@ -95,6 +95,12 @@ def test_d01_a_new_signature_is_the_same_file(get, query):
     assert get.site.count("GET") == 2
 
 
+def test_d01_a_signature_is_gone_on_with_but_not_waited_for(tmp_path):
+    one, two = (Wish(f"{HOST}/a.bin?X-Amz-Signature={number}", tmp_path) for number in (1, 2))
+    assert one.key == two.key and one.turn != two.turn
+    assert Wish(ONE, tmp_path).key == Wish(ONE, tmp_path).turn
+
+
 @pytest.mark.parametrize("query", ["sig={0}", "Signature={0}", "token={0}", "Expires={0}", "sv={0}"])
 def test_d01_what_only_looks_like_a_signature_counts(query):
     assert naming.identity(f"{HOST}/a?{query.format(1)}") != naming.identity(f"{HOST}/a?{query.format(2)}")
