@@ -70,6 +70,8 @@ class Transport:
                     extensions={"timeout": self._times | {"read": max(self._times["read"], request.silence)}},
                 ) as response,
             ):
+                if response.status == 407 and (proxy := _shown_proxy(request.url)):
+                    raise ConfigurationError(f"The proxy {proxy} wants other credentials (407).", _PROXY)
                 headers = _lower(response.headers)
                 if take is None or not 200 <= response.status < 300:
                     return Reply(response.status, headers, _whole(response, request))
@@ -314,7 +316,7 @@ def _failure(error: Exception, request: Request) -> EntrepotError:
     if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.ProxyError):
         why = str(error)[:_SHOWN] or "no answer"
         if proxy and isinstance(error, httpcore2.ProxyError):
-            return ConnectionFailed(f"The proxy {proxy} does not let through to {place}: {why}.", _PROXY)
+            return ConnectionFailed(f"The proxy {proxy} lets no request through to {place}: {why}.", _PROXY)
         if proxy:
             return ConnectionFailed(f"The proxy {proxy} cannot be reached, on the way to {place}: {why}.", _PROXY)
         return ConnectionFailed(f"{place} cannot be reached: {why}.", _START)
@@ -323,7 +325,7 @@ def _failure(error: Exception, request: Request) -> EntrepotError:
     if isinstance(error, httpcore2.TimeoutException):
         return Stalled(f"{place} stalled: no byte moved in time.", "Try again; for a slow line raise default_timeout.")
     return ConnectionFailed(
-        f"The connection to {place} broke: {str(error)[:_SHOWN] or type(error).__name__}.", "Try again."
+        f"The connection to {place} broke: {str(error)[:_SHOWN].rstrip('.') or type(error).__name__}.", "Try again."
     )
 
 

@@ -104,3 +104,15 @@ def test_s03_a_proxy_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyP
         transport.send(Request("GET", f"{scheme}://media.example.com/"), Stop())
     transport.close()
     assert "pass-77" not in str(caught.value) and "NO_PROXY" in caught.value.fix
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_s03_a_proxy_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    with Stub(lambda asked: said(407, {})) as stub:
+        proxy = stub.url.partition("://")[2]
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://name:pass-77@{proxy}")
+        transport = http.Transport(5.0)
+        with pytest.raises(EntrepotError, match=f"The proxy {proxy} .*407") as caught:
+            transport.send(Request("GET", f"{scheme}://media.example.com/"), Stop())
+        transport.close()
+    assert "pass-77" not in str(caught.value)
