@@ -340,7 +340,9 @@ def _ask(wish: Wish, by: Opener, file: Partial) -> Response:
         response = by.open(wish.url, headers, max_bytes=limit, call=wish.call)
         if response.status == 206 and _goes_on(response, version, file.at):
             return response
-        response.close()
+        with response:
+            if response.status in (429, 503):  # it wants a pause, and not a request for all of it
+                response.expect(206)
     response = by.open(wish.url, wish.headers, max_bytes=wish.limit, call=wish.call)
     try:
         response.expect(200)

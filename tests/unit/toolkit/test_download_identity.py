@@ -182,6 +182,15 @@ def test_d07_a_server_that_asks_for_a_pause_is_asked_again(get, status):
     assert get.site.count("GET") == 18
 
 
+def test_d07_a_busy_server_is_not_asked_for_the_whole_after_a_cut(get):
+    body, etag = bytes(range(200)), {"ETag": '"1"'}
+    rest = {**etag, "Content-Range": "bytes 50-199/200"}
+    replies = [Reply(body, headers=etag, cut=50), Reply(b"", 429, {"Retry-After": "0"}), Reply(body[50:], 206, rest)]
+    get.site.handler = lambda request: replies.pop(0)
+    assert get(ONE).read_bytes() == body
+    assert [request.headers.get("range") for request in get.site.requests] == [None, "bytes=50-", "bytes=50-"]
+
+
 def test_d07_the_pause_is_the_one_that_was_asked_for(get, monkeypatch):
     waited: list[float] = []
     monkeypatch.setattr(module, "_wait", lambda wish, lease, seconds: waited.append(seconds))
