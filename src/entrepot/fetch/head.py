@@ -71,7 +71,7 @@ def _unfolded(lines: list[bytes]) -> list[bytes]:
 
 def _is_chunked(headers: dict[str, str]) -> bool:
     coding = headers.get("transfer-encoding")
-    if coding is None:
+    if coding is None or coding.strip().lower() == "identity":  # which once said that there is none
         return False
     if coding.strip().lower() != "chunked":
         raise Malformed("its reply has a transfer coding that was not asked for")
