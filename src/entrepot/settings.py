@@ -26,7 +26,7 @@ class SettingsError(Exception):
 
 def data_home() -> Path:
     """Where a user's own server keeps its home: the XDG data folder."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "entrepot"
+    return _path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "entrepot"
 
 
 def parse_origin(text: str) -> str:
@@ -98,7 +98,7 @@ def _networks(text: str) -> tuple[str, ...]:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
+    return Path(os.path.expanduser(text)).absolute()
 
 
 def _log_format(text: str) -> str:
@@ -313,7 +313,7 @@ def _read_file(name: str | None) -> dict[str, str]:
     if not name:
         return {}
     try:
-        values = tomllib.loads(Path(name).read_text())
+        values = tomllib.loads(_path(name).read_text())
     except (OSError, ValueError) as error:
         raise SettingsError(f"The settings file {name} cannot be read: {error}") from None
     unknown = values.keys() - {f.name for f in fields(Settings)}

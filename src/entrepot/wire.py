@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from entrepot.domain.acl import Decision, Rule
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.headers import text_of
 from entrepot.domain.lifecycle import MAX_LIFETIME, MAX_RULES, UNSET, AclChoice, Lifecycle, Unset
 from entrepot.domain.uploads import EXISTING_FLOOR as EXISTING_FLOOR
 
@@ -110,10 +111,7 @@ def decode_file_name(raw: bytes | None) -> str | None:
         return None
     if raw[:7].lower() == b"utf-8''":
         raw = unquote_to_bytes(raw[7:])
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+    return text_of(raw)
 
 
 def encode_file_name(name: str) -> str:

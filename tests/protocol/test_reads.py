@@ -90,6 +90,38 @@ def test_an_unsafe_type_is_an_attachment_without_a_name(talk: Talk) -> None:
     assert talk.get(url).headers["content-disposition"] == "attachment"
 
 
+BROWSERS = [
+    {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"},
+    {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
+]
+PROGRAMS = [
+    {},
+    {"accept": "*/*"},
+    {"accept": "application/octet-stream", "user_agent": "Mozilla/5.0 (Macintosh) Gecko/20100101 Firefox/21.0"},
+    {"sec_fetch_mode": "cors", "accept": "text/html"},
+    {"sec_fetch_mode": "no-cors", "accept": "image/*"},
+]
+
+
+def test_r03_a_browser_saves_an_attachment_under_its_own_name(talk: Talk) -> None:
+    url = talk.upload(b"<html><script>1</script>", content_type="text/html", x_fal_file_name="é a.html")
+    for headers in BROWSERS:
+        for reply in (talk.get(url, **headers), talk.head(url, **headers)):
+            told = reply.headers["content-disposition"]
+            assert told == "attachment; filename=\"_ a.html\"; filename*=UTF-8''%C3%A9%20a.html"
+            assert reply.headers["vary"] == "Accept, Sec-Fetch-Mode"
+
+
+def test_r03_programs_that_save_under_that_name_get_none(talk: Talk) -> None:
+    url = talk.upload(b"\x08\0\0\0\0\0\0\0{}", content_type="application/octet-stream", x_fal_file_name="a.bin")
+    for headers in PROGRAMS:
+        reply = talk.get(url, **headers)
+        assert reply.headers["content-disposition"] == "attachment"
+        assert reply.headers["vary"] == "Accept, Sec-Fetch-Mode"
+    shown = talk.get(talk.upload(PNG, x_fal_file_name="a.png"), **BROWSERS[0]).headers
+    assert "content-disposition" not in shown and "vary" not in shown
+
+
 # Conditions (RFC 9110 section 13)
 
 

@@ -19,6 +19,7 @@ from entrepot import wire
 from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.errors import Code, Problem
+from entrepot.domain.headers import text_of
 from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.names import quote_segment
 
@@ -140,7 +141,7 @@ class Exchange:
     def text(self, name: str) -> str | None:
         """A header as text, without blanks around it; None when missing or empty."""
         value = self.headers.get(name)
-        return (value.decode("latin-1").strip(" \t") or None) if value is not None else None
+        return (text_of(value).strip(" \t") or None) if value is not None else None
 
     def short(self, name: str) -> str | None:
         """A header that is stored, so it must be short. Raises Problem(VALIDATION_FAILED)."""

@@ -11,7 +11,7 @@ from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import Header, Headers
 from entrepot.api.sending import GUARDS, Version, decide, send_file, send_small
-from entrepot.domain.names import disposition
+from entrepot.domain import disposition
 from entrepot.domain.objects import Object, is_public
 
 
@@ -39,11 +39,20 @@ def _headers(x: Exchange, doors: Doors, obj: Object) -> Headers:
         (b"cache-control", _cache_control(doors, obj).encode()),
     ]
     if x.scope["query_string"] and x.query("download") == "1":
-        headers.append((b"content-disposition", disposition("attachment", obj.name or obj.id).encode()))
+        headers.append((b"content-disposition", disposition.make("attachment", obj.name or obj.id).encode()))
     elif not obj.inline:
-        # No file name here: stock downloaders would save under it, and mix up two users' files of one name.
-        headers.append((b"content-disposition", b"attachment"))
+        # The name is for who looks at a page: stock downloaders would save under it, and mix up two files of one name.
+        name = disposition.make("attachment", obj.name if _navigates(x) else "")
+        headers.append((b"content-disposition", name.encode()))
+        headers.append((b"vary", b"Accept, Sec-Fetch-Mode"))
     return headers
+
+
+def _navigates(x: Exchange) -> bool:
+    """Whether a person opened the URL in a browser, which then asks where to save it (Fetch Metadata, RFC 9110 section
+    12.5.1). Browsers tell the mode to https and to this machine alone."""
+    mode = x.text("sec-fetch-mode")
+    return mode == "navigate" if mode else "text/html" in (x.text("accept") or "")
 
 
 @lru_cache(maxsize=4096)

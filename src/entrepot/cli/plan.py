@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from entrepot.cli import exits
 from entrepot.cli.filters import EVERYTHING, Filter
 from entrepot.cli.globs import expand, is_pattern
+from entrepot.client.local import expanded
 
 STDIN = "-"
 
@@ -49,7 +50,7 @@ def make(paths: Sequence[str], name: str | None, say: Callable[[str], None]) -> 
     if paths.count(STDIN) > 1:
         raise exits.Failure(exits.USAGE, "The standard input can be uploaded once only.")
     plan = Plan([], [])
-    for path in paths:
+    for path in map(expanded, paths):
         try:
             failed = len(plan.failures)
             found = list(find(path, plan, say))
@@ -78,8 +79,8 @@ def find(path: str, plan: Plan, say: Callable[[str], None], takes: Filter = EVER
                 exits.NOT_FOUND, f"{exits.one_line(path)}: No file matches this pattern.", "Check it with --dry-run."
             )
         for each in found:
-            # A file that is named so is not the standard input.
-            yield _item(os.path.join(".", each) if each == STDIN else each, os.path.basename(each))
+            # A file that is named so is neither the standard input nor the home folder.
+            yield _item(os.path.join(".", each) if each[:1] in (STDIN, "~") else each, os.path.basename(each))
         return
     try:
         kind = os.stat(path).st_mode

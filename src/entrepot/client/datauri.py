@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from entrepot.client.image_encoding import encode_image_bytes
+from entrepot.client.local import expanded
 from entrepot.domain.mediatypes import OCTET_STREAM, type_for_name
 
 
@@ -19,7 +20,7 @@ def encode(data: str | bytes, content_type: str) -> str:
 
 def encode_file(path: str | os.PathLike[str]) -> str:
     """A data URI of a file; its type by its name."""
-    given = os.fsdecode(path)
+    given = expanded(path)
     return encode(Path(given).read_bytes(), type_for_name(os.path.basename(given)) or OCTET_STREAM)
 
 

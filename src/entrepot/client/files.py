@@ -17,6 +17,7 @@ from entrepot.client.commands import Flow
 from entrepot.client.entries import Entry, Trashed, Uploaded, Usage
 from entrepot.client.errors import PathError, SourceError, TargetError
 from entrepot.client.filling import Downloaded, Target
+from entrepot.client.local import expanded
 from entrepot.client.paths import parse
 from entrepot.client.sources import Data, Source, Stream, of_data, open_path
 from entrepot.client.types import FileUrl, Lifetime, OnProgress, check_names, settings_of
@@ -89,7 +90,7 @@ class _Files:
         resume: bool,
         progress: OnProgress | None,
     ) -> Flow[Downloaded]:
-        target = Path(os.path.abspath(os.fsdecode(local)))
+        target = Path(os.path.abspath(expanded(local)))
         if not target.name:
             raise TargetError(f"{target} is a folder.", "Name a file.")
         known, path = (path, path.path) if isinstance(path, Entry) else (None, path)

@@ -8,6 +8,7 @@ import re
 import select
 import socket
 import ssl
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ import httpcore2
 from entrepot.client.commands import Reply, Request, Take
 from entrepot.client.errors import ConfigurationError, ConnectionFailed, EntrepotError, Stalled, TlsFailed
 from entrepot.client.stop import Stop
+from entrepot.domain.noproxy import is_exempt
 from entrepot.domain.version import __version__
 
 # A host that does not answer at all is given up sooner than one that is busy.
@@ -36,6 +38,7 @@ _LONGEST_STALL = 1e6  # the system takes no time-out of more than 24 days
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d ")
 _SHOWN = 200  # characters of the library's message, which may quote the other side's
 _START = "Check the server's URL (entrepot whoami shows it), and that the server runs: entrepot serve"
+_PROXY = "Check HTTP_PROXY and HTTPS_PROXY, or name the server in NO_PROXY."
 _TRUST = "Check the URL and the clock of this machine; name a private CA with SSL_CERT_FILE."
 
 
@@ -67,6 +70,8 @@ class Transport:
                     extensions={"timeout": self._times | {"read": max(self._times["read"], request.silence)}},
                 ) as response,
             ):
+                if response.status == 407 and (proxy := _shown_proxy(request.url)):
+                    raise ConfigurationError(f"The proxy {proxy} wants other credentials (407).", _PROXY)
                 headers = _lower(response.headers)
                 if take is None or not 200 <= response.status < 300:
                     return Reply(response.status, headers, _whole(response, request))
@@ -267,10 +272,16 @@ def _proxy(url: str) -> str:
         return ""
     from urllib.request import getproxies, proxy_bypass  # takes long, and is seldom needed
 
-    parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
+    parts, proxies = urlsplit(url), getproxies()
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if is_exempt(host, port, proxies.get("no", "")) or (sys.platform in ("darwin", "win32") and proxy_bypass(host)):
         return ""
-    return getproxies().get(parts.scheme, "")
+    return proxies.get(parts.scheme, "")
+
+
+def _shown_proxy(url: str) -> str:
+    """The proxy of a URL without its credentials; empty for none."""
+    return _proxy(url).rpartition("@")[2].rpartition("://")[2].partition("/")[0]
 
 
 def _headers(request: Request) -> list[tuple[bytes, bytes]]:
@@ -297,17 +308,24 @@ def _until(stop: Stop, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _failure(error: Exception, request: Request) -> EntrepotError:
     """What the library raised, as ours."""
-    place = _origin(request)
+    place, proxy = _origin(request), _shown_proxy(request.url)
     if isinstance(error, httpcore2.UnsupportedProtocol | httpcore2.LocalProtocolError):
         return ConfigurationError(f"{place}: {error}.", "Check the server's URL.")
     if reason := _distrust(error):
         return TlsFailed(f"{place} cannot be trusted: {reason}.", _TRUST)
     if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.ProxyError):
-        return ConnectionFailed(f"{place} cannot be reached: {str(error)[:_SHOWN] or 'no answer'}.", _START)
+        why = str(error)[:_SHOWN] or "no answer"
+        if proxy and isinstance(error, httpcore2.ProxyError):
+            return ConnectionFailed(f"The proxy {proxy} lets no request through to {place}: {why}.", _PROXY)
+        if proxy:
+            return ConnectionFailed(f"The proxy {proxy} cannot be reached, on the way to {place}: {why}.", _PROXY)
+        return ConnectionFailed(f"{place} cannot be reached: {why}.", _START)
+    if proxy:
+        place += f" (through the proxy {proxy})"
     if isinstance(error, httpcore2.TimeoutException):
         return Stalled(f"{place} stalled: no byte moved in time.", "Try again; for a slow line raise default_timeout.")
     return ConnectionFailed(
-        f"The connection to {place} broke: {str(error)[:_SHOWN] or type(error).__name__}.", "Try again."
+        f"The connection to {place} broke: {str(error)[:_SHOWN].rstrip('.') or type(error).__name__}.", "Try again."
     )
 
 

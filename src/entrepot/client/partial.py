@@ -131,10 +131,9 @@ class Partial:
         self.file.sync()
         if replace:
             self.folder.rename(self.name, name)
-            self._named = False
         else:
-            self.folder.link(self.name, name)
-            self.drop()
+            self.folder.move(self.name, self.folder, name, replace=False)
+        self._named = False
         self.folder.sync()
 
     def close(self) -> None:

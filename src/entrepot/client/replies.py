@@ -6,13 +6,14 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from entrepot import wire
 from entrepot.client.commands import Reply, Request
 from entrepot.client.errors import ConnectionFailed, EntrepotError, ServerError
+from entrepot.domain.headers import retry_after, text_of
 
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _SHOWN = 200  # characters of a page or text that an error message quotes
@@ -99,7 +100,7 @@ def _refused(reply: Reply, request: Request, now: float) -> ServerError:
     if isinstance(known.get("error"), dict):  # the Platform API's form (protocol 6.1)
         known = known["error"]
     if 300 <= reply.status < 400:
-        where = _plain(reply.headers.get("location", "nowhere").partition("?")[0], _SHOWN)
+        where = _plain(text_of(reply.headers.get("location", "nowhere")).partition("?")[0], _SHOWN)
         message = f"{_place(request)} redirects to {where}; that is not followed."
         return ServerError(message, "Set ENTREPOT_URL to the final address.", reply.status, headers=reply.headers)
     error = ServerError(
@@ -108,7 +109,7 @@ def _refused(reply: Reply, request: Request, now: float) -> ServerError:
         reply.status,
         _said(known.get("code")),
         _said(known.get("request_id")) or _plain(reply.headers.get(wire.REQUEST_ID, ""), _SHOWN),
-        _retry_after(reply.headers.get("retry-after", ""), now),
+        retry_after(reply.headers.get("retry-after", ""), now),
         reply.headers,
     )
     error.error_type = error.error_type or _said(known.get("type")) or None
@@ -152,21 +153,6 @@ def _quoted(body: bytes) -> str:
     shown = html.unescape((title[1] if title else body[: 4 * _SHOWN]).decode("utf-8", "replace"))
     plain = _plain(shown, _SHOWN)
     return repr(plain) if plain else "nothing"
-
-
-def _retry_after(value: str, now: float) -> float | None:
-    """Retry-After: seconds or a date (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    if value.isascii() and value.strip().isdecimal():
-        return float(value)
-    from email.utils import parsedate_to_datetime  # takes long, and is seldom needed
-
-    try:
-        when = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)
 
 
 def _place(request: Request) -> str:

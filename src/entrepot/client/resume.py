@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from entrepot import atomic
+from entrepot.client.local import expanded
 from entrepot.client.owner import is_private
 
 _VERSION = 1
@@ -28,9 +29,9 @@ _STALE_SECONDS = 30 * 86_400.0
 def folder(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Where states are kept: ENTREPOT_STATE, else below XDG_STATE_HOME; None for a user who has no home."""
     if environ.get("ENTREPOT_STATE"):
-        return Path(environ["ENTREPOT_STATE"])
+        return Path(expanded(environ["ENTREPOT_STATE"]))
     try:
-        base = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        base = Path(expanded(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"))
     except RuntimeError:
         return None
     return base / "entrepot" / "uploads"

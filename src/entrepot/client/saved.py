@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from entrepot import atomic
 from entrepot.client import toml
 from entrepot.client.errors import ConfigurationError
+from entrepot.client.local import expanded
 from entrepot.domain.keys import Secret
 
 DEFAULT = "default"
@@ -41,10 +42,10 @@ def is_of_fal(url: str) -> bool:
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     """Raises ConfigurationError for a user who has no home."""
     if environ.get("ENTREPOT_CONFIG"):
-        return Path(environ["ENTREPOT_CONFIG"])
+        return Path(expanded(environ["ENTREPOT_CONFIG"]))
     base = environ.get("XDG_CONFIG_HOME")
     try:
-        return (Path(base) if base else Path.home() / ".config") / "entrepot" / "config.toml"
+        return (Path(expanded(base)) if base else Path.home() / ".config") / "entrepot" / "config.toml"
     except RuntimeError:
         fix = "Set ENTREPOT_URL and ENTREPOT_KEY, or ENTREPOT_CONFIG."
         raise ConfigurationError("This user has no home for a configuration.", fix) from None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from entrepot.client.errors import SourceChanged, SourceError
+from entrepot.client.local import expanded
 
 Data = str | bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]
 CHUNK = 1024 * 1024
@@ -276,7 +277,7 @@ def open_path(path: str | os.PathLike[str]) -> Source | Stream:
         if sys.stdin is None:
             raise SourceError("The standard input is closed.", "Pipe something into it, or name a file.")
         return of_file(sys.stdin.buffer)
-    name = Path(os.fspath(path))
+    name = Path(expanded(path))
     try:
         kind = os.stat(name).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):

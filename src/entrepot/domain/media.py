@@ -15,7 +15,7 @@ from entrepot.domain.mediatypes import (
     is_valid_type,
     type_for_name,
 )
-from entrepot.domain.sniffing import HEAD_SIZE, RECOGNISED, sniff
+from entrepot.domain.sniffing import HEAD_SIZE, RECOGNISED, TAGGED, is_tagged, sniff
 
 __all__ = ["HEAD_SIZE", "Verdict", "extension_for", "is_valid_type", "judge", "sniff", "type_for_name"]
 
@@ -68,8 +68,10 @@ def judge(declared: str | None, name: str, head: bytes) -> Verdict:
     A declared type stays as it is spelled. When it is missing, unsound or says nothing (octet-stream), the
     name's extension decides unless the bytes contradict it, then the bytes.
     """
-    sniffed = sniff(head)
-    content_type = _stated(declared) or _guess(type_for_name(name), sniffed)
+    sniffed, stated, by_name = sniff(head), _stated(declared), type_for_name(name)
+    if is_tagged(head) and (told := bare_type(stated or by_name or "")) in TAGGED:
+        sniffed = told  # the tag is all that is seen, and any of these may begin with one
+    content_type = stated or _guess(by_name, sniffed)
     return Verdict(content_type, sniffed, _may_show(content_type, sniffed, empty=not head))
 
 

@@ -14,9 +14,16 @@ from urllib.parse import quote
 
 MAX_NAME_BYTES = 180
 MAX_EXTENSION_BYTES = 32
-# The stock `download_file` names its file by the URL's end without decoding it, and a file name has 255 bytes.
-MAX_SEGMENT_LENGTH = 255
+FILE_NAME_BYTES = 255  # that file systems take
+# The stock `download_file` names its file by the URL's end without decoding it.
+MAX_SEGMENT_LENGTH = FILE_NAME_BYTES
 _EXTENSION = re.compile(r"(?:\.tar)?\.[^.]+\Z", re.IGNORECASE)
+# What a cut does not split: a letter and its accents, an escaped byte of a URL, an escaped letter of UTF-8.
+_UNIT = re.compile(
+    r"%[CDcd][0-9A-Fa-f]%[89ABab][0-9A-Fa-f]|%[Ee][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){2}"
+    r"|%[Ff][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){3}|%[0-9A-Fa-f]{2}|.[\u0300-\u036f\u20d0-\u20ff\ufe00-\ufe0f]*",
+    re.DOTALL,
+)
 ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ID_LENGTH = 22  # 62 ** 22 > 2 ** 130: at least 128 random bits
 
@@ -50,19 +57,20 @@ def clean_name(raw: str | None) -> str:
     return name if name.strip(". ") else ""
 
 
-def shorten(name: str) -> str:
-    """Cut the middle so that the name fits `MAX_NAME_BYTES` of UTF-8 and keeps its extension."""
-    return _fit(name, MAX_NAME_BYTES, _utf8_length)
+def shorten(name: str, size: int = MAX_NAME_BYTES, mark: str = "") -> str:
+    """Cut the middle so that the name fits `size` bytes of UTF-8 and keeps its extension (`.tar.gz` is one). `mark` is
+    put before the extension, whether or not there is something to cut."""
+    return _fit(name, size, _utf8_length, mark)
 
 
-def _fit(name: str, size: int, cost: Callable[[str], int]) -> str:
-    if cost(name) <= size:
+def _fit(name: str, size: int, cost: Callable[[str], int], mark: str = "") -> str:
+    if not mark and cost(name) <= size:
         return name
     match = _EXTENSION.search(name)
-    ending = match[0] if match and _utf8_length(match[0]) <= MAX_EXTENSION_BYTES + 1 else ""
+    ending = mark + (match[0] if match and _utf8_length(match[0]) <= MAX_EXTENSION_BYTES + 1 else "")
     room = size - cost(ending)
-    stem = name.removesuffix(ending)
-    return stem[: sum(used <= room for used in accumulate(map(cost, stem)))] + ending
+    units = _UNIT.findall(name.removesuffix(ending.removeprefix(mark)))
+    return "".join(units[: sum(used <= room for used in accumulate(map(cost, units)))]) + ending
 
 
 def _utf8_length(text: str) -> int:
@@ -85,11 +93,3 @@ def _quoted_length(text: str) -> int:
 def quote_segment(text: str) -> str:
     """Percent-encode one path segment to ASCII. Reserved characters are encoded too: shells and clients cut at them."""
     return quote(text, safe="", errors="replace")
-
-
-def disposition(kind: str, name: str = "") -> str:
-    """A Content-Disposition value (RFC 6266): an ASCII form and the RFC 8187 form of the name, no injection."""
-    if not name:
-        return kind
-    ascii_name = "".join(c if " " <= c < "\x7f" and c not in '"\\%' else "_" for c in name)
-    return f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote_segment(name)}"

@@ -89,6 +89,7 @@ _XML = re.compile(rb"\s*<(?:\?xml\s|!doctype\s)", re.IGNORECASE)
 _NOT_TEXT = re.compile(rb"[\0-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")  # the standard's "binary data bytes", and DEL
 
 _ID3 = re.compile(rb"ID3[\x02-\x04][^\xff].[\0-\x7f]{4}", re.DOTALL)
+TAGGED = frozenset({"audio/mpeg", "audio/flac", "audio/aac", "audio/wav", "audio/ogg", "audio/aiff", "audio/mp4"})
 _KBPS_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBPS_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MP3_HZ = (44_100, 48_000, 32_000)
@@ -173,10 +174,29 @@ def _by_tensors(head: bytes) -> str | None:
     return "application/x-safetensors" if is_header else None
 
 
+def is_tagged(head: bytes) -> bool:
+    """Whether an ID3 tag hides what kind of sound this is: it has no end in the head, or what is behind it has no mark.
+    It is then as good as any of `TAGGED`, and MP3 if nothing else tells."""
+    return _ID3.match(head) is not None and _behind_tags(bytes(head[:HEAD_SIZE])) is None
+
+
+def _by_tag(head: bytes) -> str | None:
+    """ID3 tags (their version 2.4, section 3.1), which MP3 began and others took over."""
+    return (_behind_tags(head) or "audio/mpeg") if _ID3.match(head) else None
+
+
+def _behind_tags(head: bytes) -> str | None:
+    """The kind of sound behind the tags, None when it cannot be told."""
+    while _ID3.match(head):
+        # Seven bits a byte; a footer is as long as the header.
+        size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        head = head[10 + size + (10 if head[5] & 0x10 else 0) :]
+    found = (probe(head) for probe in (_by_magic, _by_riff, _by_brand, _by_ogg, _by_frames))
+    return next((kind for kind in found if kind in TAGGED), None)
+
+
 def _by_frames(head: bytes) -> str | None:
     """MP3 and AAC: a sound header, and a second one after its frame if the head reaches that far."""
-    if _ID3.match(head):
-        return "audio/mpeg"
     for kind, length in (("audio/mpeg", _mp3_frame(head)), ("audio/aac", _adts_frame(head))):
         if length and (length + 2 > len(head) or _same_sync(head, length)):
             return kind
@@ -233,6 +253,7 @@ _PROBES: tuple[Callable[[bytes], str | None], ...] = (
     _by_ogg,
     _by_bitmap,
     _by_tensors,
+    _by_tag,
     _by_frames,
     _by_text,
     _by_packets,

@@ -14,7 +14,7 @@ from entrepot.fetch.call import Call
 from entrepot.fetch.errors import FetchError
 from entrepot.fetch.fetcher import Fetcher
 from entrepot.fetch.policy import Policy, allowed_networks, origins
-from entrepot.fetch.proxy import Proxy, configured_proxy, proxy_of
+from entrepot.fetch.proxy import Proxy, configured_proxy, exempted, proxy_of
 from entrepot.fetch.response import Response
 from entrepot.fetch.urls import shown
 
@@ -27,6 +27,7 @@ __all__ = [
     "Response",
     "allowed_networks",
     "configured_proxy",
+    "exempted",
     "origins",
     "proxy_of",
     "shown",

@@ -82,13 +82,19 @@ def is_public(address: Address) -> bool:
 def is_inside(host: str) -> bool:
     """Whether a host is an address that is not public, in any spelling that resolvers know, or a name that no public
     resolver answers for (RFC 6761, RFC 6762, RFC 8375; `internal` is reserved for the same)."""
+    address = literal(host)
+    if address is not None:
+        return not is_public(address)
+    return "." not in host or host.endswith(_INSIDE)
+
+
+def literal(host: str) -> Address | None:
+    """The address that a host is in a spelling that resolvers know; None for a name."""
     address = read(host)
     if address is None:
         with suppress(OSError):
             address = IPv4Address(inet_aton(host))  # 127.1, 0x7f.1, 2130706433
-    if address is not None:
-        return not is_public(address)
-    return "." not in host or host.endswith(_INSIDE)
+    return address
 
 
 def read_networks(text: str) -> tuple[Network, ...]:

@@ -135,14 +135,15 @@ class BadReply(FetchError):
 
 
 class BadStatus(FetchError):
-    """Not the status that was hoped for. `status` is the one that came."""
+    """Not the status that was hoped for. `status` is the one that came, with its Retry-After."""
 
     code = "bad_status"
     default_fix = "Check the URL and, if it needs any, the credentials in the request headers."
 
-    def __init__(self, url: str, status: int, reason: str, fix: str = "") -> None:
+    def __init__(self, url: str, status: int, reason: str, fix: str = "", retry_after: str = "") -> None:
         super().__init__(url, reason, fix)
         self.status = status
+        self.retry_after = retry_after
 
 
 class WrongType(FetchError):

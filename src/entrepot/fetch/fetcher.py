@@ -28,6 +28,11 @@ _NOT_THE_CALLERS = frozenset({
     "connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade",
 })  # fmt: skip
+# Codings that change the bytes: those of IANA's registry, and what servers send besides.
+_CODINGS = frozenset({
+    "aes128gcm", "br", "bzip2", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "lz4", "lzma", "pack200-gzip",
+    "sdch", "snappy", "x-bzip2", "x-compress", "x-deflate", "x-gzip", "xz", "zstd",
+})  # fmt: skip
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -118,13 +123,13 @@ class Fetcher:
 
 
 def _sound(response: Response) -> Response:
-    """Refuse a coding that was not asked for: a small reply could become any number of bytes."""
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in ("", "identity"):
+    """Refuse a coding that was not asked for: a small reply could become any number of bytes. Words that are no coding
+    (`UTF-8`, `none`, `aws-chunked`) are passed over, as browsers do."""
+    told = response.headers.get("content-encoding", "").lower()
+    coding = next((each for each in map(str.strip, told.split(",")) if each in _CODINGS), None)
+    if coding is not None:
         response.close()
-        raise BadReply(
-            response.url, f"the server sends it encoded ({urls.legible(coding)[:40]}), which was not asked for"
-        )
+        raise BadReply(response.url, f"the server sends it encoded ({coding}), which was not asked for")
     return response
 
 

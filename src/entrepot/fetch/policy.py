@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from entrepot.domain.noproxy import is_exempt
 from entrepot.fetch import addresses, urls
 from entrepot.fetch.addresses import Network
 from entrepot.fetch.call import Clock, Pace
@@ -32,7 +33,7 @@ _NOT_PUBLIC = "Hostname resolves to a non-routable address"  # the words of fal'
 class Policy:
     """`allow` are networks that may be read although they are not public. `own_origins` are those of our own servers
     (`https://media.example.com`): only files are read there, even at private addresses, without the caller's headers
-    and without redirects. `proxy` is asked for all that `proxy_for` does not exempt.
+    and without redirects. `proxy` is asked for all that `proxy_for` does not exempt; `no_proxy` lists as NO_PROXY does.
 
     Sizes are in bytes, times in seconds. A whole body may take any time (`total_seconds` None) while at least
     `min_rate` bytes a second come, on average over `rate_seconds` of waiting: a bad telephone line does, a drip does
@@ -50,6 +51,7 @@ class Policy:
     min_rate: float = 1000.0
     rate_seconds: float = 60.0
     proxy: Proxy | None = None
+    no_proxy: str = ""
 
     def clock(self) -> Clock:
         """The time of one fetch, from now on."""
@@ -65,8 +67,10 @@ class Policy:
     def proxy_for(self, target: Target) -> Proxy | None:
         """The proxy that is asked for a URL, which resolves the name and guards what is behind it. None: the host is
         connected to from here, with all checks. So are our own servers, what is no public address (to be refused, or a
-        neighbour), and names that mean something inside a network alone: the proxy's `localhost` is not ours."""
-        if self.is_own(target) or addresses.is_inside(target.host):
+        neighbour), names that mean something inside a network alone (the proxy's `localhost` is not ours), and what
+        `no_proxy` lists."""
+        is_near = self.is_own(target) or addresses.is_inside(target.host)
+        if is_near or is_exempt(target.host, target.port, self.no_proxy):
             return None
         return self.proxy
 

@@ -1,5 +1,5 @@
 """The one proxy that may be used: an operator's, named on purpose. Those of HTTP_PROXY and its kin are not for URLs of
-strangers."""
+strangers. What NO_PROXY exempts is connected to from here, under all rules of the guard."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ def proxy_of(text: str) -> Proxy | None:
 def configured_proxy(environ: Mapping[str, str] = os.environ) -> Proxy | None:
     """What ENTREPOT_FETCH_PROXY says. Raises FetchError."""
     return proxy_of(environ.get(PROXY_VARIABLE, ""))
+
+
+def exempted(environ: Mapping[str, str] = os.environ) -> str:
+    """What NO_PROXY says; the lower-case name goes first, as elsewhere."""
+    return environ.get("no_proxy") or environ.get("NO_PROXY", "")
 
 
 def _basic(user: str) -> str:

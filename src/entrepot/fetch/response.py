@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from entrepot.domain.headers import text_of
 from entrepot.fetch.body import Body, Chunked, Counted, Empty, Short, UntilEnd
 from entrepot.fetch.call import Call, Dripping, Over
 from entrepot.fetch.connection import Connection
@@ -62,7 +63,7 @@ class Response:
 
     @property
     def media_type(self) -> str:
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return text_of(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
     @property
     def _shown_type(self) -> str:
@@ -92,7 +93,8 @@ class Response:
         if self.status not in statuses:
             kind = f" ({self._shown_type})" if self.media_type else ""
             advice = _ADVICE.get(self.status, _SERVERS_FAULT if self.status >= 500 else "")
-            raise BadStatus(self.url, self.status, f"the server answered {self.status}{kind}", advice)
+            reason = f"the server answered {self.status}{kind}"
+            raise BadStatus(self.url, self.status, reason, advice, self.headers.get("retry-after", ""))
 
     def expect_type(self, *prefixes: str) -> None:
         """Raises WrongType unless the media type begins with one of them: `image/`."""

@@ -18,6 +18,8 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _KEPT = "!#$%&'()*+,/:;=?@[]~-._"
 # What a password looks like that has one of these marks: `https://name:pass/word@host`.
 _ODD_PORT = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*:[/\\]+)[^/\\:\[]*:(?![0-9]*(?:[/\\]|\Z))")
+# Scheme, host and port of a redirect's URL, which may have neither.
+_HOST_PART = re.compile(rb"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/\\?#]*")
 _SHOWN = 200
 
 
@@ -102,11 +104,15 @@ def read(url: str) -> Target:
 
 
 def follow(target: Target, location: str) -> Target:
-    """Where a redirect leads (RFC 9110 section 10.2.2). Raises InvalidUrl, BlockedScheme."""
-    if _CONTROL.search(location):
+    """Where a redirect leads (RFC 9110 section 10.2.2). `location` is the header as it came, one character a byte: what
+    is not ASCII in it is percent-encoded as it is, and a host name is UTF-8. Raises InvalidUrl, BlockedScheme."""
+    if re.search(r"[\x00-\x1f\x7f]", location):
         raise InvalidUrl(target.shown, "it redirects to a URL with control characters")
     try:
-        joined = urljoin(target.url, location.strip(" "))
+        raw = location.strip(" ").encode("latin-1")
+        host = _HOST_PART.match(raw)
+        at = host.end() if host else 0
+        joined = urljoin(target.url, raw[:at].decode() + quote(raw[at:], safe=_KEPT))
     except ValueError:
         raise InvalidUrl(target.shown, "it redirects to what is no URL") from None
     return read(joined)
@@ -131,6 +137,6 @@ def _host(host: str, bracketed: bool, place: str) -> str:
         name = host.rstrip(".") if host.isascii() else host.encode("idna").decode("ascii").rstrip(".")
     except UnicodeError:
         raise InvalidUrl(place, "the host name cannot be spelled in ASCII (IDNA)") from None
-    if not _HOST.fullmatch(name.lower()):
+    if not _HOST.fullmatch(name.lower()) or not all(0 < len(label) < 64 for label in name.split(".")):
         raise InvalidUrl(place, "the URL has no sound host name")
     return name.lower()

@@ -12,6 +12,7 @@ from entrepot.archive import errors as plain
 from entrepot.archive import unpacking
 from entrepot.archive.entries import LIMITS, Limits
 from entrepot.archive.unpacking import Extracted
+from entrepot.client.local import expanded
 from entrepot.toolkit.errors import ArchiveEncrypted, ArchiveError, ArchiveRefused, ArchiveTooLarge
 
 __all__ = ["LIMITS", "Extracted", "Limits", "extract"]
@@ -42,6 +43,7 @@ def extract(
     OSError.
     """
     try:
-        return unpacking.extract(file, folder, limits, encoding, clock=clock)
+        source = expanded(file) if isinstance(file, str | os.PathLike) else file
+        return unpacking.extract(source, expanded(folder), limits, encoding, clock=clock)
     except plain.ArchiveError as error:
         raise _ERRORS.get(type(error), ArchiveError)(error.message, error.fix) from error

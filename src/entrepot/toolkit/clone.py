@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from entrepot.client.local import expanded
 from entrepot.client.partial import HIDDEN, try_lock
 from entrepot.fetch import Call, FetchError, shown, urls
 from entrepot.toolkit.errors import CloneError
@@ -50,15 +51,16 @@ def clone_repository(
     """Clone a repository with its submodules and return its folder.
 
     It lies in `target_dir` (without one: `<volume>/.fal/repos`) under `repo_name` (without one: the URL's last segment,
-    with 8 digits of the commit). What is there at that commit is returned as it is unless `force`; without a commit it
-    is cloned anew. `include_to_path` puts it first on `sys.path`. Raises CloneError; ValueError for what is no commit.
+    with 8 digits of the commit); where a clone of another URL has that name, `-` and 8 hex digits are added. What is
+    there at that commit is returned as it is unless `force`; without a commit it is cloned anew. `include_to_path` puts
+    it first on `sys.path`. Raises CloneError; ValueError for what is no commit.
     Without `repo_name` a commit has 8 digits at least.
     """
     least = 4 if repo_name else _NAMED
     if commit_hash is not None and (not _COMMIT.fullmatch(commit_hash) or len(commit_hash) < least):
         raise ValueError(f"Commit hash {commit_hash!r} is too short or no hash; give {least} to 64 hex digits.")
     place = _checked(https_url)
-    folder = Path(target_dir).absolute() if target_dir else volume().absolute() / ".fal" / "repos"
+    folder = Path(expanded(target_dir)).absolute() if target_dir else volume().absolute() / ".fal" / "repos"
     name = repo_name or Path(https_url).stem + (f"-{commit_hash[:_NAMED]}" if commit_hash else "")
     if not _NAME.fullmatch(name) or not name.strip(". ") or name.lower() == ".git" or name.startswith(HIDDEN):
         raise CloneError(f"{name!r} is no name for a repository's folder.", "Give one as repo_name.")
@@ -84,7 +86,7 @@ def _checked(url: str) -> str:
 
 
 def _cloned(url: str, place: str, commit: str | None, folder: Path, name: str, force: bool) -> Path:
-    path = folder / name
+    path = _place(folder, name, url)
     if not force and _is_at(path, commit):
         return path
     _check_ours(path)
@@ -98,9 +100,24 @@ def _cloned(url: str, place: str, commit: str | None, folder: Path, name: str, f
                 _git(place, "submodule", "update", "--init", "--recursive", cwd=temp / "new")
                 if not _is_at(temp / "new", commit):
                     raise CloneError(f"Failed to clone {place}: it is not at commit {commit}.", "Check the commit.")
+            path = _place(folder, name, url)
             _put(temp, path)
-        lease.finish(name, 0)
+        lease.finish(path.name, 0)
     return path
+
+
+def _place(folder: Path, name: str, url: str) -> Path:
+    """Where the clone lies, or will lie: another repository's is neither taken for it nor replaced."""
+    mine, there = _same(url), ""
+    if (folder / name / ".git").exists():
+        with suppress(CloneError):
+            there = _same(_git(str(folder / name), "config", "--get", "remote.origin.url", cwd=folder / name).strip())
+    return folder / (name if there in ("", mine) else f"{name}-{url_digest(mine)[:8]}")
+
+
+def _same(url: str) -> str:
+    """One spelling of the URLs of a repository."""
+    return url.rstrip("/").removesuffix(".git")
 
 
 def _put(temp: Path, path: Path) -> None:

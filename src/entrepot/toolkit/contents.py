@@ -10,9 +10,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from entrepot import atomic
+from entrepot.domain.mediatypes import OCTET_STREAM
+from entrepot.domain.sniffing import HEAD_SIZE, sniff
 from entrepot.toolkit import inline, localfiles
 from entrepot.toolkit.download import Wish, download
 from entrepot.toolkit.errors import DownloadError, FileTooLarge
+from entrepot.toolkit.naming import with_ending
 from entrepot.toolkit.reaching import fetcher
 
 MIB = 1024 * 1024
@@ -44,12 +47,20 @@ def fetched(url: str, folder: Path, most: int | None = None, *, private: bool = 
     if scheme == "file":
         path = _local(url, folder)
     elif scheme in ("http", "https", "data"):
-        path = download(Wish(url, folder.resolve(), force=True, limit=most), fetcher(private=private))
+        path = download(Wish(url, folder.resolve(), force=True, limit=most, typed=True), fetcher(private=private))
     else:
         raise DownloadError("The file's URL is none that can be downloaded.", "It must begin with https:// or data:")
+    path = _with_ending(path)
     if most is not None and path.stat().st_size > most:
         raise FileTooLarge(f"The file has more than {most} bytes.", "Save it to a file, or allow more.")
     return path
+
+
+def _with_ending(path: Path) -> Path:
+    """The file, under a name with the extension of what it looks like where its URL and its server told none."""
+    with path.open("rb") as file:
+        name = with_ending(path.name, sniff(file.read(HEAD_SIZE)) or OCTET_STREAM)
+    return path if name == path.name else path.rename(path.with_name(name))
 
 
 def save(url: str, data: bytes | None, path: Path, *, overwrite: bool) -> Path:
@@ -94,7 +105,7 @@ def _local(url: str, folder: Path) -> Path:
     if handle is None:
         fix = f"Only files right in the local repository's folder are: {localfiles.VARIABLE} says which."
         raise DownloadError("A file: URL of another place is not read.", fix)
-    path = folder / "file"
+    path = folder / localfiles.name_of(url)
     with open(handle, "rb") as source, closing(atomic.Folder.open(folder)) as held:
         file = held.create(path.name, _FILE_MODE, masked=True)
         try:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
+import itertools
 import os
+import random
 import stat
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from entrepot import atomic
-from entrepot.client import partial
+from entrepot.client import partial, retry
+from entrepot.client.errors import ConnectionFailed as Broken
+from entrepot.client.errors import EntrepotError, ServerError
 from entrepot.client.partial import HIDDEN, Partial, Version, usual_mode
 from entrepot.client.transfer import receive
+from entrepot.domain.headers import retry_after
+from entrepot.domain.sniffing import HEAD_SIZE, sniff
 from entrepot.fetch import Call, FetchError, Response, shown
-from entrepot.fetch.errors import BadReply, ConnectionFailed, InvalidHeader, TooLarge
+from entrepot.fetch.errors import BadReply, BadStatus, ConnectionFailed, InvalidHeader, TooLarge, WrongType
 from entrepot.toolkit import inline
 from entrepot.toolkit.errors import DigestMismatch, TargetUnusable
-from entrepot.toolkit.freshness import VERIFY, Remote, Verify, is_fresh, remote_of, total_of
+from entrepot.toolkit.freshness import VERIFY, Remote, Verify, is_fresh, note_aside, place_of, remote_of, total_of
 from entrepot.toolkit.lease import Lease
-from entrepot.toolkit.naming import url_digest
+from entrepot.toolkit.naming import identity, url_digest, with_ending
 from entrepot.toolkit.own import Opener
 from entrepot.toolkit.progress import Progress, reporter
 from entrepot.toolkit.ranges import Adaptive, OpenRange
@@ -29,17 +37,20 @@ from entrepot.toolkit.reaching import as_download_error, fetcher
 from entrepot.toolkit.volume import below_volume
 
 MIB = 1024 * 1024
-_TRIES = 3
-_PAUSE_SECONDS = 0.2
+_PAUSE_SECONDS = 0.2  # before the second try; later ones wait longer
+_BEAT_SECONDS = 5.0
 # A part of a file under the file's name, or none at all, is not what was asked for.
 _NOT_WANTED = ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+_PAGES = ("text/html", "application/xhtml+xml")
+_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 # These are said by who connects. Programs copy them from browsers and mean nothing by it.
 _NOT_THEIRS = ("host", "connection", "keep-alive", "proxy-connection", "te")
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One download. `folder` is absolute, `limit` in bytes. More than one of `connections` are used where faster."""
+    """One download. `folder` is absolute, `limit` in bytes. More than one of `connections` are used where faster.
+    `typed`: a name without an extension gets that of the content type. `weights`: a page, or nothing, is an error."""
 
     url: str
     folder: Path
@@ -50,12 +61,28 @@ class Wish:
     progress: Progress | bool | None = None
     call: Call = field(default_factory=Call)
     connections: int = 1
+    typed: bool = False
+    weights: bool = False
 
     @property
     def key(self) -> str:
-        """What two downloads must share to be one: URL and request headers."""
-        asked = "\0".join([self.url, *(f"{name}:{self.headers[name]}" for name in sorted(self.headers))])
+        """What a download that was cut, and the one that goes on with it, share: what the URL names, and request
+        headers. The server is asked for the rest, so that it sees who goes on."""
+        return self._digest(identity(self.url))
+
+    @property
+    def turn(self) -> str:
+        """What downloads share of which one works for all: the very URL, signature included, and request headers."""
+        return self._digest(url_digest(self.url))
+
+    def _digest(self, url: str) -> str:
+        asked = "\0".join([url, *(f"{name}:{self.headers[name]}" for name in sorted(self.headers))])
         return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+    @property
+    def asked(self) -> bool:
+        """Whether request headers may decide what comes: a token, a language."""
+        return any(name.lower() != "user-agent" for name in self.headers)
 
     @property
     def shown(self) -> str:
@@ -74,8 +101,9 @@ def download_file(
 ) -> Path:
     """Download a file into a folder, which is made if need be, and return its path.
 
-    A relative folder is below the volume (ENTREPOT_VOLUME, else /data). A file that is there already and is as long as
-    the server says is returned as it is; `verify="etag"` and `"digest"` look closer, `force` always downloads.
+    A relative folder is below the volume (ENTREPOT_VOLUME, else /data), `~` is the home folder. A file of this URL that
+    is there already and is as long as the server says is returned as it is; `verify="etag"` and `"digest"` look closer,
+    `force` always downloads. Where another URL's file has the name, `-` and 8 hex digits go before the extension.
     `filesize_limit` is in MiB. `progress` is called with bytes and total, True draws a bar on a terminal. Raises
     DownloadError; nothing is then at the target that was not there before.
     """
@@ -160,8 +188,9 @@ def download(wish: Wish, by: Opener) -> Path:
 
 def _from_text(wish: Wish) -> Path:
     """A data URI's bytes under the SHA-256 of the URI, as fal's package names them."""
-    data = inline.decode(wish.url, wish.limit).data
-    path = wish.folder / url_digest(wish.url)
+    found = inline.decode(wish.url, wish.limit)
+    data, name = found.data, url_digest(wish.url)
+    path = wish.folder / (with_ending(name, found.content_type) if wish.typed else name)
     _check_target(wish, path)
     if wish.force or not path.is_file() or path.stat().st_size != len(data):
         atomic.write_file(path, data, usual_mode())
@@ -173,7 +202,7 @@ def _from_network(wish: Wish, by: Opener) -> Path:
         return _bring(wish, by, None)
     if _has_files(wish.folder) and (path := _cached(wish, by)):
         return path
-    with Lease(wish.folder, wish.key, wish.call, wish.shown) as lease:
+    with Lease(wish.folder, wish.turn, wish.call, wish.shown) as lease:
         if lease.done and (path := _by_another(wish, *lease.done)):
             return path
         return _bring(wish, by, lease)
@@ -190,9 +219,9 @@ def _cached(wish: Wish, by: Opener) -> Path | None:
 
 def _match(wish: Wish, response: Response) -> Path | None:
     response.check_size()
-    remote = remote_of(wish.url, response)
-    path = wish.folder / remote.name
-    return path if is_fresh(path, wish.url, remote, wish.verify) else None
+    remote = remote_of(wish.url, response, typed=wish.typed)
+    path = place_of(wish.folder, remote.name, wish.url)
+    return path if is_fresh(path, wish.url, remote, wish.verify, asked=wish.asked) else None
 
 
 def _by_another(wish: Wish, name: str, size: int) -> Path | None:
@@ -204,22 +233,27 @@ def _by_another(wish: Wish, name: str, size: int) -> Path | None:
 
 
 def _bring(wish: Wish, by: Opener, lease: Lease | None) -> Path:
-    """Transfer it, going on a few times where a connection broke. What remains is gone on with by a later call."""
+    """Transfer it, trying again as the client does: where a server asks for a pause, and where a connection broke that
+    had brought something. What remains is gone on with by a later call."""
+    policy = retry.brief(retry.Policy(base=_PAUSE_SECONDS))
     with atomic.Folder.open(wish.folder) as folder:
         # A forced download shares nothing with others.
         key = wish.key if lease else f"{wish.key}-{os.urandom(4).hex()}"
         file = (partial.claim(folder, key) if lease else None) or partial.create(folder, key)
         try:
-            for number in range(_TRIES):
+            for number in itertools.count(1):
                 before = file.at
                 try:
                     return _attempt(wish, by, lease, file)
-                except ConnectionFailed:
-                    if number == _TRIES - 1 or file.version is None or file.at == before:
+                except (BadStatus, ConnectionFailed) as error:
+                    is_stuck = isinstance(error, ConnectionFailed) and (file.version is None or file.at == before)
+                    pause = None if is_stuck else policy.pause(number, _as_client_error(error), random.random())
+                    if pause is None:
+                        error.reason += f", {number} times" if number > 1 else ""
                         raise
-                    wish.call.wait(_PAUSE_SECONDS * 2**number, wish.shown)
+                    _wait(wish, lease, pause)
             raise AssertionError("the last try returns or raises")
-        except (TooLarge, DigestMismatch, OSError):
+        except (TooLarge, DigestMismatch, WrongType, OSError):
             file.drop()  # after a failed sync nobody knows what is on the disk
             raise
         finally:
@@ -228,12 +262,33 @@ def _bring(wish: Wish, by: Opener, lease: Lease | None) -> Path:
             file.close()
 
 
+def _as_client_error(error: BadStatus | ConnectionFailed) -> EntrepotError:
+    """What the retry policy goes by."""
+    if isinstance(error, BadStatus):
+        return ServerError(error.reason, "", error.status, retry_after=retry_after(error.retry_after, time.time()))
+    return Broken(error.reason)
+
+
+def _wait(wish: Wish, lease: Lease | None, seconds: float) -> None:
+    """Sleep, showing those who wait for this download that it lives. Raises Cancelled."""
+    end = time.monotonic() + seconds
+    while True:
+        left = end - time.monotonic()
+        wish.call.wait(max(0.0, min(left, _BEAT_SECONDS)), wish.shown)
+        if left <= _BEAT_SECONDS:
+            return
+        if lease:
+            lease.beat()
+
+
 def _attempt(wish: Wish, by: Opener, lease: Lease | None, file: Partial) -> Path:
     with _ask(wish, by, file) as response:
         response.check_size()
-        remote = remote_of(wish.url, response)
-        path = wish.folder / remote.name
-        if not wish.force and is_fresh(path, wish.url, remote, wish.verify):
+        if wish.weights and response.media_type in _PAGES:
+            raise _no_weights(wish, f"it sends a page ({response.media_type})")
+        remote = remote_of(wish.url, response, typed=wish.typed)
+        path = place_of(wish.folder, remote.name, wish.url)
+        if not wish.force and is_fresh(path, wish.url, remote, wish.verify, asked=wish.asked):
             file.version = None
             return path
         _check_target(wish, path)
@@ -245,10 +300,35 @@ def _attempt(wish: Wish, by: Opener, lease: Lease | None, file: Partial) -> Path
             f"Failed to download {wish.shown} to {path}: the bytes are not those that the server announced.",
             "Try again; if it stays so, the file is damaged at the server or on the way.",
         )
-    file.publish(remote.name, usual_mode(), remote.facts(wish.url, file.at, file.sha256))
+    if wish.weights and (not file.at or sniff(os.pread(file.file.fd, HEAD_SIZE, 0)) == "text/html"):
+        raise _no_weights(wish, "it sends a page" if file.at else "it sends nothing")
+    path = _publish(wish, remote, file)
     if lease:
-        lease.finish(remote.name, file.at)
+        lease.finish(path.name, file.at)
     return path
+
+
+def _no_weights(wish: Wish, what: str) -> WrongType:
+    fix = "Use the URL of the file itself, and the credentials that it needs, as request_headers: it may be a login."
+    return WrongType(wish.shown, f"{what} and no weights", fix)
+
+
+def _publish(wish: Wish, remote: Remote, file: Partial) -> Path:
+    """Give it its name. Another URL's file is never replaced, not even one that came a moment ago."""
+    facts = remote.facts(wish.url, file.at, file.sha256, wish.asked)
+    while True:
+        path = place_of(wish.folder, remote.name, wish.url)
+        _check_target(wish, path)
+        try:
+            file.publish(path.name, usual_mode(), facts, replace=os.path.lexists(path))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            file.publish(path.name, usual_mode(), facts)  # a file system that cannot keep the name of another
+        note_aside(path, wish.url)
+        return path
 
 
 def _ask(wish: Wish, by: Opener, file: Partial) -> Response:
@@ -260,7 +340,9 @@ def _ask(wish: Wish, by: Opener, file: Partial) -> Response:
         response = by.open(wish.url, headers, max_bytes=limit, call=wish.call)
         if response.status == 206 and _goes_on(response, version, file.at):
             return response
-        response.close()
+        with response:
+            if response.status in (429, 503):  # it wants a pause, and not a request for all of it
+                response.expect(206)
     response = by.open(wish.url, wish.headers, max_bytes=wish.limit, call=wish.call)
     try:
         response.expect(200)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import urlsplit
 
+from entrepot.client.local import expanded
 from entrepot.client.types import FileUrl
 from entrepot.domain.sniffing import HEAD_SIZE
 from entrepot.toolkit import contents
@@ -158,7 +159,7 @@ class File(BaseModel):
     ) -> Self:
         """Upload a file. The type as in `from_bytes`. `multipart` None: in parts above 100 MiB. Raises
         FileNotFoundError, IsADirectoryError."""
-        source = Path(path)
+        source = Path(expanded(path))
         if not source.exists():
             raise FileNotFoundError(f"File {source} does not exist")
         with source.open("rb") as file:
@@ -249,7 +250,7 @@ class File(BaseModel):
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the file to a path, which has the whole file or what it had; its folder is made. No other file is
         touched. Raises FileExistsError, IsADirectoryError, DownloadError, OSError."""
-        return contents.save(self.url, self.file_data, Path(path), overwrite=overwrite)
+        return contents.save(self.url, self.file_data, Path(expanded(path)), overwrite=overwrite)
 
     async def save_async(self, path: str | Path, overwrite: bool = False) -> Path:
         """As `save`, in a thread."""

@@ -1,8 +1,8 @@
 """Types of inputs: URLs and data URIs that a caller sends, as text that can be read (protocol 7.6).
 
-What is validated is a `str` that keeps its methods. A URL is https with a dotted host name; with ENTREPOT_INPUT_HTTP=1
-plain http and bare hosts (localhost, addresses) are taken too, for development. Where a URL may lead is the guarded
-fetch's business, whatever it looks like.
+What is validated is a `str` that keeps its methods. A URL is one that the guarded fetch can read, by its own parser:
+https, and a host with a dot or a public address; with ENTREPOT_INPUT_HTTP=1 plain http and other hosts (localhost,
+private addresses) are taken too, for development. Where a URL may lead is the fetch's business, whatever it looks like.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from entrepot.fetch import FetchError, addresses, urls
 from entrepot.toolkit import contents
 from entrepot.toolkit.models import GetCoreSchemaHandler, GetJsonSchemaHandler, core_schema
 
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 MAX_DATA_URI_LENGTH = 10 * 1024 * 1024
 MAX_HTTPS_URL_LENGTH = 2048
 OPEN_VARIABLE = "ENTREPOT_INPUT_HTTP"
-HTTPS_PATTERN = r"^https:\/\/(?:[a-zA-Z0-9-]+\.)+[a-zA-Z]{2,}(?::\d{1,5})?(?:\/[^\s]*)?$"
-_HTTPS = re.compile(HTTPS_PATTERN)
-_OPEN = re.compile(r"https?://(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?(?:/[^\s]*)?")
+# For the JSON schema: all that is taken matches it, in any dialect of patterns, and little else does.
+HTTPS_PATTERN = r"^[hH][tT][tT][pP][sS]:\/\/(?:\[[0-9a-fA-F:.]+\]|[^\s\/?#@:\[\]\\]+)(?::\d{0,5})?(?:[\/?#]\S*)?$"
 
 
 class _Input(str):
@@ -73,7 +73,7 @@ class _ImageInput(_Input):
 
 
 class HttpsUrl(_Input):
-    """An https URL with a dotted host name, at most 2048 characters."""
+    """An https URL of at most 2048 characters that can be downloaded."""
 
     __slots__ = ()
     _longest, _pattern, _format = MAX_HTTPS_URL_LENGTH, HTTPS_PATTERN, "https-url"
@@ -81,10 +81,22 @@ class HttpsUrl(_Input):
     @classmethod
     def _checked(cls, value: str) -> Self:
         is_open = os.environ.get(OPEN_VARIABLE, "").lower() in ("1", "true", "yes", "on")
-        if _HTTPS.fullmatch(value) or (is_open and _OPEN.fullmatch(value)):
+        try:
+            target = urls.read(value)
+        except FetchError as error:
+            raise ValueError(f"URL must be one that can be downloaded: {error.reason}") from None
+        if re.search(r"\s", value):
+            raise ValueError("URL must have no blanks in it; write them as %20")
+        if is_open or (target.scheme == "https" and _is_outside(target.host)):
             return cls(value)
-        more = "" if is_open else f" (plain http and bare hosts are taken with {OPEN_VARIABLE}=1)"
-        raise ValueError(f"URL must start with 'https://' and name a host with a dot{more}")
+        more = f" (plain http and other hosts are taken with {OPEN_VARIABLE}=1)"
+        raise ValueError(f"URL must start with 'https://' and name a host with a dot or a public address{more}")
+
+
+def _is_outside(host: str) -> bool:
+    """Whether it may be a host of the internet: a public address, or a name with a dot."""
+    address = addresses.literal(host)
+    return addresses.is_public(address) if address else "." in host
 
 
 class DataUri(_Input):

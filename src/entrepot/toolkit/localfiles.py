@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from entrepot.atomic import Folder
+from entrepot.client.local import expanded
 from entrepot.domain.names import clean_name, new_id, segment
 
 VARIABLE = "ENTREPOT_LOCAL_FILES"
@@ -23,9 +24,9 @@ _CHUNK = 1024 * 1024
 def folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Where local files are."""
     if environ.get(VARIABLE):
-        return Path(os.path.abspath(environ[VARIABLE]))
+        return Path(os.path.abspath(expanded(environ[VARIABLE])))
     base = environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "entrepot-files"
+    return (Path(expanded(base)) if base else Path.home() / ".local" / "share") / "entrepot-files"
 
 
 def new_name(file_name: str) -> str:
@@ -73,6 +74,11 @@ def open_url(url: str) -> int | None:
         return None
     with Folder.open(folder()) as held:
         return os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held.fd)
+
+
+def name_of(url: str) -> str:
+    """The name at the end of the `file:` URL of a local file."""
+    return Path(unquote(urlsplit(url).path)).name
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The name of a downloaded file: as the server or the URL has it (protocol 7.2), made safe. Pure."""
+"""The name of a downloaded file: as the server or the URL has it, made safe. Pure."""
 
 from __future__ import annotations
 
@@ -6,27 +6,68 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from entrepot.client.partial import HIDDEN
+from entrepot.domain import disposition
+from entrepot.domain.mediatypes import OCTET_STREAM, bare_type, extension_for, type_for_name
+from entrepot.domain.names import FILE_NAME_BYTES, shorten
 
-MAX_NAME_BYTES = 255
-_PARAMETER = re.compile(r';\s*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^";\s][^;]*)', re.DOTALL)
+_ENDING = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,15}\Z")
+# How signed URLs are known (all of these parameters), and what in them says who may read, until when, and not what.
+_SIGNING = ("algorithm", "credential", "date", "expires", "security-token", "signature", "signedheaders")
+_SIGNATURES: tuple[tuple[set[str], set[str]], ...] = (
+    ({"x-amz-signature"}, {f"x-amz-{name}" for name in _SIGNING}),
+    ({"x-goog-signature"}, {f"x-goog-{name}" for name in _SIGNING}),
+    ({"awsaccesskeyid", "signature"}, {"awsaccesskeyid", "signature", "expires", "x-amz-security-token"}),
+    ({"googleaccessid", "signature"}, {"googleaccessid", "signature", "expires"}),
+    ({"key-pair-id", "signature"}, {"key-pair-id", "signature", "expires", "policy"}),
+    ({"sig", "sv"}, {
+        "se", "sig", "sip", "ske", "skoid", "sks", "skt", "sktid", "skv", "sp", "spr", "sr", "srt", "ss", "st", "sv",
+    }),
+)  # fmt: skip
 
 
 def choose_name(url: str, headers: Mapping[str, str]) -> str:
     """The base name that Content-Disposition gives, else the URL's last segment as it is spelled, else the SHA-256 of
-    the URL; the same for HEAD and GET. Always one component that names a file."""
-    given = _disposition_name(headers.get("content-disposition", ""))
+    the URL; the same for HEAD and GET. Always one component that names a file; one that is too long is cut before its
+    extension."""
+    given = disposition.file_name(headers.get("content-disposition", ""))
     if given:
         return _sound(given.replace("\\", "/").rpartition("/")[2]) or url_digest(url)
     path = urlsplit(url).path.rstrip("/")
     return _sound(path.rpartition("/")[2]) or url_digest(url)
 
 
+def with_ending(name: str, content_type: str) -> str:
+    """The name, with the usual extension of its type where it has none."""
+    if type_for_name(name) or _ENDING.search(name) or bare_type(content_type) == OCTET_STREAM:
+        return name
+    ending = extension_for(content_type)
+    return shorten(name, FILE_NAME_BYTES - len(ending)) + ending
+
+
+def own_name(name: str, url: str, digits: int = 8) -> str:
+    """The name for a URL where another URL's file has `name` already: `adapter-1a2b3c4d.safetensors`."""
+    return shorten(name, FILE_NAME_BYTES, f"-{identity(url)[:digits]}")
+
+
 def url_digest(url: str) -> str:
-    """64 hex digits that stand for a URL."""
+    """64 hex digits that stand for a URL, letter by letter."""
     return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def identity(url: str) -> str:
+    """64 hex digits that stand for what a URL names. Fragments are left out, and the signatures of object stores, which
+    differ each time: host, path and all other parameters are the same for the same file."""
+    bare, mark, query = url.partition("#")[0].partition("?")
+    fields = [(piece.partition("=")[0].lower(), piece) for piece in query.split("&")]
+    names = {name for name, _ in fields}
+    for known_by, without in _SIGNATURES:
+        if known_by <= names:
+            fields = [(name, piece) for name, piece in fields if name not in without]
+            mark = "?" if fields else ""
+    return url_digest(bare + mark + "&".join(piece for _, piece in fields))
 
 
 def is_sound(name: str) -> bool:
@@ -35,35 +76,10 @@ def is_sound(name: str) -> bool:
 
 
 def _sound(name: str) -> str:
-    """The name if a file may have it on any system of today, else ''."""
+    """The name, if a file may have it on any system of today, short enough; else ''."""
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in name) or not name.strip(". ") or "/" in name:
         return ""
-    if len(name.encode()) > MAX_NAME_BYTES or name.startswith(HIDDEN):
+    if name.startswith(HIDDEN):
         return ""
-    return name
-
-
-def _disposition_name(value: str) -> str:
-    """The file name of a Content-Disposition (RFC 6266): the extended form goes first."""
-    found: dict[str, str] = {}
-    for name, text in _PARAMETER.findall(value):
-        found.setdefault(name.lower(), text.strip())
-    return _extended(found.get("filename*", "")) or _quoted(found.get("filename", ""))
-
-
-def _extended(text: str) -> str:
-    """`UTF-8''caf%C3%A9.png` (RFC 8187); '' when it is not so."""
-    charset, quote, rest = text.strip('"').partition("'")
-    _, second, encoded = rest.partition("'")
-    if not (quote and second) or charset.lower() not in ("utf-8", "iso-8859-1"):
-        return ""
-    return unquote_to_bytes(encoded).decode(charset, "replace")
-
-
-def _quoted(text: str) -> str:
-    """A token or quoted string. Bytes above ASCII mostly are UTF-8, whatever the standard says."""
-    bare = re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text.startswith('"') else text
-    try:
-        return bare.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return bare
+    short = shorten(name, FILE_NAME_BYTES)
+    return short if short == name or "." in short else ""  # what says nothing of the file but part of a long name

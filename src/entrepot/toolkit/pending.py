@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from entrepot.client.local import expanded
 from entrepot.toolkit.repositories import Reservation
 
 F = TypeVar("F")
@@ -30,7 +31,7 @@ class PendingFile(Generic[F]):
     def complete(self, content: bytes | str | Path) -> F:
         """Publish bytes, or a file by its path; the file object. Nothing falls back: the URL is out. Raises
         FileUploadException, after which it may be tried again; FileNotFoundError."""
-        data = Path(content) if isinstance(content, str | Path) else bytes(content)
+        data = Path(expanded(content)) if isinstance(content, str | Path) else bytes(content)
         file = self._described(data)
         self._reservation.complete(data)
         return file

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from entrepot.client import profile
 from entrepot.client.errors import ConfigurationError
-from entrepot.fetch import Fetcher, FetchError, Policy, allowed_networks, configured_proxy, origins, shown
+from entrepot.fetch import Fetcher, FetchError, Policy, allowed_networks, configured_proxy, exempted, origins, shown
 from entrepot.fetch.errors import BadStatus, Blocked, Cancelled, TooLarge
 from entrepot.toolkit.errors import (
     AddressRefused,
@@ -28,7 +28,9 @@ def fetcher(*, private: bool = True) -> Opener:
     Raises DownloadError when a variable cannot be read.
     """
     try:
-        policy = Policy(allow=allowed_networks(), own_origins=_own_origins(), proxy=configured_proxy())
+        policy = Policy(
+            allow=allowed_networks(), own_origins=_own_origins(), proxy=configured_proxy(), no_proxy=exempted()
+        )
     except FetchError as error:
         raise DownloadError(f"{error}.", error.fix) from error
     by = Fetcher(policy)

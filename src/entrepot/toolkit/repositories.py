@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from entrepot.client.datauri import encode
 from entrepot.client.errors import EntrepotError, SourceError
+from entrepot.client.local import expanded
 from entrepot.client.sources import Source, Stream, of_data, open_path
 from entrepot.client.wish import CONCURRENCY, PART_SIZE, THRESHOLD, Wish
 from entrepot.toolkit import localfiles
@@ -83,7 +84,8 @@ class FileRepository:
         **options: Any,
     ) -> tuple[str, FileData | None]:
         """Store a file; its URL, and its bytes when they were read whole."""
-        data = FileData(Path(file_path).read_bytes(), content_type, Path(file_path).name)
+        path = Path(expanded(file_path))
+        data = FileData(path.read_bytes(), content_type, path.name)
         url = self.save(
             data,
             multipart=multipart,
@@ -124,7 +126,7 @@ class ClientRepository(FileRepository):
         self, file_path: str | Path, content_type: str, *args: Any, **options: Any
     ) -> tuple[str, FileData | None]:
         """A small file is read once; a large one goes from the disk to the line. Raises as `save`."""
-        path = Path(file_path)
+        path = Path(expanded(file_path))
         if path.stat().st_size <= KEPT_SIZE:
             data = FileData(path.read_bytes(), content_type, path.name)
             return self.save(data, *args, **options), data
@@ -173,7 +175,8 @@ class LocalRepository(FileRepository):
         self, file_path: str | Path, content_type: str, *args: Any, **options: Any
     ) -> tuple[str, FileData | None]:
         """Raises OSError."""
-        return localfiles.write(localfiles.new_name(Path(file_path).name), Path(file_path)), None
+        path = Path(expanded(file_path))
+        return localfiles.write(localfiles.new_name(path.name), path), None
 
     def reserve(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from entrepot import atomic
 from entrepot.client.partial import HIDDEN
+from entrepot.domain.sniffing import HEAD_SIZE, sniff
 from entrepot.toolkit.download import Wish, download
 from entrepot.toolkit.naming import url_digest
 from entrepot.toolkit.reaching import fetcher
@@ -25,14 +26,16 @@ def download_model_weights(url: str, force: bool = False, request_headers: Mappi
     """Download a file into `<volume>/.fal/model_weights/<sha256 of the URL>/` and return its path.
 
     What is there is returned without a look at the network, if it is as long as it was when it came; the time of
-    the last use is kept in `.fal_used`, to the day. `force` downloads anew. Raises DownloadError.
+    the last use is kept in `.fal_used`, to the day. `force` downloads anew. A page, such as a login, is never taken for
+    weights. Raises DownloadError.
     """
     folder = below_volume(".fal/model_weights") / url_digest(url)
     path = None if force else _held(folder)
     if path is None:
         # What is not whole must not be taken for a hit: a size alone does not tell.
         anew = force or any(_files(folder))
-        path = download(Wish(url, folder, anew, dict(request_headers or {}), connections=_CONNECTIONS), fetcher())
+        headers = dict(request_headers or {})
+        path = download(Wish(url, folder, anew, headers, connections=_CONNECTIONS, weights=True), fetcher())
         record = json.dumps({"name": path.name, "size": path.stat().st_size}).encode()
         with suppress(OSError):
             atomic.write_file(folder / _RECORD, record, 0o644)
@@ -42,7 +45,7 @@ def download_model_weights(url: str, force: bool = False, request_headers: Mappi
 
 def _held(folder: Path) -> Path | None:
     """The whole file that is there. What others put there, of which no size is known, is believed as it is."""
-    names = _files(folder)
+    names = [name for name in _files(folder) if not _is_page(folder / name)]
     try:
         record = json.loads((folder / _RECORD).read_bytes())
         name, size = str(record["name"]), int(record["size"])
@@ -58,6 +61,15 @@ def _files(folder: Path) -> list[str]:
         return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".fal"))
     except OSError:
         return []
+
+
+def _is_page(path: Path) -> bool:
+    """Whether it is HTML, as former releases kept it when a server answered with a login."""
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(HEAD_SIZE)) == "text/html"
+    except OSError:
+        return False
 
 
 def _mark_used(folder: Path) -> None:

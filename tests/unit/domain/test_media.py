@@ -495,3 +495,78 @@ def test_every_verdict_has_a_sound_type(declared, name, head):
     verdict = judge(declared, name, head)
     assert is_valid_type(verdict.content_type)
     assert verdict == judge(verdict.content_type, name, head) or verdict.content_type == "application/octet-stream"
+
+
+def id3(size: int, flags: int = 0) -> bytes:
+    return b"ID3\4\0" + bytes((flags, size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127)) + bytes(size)
+
+
+FLAC = b"fLaC\0\0\0\x22" + bytes(90)
+AAC = b"\xff\xf1\x50\x80\x02\x1f\xfc"
+SOUNDS = [
+    ("song.flac", FLAC, "audio/flac"),
+    ("song.mp3", FLAC, "audio/flac"),  # its name lies
+    ("song.flac", b"\xff\xfb\x90\x00", "audio/mpeg"),
+    ("song.aac", AAC, "audio/aac"),
+    ("song.wav", b"RIFF\0\0\0\0WAVEfmt ", "audio/wav"),
+    ("song.aiff", b"FORM\0\0\0\0AIFF", "audio/aiff"),
+    ("song.ogg", b"OggS\0\2", "audio/ogg"),
+    ("song.flac", b"", "audio/flac"),
+    ("song.mp3", bytes(99), "audio/mpeg"),
+    ("song", bytes(99), "audio/mpeg"),
+    ("song.html", bytes(99), "audio/mpeg"),
+    ("song.png", b"\x89PNG\r\n\x1a\n", "audio/mpeg"),
+]
+
+
+@pytest.mark.parametrize(("name", "sound", "kind"), SOUNDS)
+@pytest.mark.parametrize("tags", [id3(32), id3(0), id3(300), id3(7) + id3(9), id3(20, 0x10) + b"3DI" + bytes(7)])
+def test_r02_a_tag_is_not_taken_for_what_it_is_before(name: str, sound: bytes, kind: str, tags: bytes) -> None:
+    assert judge("application/octet-stream", name, tags + sound).content_type == kind
+
+
+@pytest.mark.parametrize(
+    ("declared", "name", "kind", "inline"),
+    [
+        (None, "song.flac", "audio/flac", True),
+        (None, "song.aac", "audio/aac", True),
+        (None, "song.mp3", "audio/mpeg", True),
+        (None, "song", "audio/mpeg", True),
+        ("audio/x-flac", "song", "audio/x-flac", True),
+        (None, "page.html", "audio/mpeg", True),
+        ("text/html", "song.mp3", "text/html", False),
+        ("image/png", "song.mp3", "image/png", False),
+        ("image/svg+xml", "song.flac", "image/svg+xml", False),
+    ],
+)
+def test_r02_behind_a_cover_picture_the_name_tells(declared: str | None, name: str, kind: str, inline: bool) -> None:
+    verdict = judge(declared, name, (id3(100_000) + FLAC)[: media.HEAD_SIZE])
+    assert (verdict.content_type, verdict.inline) == (kind, inline)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "kind"),
+    [
+        ("a.docx", b"PK\x03\x04", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ("a.epub", b"PK\x03\x04", "application/epub+zip"),
+        ("a.usdz", b"PK\x03\x04", "model/vnd.usdz+zip"),
+        ("a.3mf", b"PK\x03\x04", "model/3mf"),
+        ("a.npz", b"PK\x03\x04", "application/x-npz"),
+        ("a.jar", b"PK\x03\x04", "application/java-archive"),
+        ("a.tar.gz", b"\x1f\x8b\x08", "application/gzip"),
+        ("a.blend", b"\x1f\x8b\x08", "application/x-blender"),
+        ("a.dng", b"II*\0", "image/x-adobe-dng"),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/msword"),
+        ("a.webm", b"\x1a\x45\xdf\xa3\x8b\x42\x82\x88matroska", "video/webm"),
+        ("a", b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        ("a.webp", b"RIFF\0\0\0\0AVI LIST", "video/x-msvideo"),
+        ("a", b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "image/avif"),
+        ("a.m4a", b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "audio/mp4"),
+        ("a", b"\xef\xbb\xbf \n<!-- x --><!doctype html>", "text/html"),
+        ("a.txt", b"\xef\xbb\xbf<svg>", "text/plain"),
+    ],
+)
+def test_r02_a_container_is_what_its_name_says_where_no_mark_speaks_against(name: str, head: bytes, kind: str) -> None:
+    verdict = judge(None, name, head + bytes(8) if not head.endswith(b">") else head)
+    assert verdict.content_type == kind
+    assert verdict.inline is False or kind.startswith(("image/", "audio/", "video/"))

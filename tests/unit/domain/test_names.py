@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from entrepot.domain import disposition
 from entrepot.domain.names import (
     ID_ALPHABET,
     MAX_NAME_BYTES,
     MAX_SEGMENT_LENGTH,
     clean_name,
-    disposition,
     new_id,
     quote_segment,
     segment,
@@ -148,7 +148,7 @@ def test_reserved_characters_do_not_stand_bare_in_a_segment(text):
 @example('a\\"; filename="x.html')
 @example("a%22; filename*=UTF-8''x.html")
 def test_a_disposition_is_one_header_with_one_pair_of_names(name):
-    value = disposition("attachment", name)
+    value = disposition.make("attachment", name)
     assert value.isascii() and value.isprintable()
     if not name:
         assert value == "attachment"
@@ -162,7 +162,7 @@ def test_a_disposition_is_one_header_with_one_pair_of_names(name):
 def test_a_disposition_is_read_back_by_a_parser_of_headers():
     name = 'caf\u00e9 "quoted"; a=b; 100%.png'
     message = email.message.Message()
-    message["Content-Disposition"] = disposition("attachment", name)
+    message["Content-Disposition"] = disposition.make("attachment", name)
     assert message.get_content_disposition() == "attachment"
     assert message.get_filename() in (name, "caf_ _quoted_; a=b; 100_.png")
 

@@ -14,7 +14,7 @@ import trustme
 from entrepot.fetch import Fetcher, FetchError, Policy, Proxy, configured_proxy, proxy_of
 from entrepot.fetch.addresses import read_networks
 from entrepot.fetch.errors import BlockedAddress, BlockedPort, ConnectionFailed, ProxyFailed, TlsFailed
-from support.internet import SECONDS, Handler, Internet, Reply, Request, Site
+from support.internet import PUBLIC, SECONDS, Handler, Internet, Reply, Request, Site
 
 PROXY = Proxy("proxy.corp.example", 3128, "Basic c2VjcmV0OnNlY3JldA==")
 ADDRESS = ("10.0.0.9", 3128)
@@ -219,3 +219,19 @@ def test_what_is_no_proxy_is_refused_and_not_quoted(text):
     with pytest.raises(FetchError, match="ENTREPOT_FETCH_PROXY") as caught:
         proxy_of(text)
     assert "secret" not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
+
+
+@pytest.mark.parametrize("listed", ["example.com", ".example.com:80", "other.example,*", "93.184.216.0/24"])
+def test_s03_what_no_proxy_lists_is_connected_to_from_here(net, proxy, listed):
+    net.host("files.example.com", [PUBLIC], hello)
+    host = PUBLIC if "/" in listed else "files.example.com"
+    assert read(net, f"http://{host}/a", no_proxy=listed) == b"hello"
+    assert proxy.requests == []
+    net.host("evil.example.com", ["10.0.0.1"], hello)
+    with pytest.raises(BlockedAddress):
+        read(net, "http://evil.example.com/" if "/" not in listed else "http://10.0.0.1/", no_proxy=listed)
+
+
+def test_s03_what_it_does_not_list_goes_through_the_proxy(net, proxy):
+    assert read(net, "http://files.example.com/a", no_proxy="example.org,10.0.0.0/8,files.example.com:81") == b"hello"
+    assert len(proxy.requests) == 1

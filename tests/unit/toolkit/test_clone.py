@@ -154,3 +154,18 @@ def test_a_name_that_makes_the_folder_a_repository_or_is_our_own_is_refused(name
     """A stranger's config in `.git` would be run by the next git command in the folder."""
     with pytest.raises(CloneError, match="no name"):
         clone_repository(f"https://127.0.0.1:1/{name}", repo_name=name, target_dir=tmp_path)
+
+
+def test_d01_a_clone_of_another_url_is_neither_taken_nor_replaced(url, origin, tmp_path, monkeypatch):
+    work, (first, _) = origin
+    one = tmp_path / "repos" / "mine"
+    shutil.copytree(work, one)
+    git(one, "checkout", "-q", first)
+    wish = {"commit_hash": first, "target_dir": tmp_path / "repos", "repo_name": "mine"}
+    git(one, "remote", "add", "origin", url.replace("/project", "/fork/project"))
+    two = clone_repository(url, **wish)
+    assert two.name.startswith("mine-") and one.is_dir()
+    assert git(two, "config", "remote.origin.url") == url
+    monkeypatch.setenv("GIT_SSL_CAINFO", "/nonexistent")
+    assert clone_repository(url.removesuffix(".git") + "/", **wish) == two
+    assert clone_repository(url.replace("/project", "/fork/project"), **wish) == one

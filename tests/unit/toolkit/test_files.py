@@ -426,3 +426,13 @@ def test_a_url_that_cannot_be_read_is_a_download_error_without_its_secrets(url):
     with pytest.raises(DownloadError) as caught:
         File(url=url).as_bytes()
     assert "secret" not in str(caught.value)
+
+
+def test_c6_bytes_without_a_type_have_that_of_what_they_look_like():
+    """fal's package says application/octet-stream for all of them: see the table of differences in docs/toolkit.md."""
+    png = b"\x89PNG\r\n\x1a\n" + bytes(16)
+    for data, kind in ((b"Hello World", "text/plain"), (png, "image/png"), (b"\0\1", "application/octet-stream")):
+        assert File.from_bytes(data, repository="in_memory").content_type == kind
+    assert File.from_bytes(b"Hello World", "application/octet-stream", repository="in_memory").content_type == (
+        "application/octet-stream"
+    )

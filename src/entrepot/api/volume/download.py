@@ -11,7 +11,7 @@ from entrepot.api.responses import NO_STORE, Headers
 from entrepot.api.sending import GUARDS, Version, decide, send_file
 from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
-from entrepot.domain.names import disposition
+from entrepot.domain import disposition
 from entrepot.volume.entries import Entry
 
 _TYPE = "application/octet-stream"
@@ -39,7 +39,7 @@ def _headers(entry: Entry) -> Headers:
         *GUARDS,
         (b"etag", entry.etag.encode()),
         (b"last-modified", modified.encode()),
-        (b"content-disposition", disposition("attachment", entry.name).encode()),
+        (b"content-disposition", disposition.make("attachment", entry.name).encode()),
         NO_STORE,
     ]
     if entry.sha256 is not None:

@@ -13,6 +13,7 @@ from entrepot.cli.files.showing import facts, for_each
 from entrepot.cli.screen import Screen
 from entrepot.cli.upload import lifecycle_of
 from entrepot.client.entries import ROOT, Entry
+from entrepot.domain.names import FILE_NAME_BYTES, shorten
 
 
 def publish(args: argparse.Namespace) -> int:
@@ -69,4 +70,4 @@ def _name_of(url: str) -> str:
         name = unquote(urlsplit(url).path.rpartition("/")[2], errors="strict")
     except ValueError:
         return ""
-    return "" if name in (".", "..") or "/" in name or "\0" in name else name
+    return "" if name in (".", "..") or "/" in name or "\0" in name else shorten(name, FILE_NAME_BYTES)

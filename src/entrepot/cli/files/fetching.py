@@ -20,6 +20,7 @@ from entrepot.cli.plan import Item
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import Entry
 from entrepot.client.errors import SourceError
+from entrepot.client.local import expanded
 from entrepot.client.partial import sweep
 from entrepot.client.types import OnProgress
 
@@ -48,7 +49,7 @@ def download(args: argparse.Namespace) -> int:
     with opened(args, screen.waits) as remote:
         if destination == STDOUT:
             return _pipe(remotes, remote, screen)
-        cargo = load(remotes, destination, remote, Filter(tuple(args.include), tuple(args.exclude)))
+        cargo = load(remotes, expanded(destination), remote, Filter(tuple(args.include), tuple(args.exclude)))
         if not args.dry_run:
             for folder in {os.path.dirname(way.local) for way in cargo.ways}:
                 sweep(Path(folder or "."))

@@ -19,6 +19,7 @@ from entrepot.cli.filters import Filter
 from entrepot.cli.plan import STDIN, Item, Plan
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import ROOT
+from entrepot.client.local import expanded
 from entrepot.client.paths import join
 from entrepot.client.types import OnProgress
 
@@ -64,7 +65,7 @@ def load(locals_: list[str], destination: str, remote: Remote, takes: Filter, sc
     there = None if asked else remote.find(top)
     into = asked or (there is not None and not there.is_file)
     cargo: Cargo[Way] = Cargo()
-    for local in locals_:
+    for local in map(expanded, locals_):
         found = Plan([], cargo.failures)
         try:
             items = list(plan.find(local, found, screen.say, takes))
