@@ -131,8 +131,7 @@ class Batch:
         except EntrepotError as error:
             return exits.failure(error, item.path)
         except Exception as error:  # an error of ours must not end the others
-            said = exits.one_line(f"{item.path}: {type(error).__name__}: {error}")
-            return exits.Failure(exits.FAILURE, said, "Report this.")
+            return exits.unexpected(error, item.path)
 
     def _listener(self, number: int) -> OnProgress:
         told = False

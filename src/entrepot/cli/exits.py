@@ -26,6 +26,7 @@ CONFLICT = 5
 INTEGRITY = 6
 PARTIAL = 7
 INTERRUPTED = 130
+READER_LEFT = 141  # as a shell says of a program that SIGPIPE ended
 
 BY_STATUS = {401: AUTH, 403: AUTH, 404: NOT_FOUND, 409: CONFLICT, 410: NOT_FOUND, 412: CONFLICT}
 
@@ -51,6 +52,20 @@ def failure(error: EntrepotError, about: str = "") -> Failure:
     lines.append(f"code: {error.code}{_traced(error)}")
     said = one_line(f"{about}: {message}" if about else message)
     return Failure(code_of(error), said, one_line(error.fix), tuple(map(one_line, lines)))
+
+
+def unexpected(error: Exception, about: str = "") -> Failure:
+    """What no command foresees: one of this machine's refusals, or a fault of ours, whose traceback is for those who
+    want to see it."""
+    if os.environ.get("ENTREPOT_DEBUG"):
+        import traceback
+
+        print(printable("".join(traceback.format_exception(error))), file=sys.stderr, end="")
+    if isinstance(error, OSError) and error.strerror:
+        said, fix = f"{error.strerror}: {error.filename}" if error.filename else error.strerror, ""
+    else:
+        said, fix = f"{type(error).__name__}: {error}", "Report this, with what ENTREPOT_DEBUG=1 shows."
+    return Failure(FAILURE, one_line(f"{about}: {said}" if about else said), fix)
 
 
 def code_of(error: EntrepotError) -> int:

@@ -95,3 +95,10 @@ def parse_bytes(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; it is a number of bytes, or one with K, M, G or T")
     return count
+
+
+def parse_tag(text: str) -> str:
+    """An entity tag. Raises ArgumentTypeError."""
+    if not text.strip() or not text.isascii() or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no entity tag; entrepot files ls --json tells it")
+    return text.strip()

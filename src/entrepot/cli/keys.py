@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits
-from entrepot.cli.output import Unwritable
+from entrepot.cli.output import READER_LEFT, Unwritable
+from entrepot.cli.screen import Screen
 from entrepot.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -88,9 +89,8 @@ async def _create(args: argparse.Namespace, accounts: Accounts) -> None:
         print(text, flush=True)
     except (Unwritable, BrokenPipeError) as error:
         await accounts.revoke_key(key.id)
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise exits.Failure(error.code, f"{error.message} The key, which nobody has seen, was revoked.") from None
+        failure = error if isinstance(error, Unwritable) else Unwritable(READER_LEFT)
+        raise exits.Failure(failure.code, f"{failure.message} The key, which nobody has seen, was revoked.") from None
 
 
 async def _list(args: argparse.Namespace, accounts: Accounts) -> None:
@@ -112,7 +112,7 @@ async def _list(args: argparse.Namespace, accounts: Accounts) -> None:
 async def _revoke(args: argparse.Namespace, accounts: Accounts) -> None:
     key_id = args.key_id.partition(":")[0]
     await accounts.revoke_key(key_id)
-    print(json.dumps({"id": key_id, "revoked": True}) if args.json else f"revoked {key_id}")
+    Screen(quiet=False).answer(json.dumps({"id": key_id, "revoked": True}) if args.json else f"revoked {key_id}")
 
 
 def _state(revoked_at: float | None) -> str:

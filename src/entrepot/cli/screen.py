@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from entrepot.cli import exits
-from entrepot.cli.output import Unwritable
+from entrepot.cli.output import READER_LEFT, Unwritable
 
 _REDRAW_SECONDS = 0.1
 _LINE_SECONDS = 5.0
@@ -56,12 +56,21 @@ class Screen:
         exits.complain(failure.message, failure.fix, failure.detail)
 
     def answer(self, text: str) -> None:
-        """What was asked for, to standard output; when that takes no more, it is said as a failure."""
+        """What was asked for or done, to standard output. What that does not take is told to standard error: no
+        transfer stops for its report."""
         self.clear()
         try:
             print(text, flush=True)
+        except BrokenPipeError:
+            self.complain(exits.Failure(exits.FAILURE, f"The standard output cannot be written: {READER_LEFT}."))
+            self._lost(text)
         except Unwritable as failure:
-            self.complain(exits.Failure(failure.code, failure.message, detail=(f"not written: {text}",)))
+            if failure.reason != READER_LEFT:  # which was said once: what follows is what others went on to do
+                self.complain(exits.Failure(failure.code, failure.message))
+            self._lost(text)
+
+    def _lost(self, text: str) -> None:
+        print(f"  not written: {exits.printable(text)}", file=sys.stderr, flush=True)
 
 
 def _width() -> int:

@@ -34,6 +34,9 @@ _IDLE_SECONDS = 20.0
 _LONGEST_STALL = 1e6  # the system takes no time-out of more than 24 days
 # 1xx: the reply proper is still to come (RFC 9110, 15.2).
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d ")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# The value of a header (RFC 9110, 5.5).
+_VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 _SHOWN = 200  # characters of the library's message, which may quote the other side's
 _START = "Check the server's URL (entrepot whoami shows it), and that the server runs: entrepot serve"
 _TRUST = "Check the URL and the clock of this machine; name a private CA with SSL_CERT_FILE."
@@ -274,7 +277,8 @@ def _proxy(url: str) -> str:
 
 
 def _headers(request: Request) -> list[tuple[bytes, bytes]]:
-    """With the length of the body: one whose end is not announced could end short unnoticed."""
+    """With the length of the body: one whose end is not announced could end short unnoticed. Raises ConfigurationError,
+    which quotes no value, for what cannot be sent."""
     size = len(request.body) if isinstance(request.body, bytes) else request.body.size
     fixed = {
         "host": urlsplit(request.url).netloc.rpartition("@")[2],
@@ -282,7 +286,12 @@ def _headers(request: Request) -> list[tuple[bytes, bytes]]:
         "accept-encoding": "identity",
         "content-length": str(size),
     }
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in {**fixed, **request.headers}.items()]
+    found = {**fixed, **request.headers}
+    for name, value in found.items():
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            fix = "Blanks at its ends, control characters, and letters beyond Latin-1 cannot be sent in a header."
+            raise ConfigurationError(f"The value of the request header {name!r} cannot be sent.", fix)
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in found.items()]
 
 
 def _lower(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

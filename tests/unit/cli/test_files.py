@@ -15,7 +15,7 @@ from entrepot.cli import exits
 from entrepot.cli.files import changing, fetching, listing, sending, showing, trash
 from entrepot.cli.files.remote import Remote
 from entrepot.cli.filters import EVERYTHING, Filter
-from entrepot.cli.main import parse
+from entrepot.cli.root import parse
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import Entry, Trashed
 from entrepot.client.errors import ServerError

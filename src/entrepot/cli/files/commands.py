@@ -70,7 +70,12 @@ def _add_moving_bytes(verbs: Any) -> None:
     )
     help_ = "a file, a folder (dir/: what is in it), a quoted pattern, or - for the standard input"
     upload.add_argument("paths", nargs="+", metavar="LOCAL", help=f"{help_}; last where to, on the volume")
-    upload.add_argument("--if-match", metavar="ETAG", help="only over the file with this tag (ls --json tells it)")
+    upload.add_argument(
+        "--if-match",
+        metavar="ETAG",
+        type=formats.parse_tag,
+        help="only over the file with this tag (ls --json tells it)",
+    )
     upload.add_argument("--no-skip-existing", action="store_true", help="send what is there with the same bytes, too")
     upload.add_argument("--part-size", metavar="SIZE", type=formats.parse_bytes, help="of parts of large files [10M]")
     upload.add_argument("--concurrency", metavar="N", type=formats.parse_count, help="parts of a file at a time [10]")
@@ -116,7 +121,7 @@ def _add_changing(verbs: Any) -> None:
     rm.add_argument("paths", nargs="+", metavar="REMOTE", help="a file, a folder or a quoted pattern")
     rm.add_argument("--recursive", "-r", action="store_true", help="folders too, with all in them")
     rm.add_argument("--permanent", action="store_true", help="for good, past the trash")
-    rm.add_argument("--if-match", metavar="ETAG", help="only the file with this tag")
+    rm.add_argument("--if-match", metavar="ETAG", type=formats.parse_tag, help="only the file with this tag")
     _yes(rm)
     for each in (mv, cp, rm):
         _dry_run(each, "show what would be done")

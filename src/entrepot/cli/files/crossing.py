@@ -45,17 +45,18 @@ def keep(args: argparse.Namespace) -> int:
         # The id that the server puts before the name is no part of it.
         own = name.partition("_")[2] or name
         entry = remote.files.keep(args.url, _place(args, remote, own), overwrite=args.overwrite)
-        print(json.dumps(facts(entry)) if args.json else exits.one_line(entry.absolute))
+        Screen(quiet=args.quiet).answer(json.dumps(facts(entry)) if args.json else exits.one_line(entry.absolute))
     return exits.OK
 
 
 def upload_url(args: argparse.Namespace) -> int:
     with opened(args) as remote:
         path = _place(args, remote, _name_of(args.url))
-        Screen(quiet=args.quiet).say("the server fetches it")
+        screen = Screen(quiet=args.quiet)
+        screen.say("the server fetches it")
         remote.files.upload_url(args.url, path)
         told: dict[str, Any] = {"url": args.url, "path": path}
-        print(json.dumps(told) if args.json else exits.one_line(f"{ROOT}/{path}"))
+        screen.answer(json.dumps(told) if args.json else exits.one_line(f"{ROOT}/{path}"))
     return exits.OK
 
 

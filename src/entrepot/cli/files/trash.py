@@ -37,12 +37,14 @@ def _empty(args: argparse.Namespace, found: list[Trashed], drop: Any) -> int:
     what += [f"{count(folders, 'folder')} with all in {'it' if folders == 1 else 'them'}"] if folders else []
     confirm(f"End {count(len(found), 'deleted path')} ({'; '.join(what)}) for good?", args.yes, "entrepot files trash")
 
+    screen = Screen(quiet=args.quiet)
+
     def end(one: Trashed) -> None:
         drop(one.id)
         if args.json:
-            print(json.dumps(_facts(one)))
+            screen.answer(json.dumps(_facts(one)))
 
-    return for_each(found, lambda one: f"{ROOT}/{one.path}", end, Screen(quiet=args.quiet))
+    return for_each(found, lambda one: f"{ROOT}/{one.path}", end, screen)
 
 
 def undelete(args: argparse.Namespace) -> int:
@@ -57,7 +59,7 @@ def undelete(args: argparse.Namespace) -> int:
 
         def restore(one: Trashed) -> None:
             entry = remote.files.undelete(one.id, to)
-            print(json.dumps(facts(entry)) if args.json else exits.one_line(entry.absolute))
+            screen.answer(json.dumps(facts(entry)) if args.json else exits.one_line(entry.absolute))
 
         return for_each(chosen, lambda one: f"{ROOT}/{one.path}", restore, screen)
 
