@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 from entrepot.client.errors import (
@@ -52,6 +53,20 @@ def failure(error: EntrepotError, about: str = "") -> Failure:
     lines.append(f"code: {error.code}{_traced(error)}")
     said = one_line(f"{about}: {message}" if about else message)
     return Failure(code_of(error), said, one_line(error.fix), tuple(map(one_line, lines)))
+
+
+@contextmanager
+def needing_server() -> Iterator[None]:
+    """For what imports the server. Raises Failure where its packages are not installed."""
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "entrepot":
+            raise
+        from entrepot.client.extras import install_command
+
+        said = f"This needs the server's packages, which are not installed here ({error.name} is missing)."
+        raise Failure(FAILURE, said, install_command("server")) from None
 
 
 def unexpected(error: Exception, about: str = "") -> Failure:

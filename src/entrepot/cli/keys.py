@@ -58,8 +58,10 @@ def run(args: argparse.Namespace) -> int:
     import asyncio  # here and not above: it is a third of what `--help` loads
 
     from entrepot.domain.errors import Problem
-    from entrepot.home import HomeError, HomeMissing
-    from entrepot.server import founding
+
+    with exits.needing_server():
+        from entrepot.home import HomeError, HomeMissing
+        from entrepot.server import founding
 
     async def act() -> None:
         home = Settings.load({"home": args.home}).home

@@ -48,16 +48,13 @@ def _default(item: Field[Any]) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
+    with exits.needing_server():
         from entrepot.home import HomeError
         from entrepot.server import parent
-    except ImportError as error:
-        raise exits.Failure(
-            exits.FAILURE, f"The server's packages are not installed ({error.name}).", "pip install 'entrepot[server]'"
-        ) from None
     try:
         settings = Settings.load({f.name: getattr(args, f.name) for f in fields(Settings)})
-        parent.serve(settings, lambda start: announce(settings, start))
+        with exits.needing_server():  # some are loaded late
+            parent.serve(settings, lambda start: announce(settings, start))
     except SettingsError as error:
         raise exits.Failure(exits.USAGE, str(error)) from None
     except HomeError as error:

@@ -11,6 +11,7 @@ import struct
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
+from entrepot.client.extras import install_command
 from entrepot.domain.sniffing import HEAD_SIZE, sniff
 from entrepot.toolkit.errors import ImageError, ImageTooLarge
 from entrepot.toolkit.pixelsize import pixel_size
@@ -97,7 +98,7 @@ def _pillow() -> tuple[Any, Any]:
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
-        raise ImportError("Pixels need Pillow: pip install 'entrepot[images]'") from error
+        raise ImportError(f"Pixels need Pillow: {install_command('images')}") from error
     Image.init()
     return Image, ImageOps
 
