@@ -130,6 +130,8 @@ class Batch:
             return self._send(number, self._listener(number))
         except EntrepotError as error:
             return exits.failure(error, item.path)
+        except exits.Failure as failure:
+            return failure
         except Exception as error:  # an error of ours must not end the others
             return exits.unexpected(error, item.path)
 

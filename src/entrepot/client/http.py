@@ -38,6 +38,8 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # The value of a header (RFC 9110, 5.5).
 _VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 _SHOWN = 200  # characters of the library's message, which may quote the other side's
+# What says nothing to people: numbers of the system's errors, and places in a library.
+_INTERNAL = re.compile(r"\[(?:Errno -?\d+|SSL(?:: \w+)?)\] ?| ?\(_ssl\.c:\d+\)")
 _START = "Check the server's URL (entrepot whoami shows it), and that the server runs: entrepot serve"
 _TRUST = "Check the URL and the clock of this machine; name a private CA with SSL_CERT_FILE."
 
@@ -311,12 +313,13 @@ def _failure(error: Exception, request: Request) -> EntrepotError:
         return ConfigurationError(f"{place}: {error}.", "Check the server's URL.")
     if reason := _distrust(error):
         return TlsFailed(f"{place} cannot be trusted: {reason}.", _TRUST)
+    why = _INTERNAL.sub("", str(error)).strip()[:_SHOWN]
     if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.ProxyError):
-        return ConnectionFailed(f"{place} cannot be reached: {str(error)[:_SHOWN] or 'no answer'}.", _START)
+        return ConnectionFailed(f"{place} cannot be reached: {why or 'no answer'}.", _START)
     if isinstance(error, httpcore2.TimeoutException):
         return Stalled(f"{place} stalled: no byte moved in time.", "Try again; for a slow line raise default_timeout.")
     return ConnectionFailed(
-        f"The connection to {place} broke: {str(error)[:_SHOWN] or type(error).__name__}.", "Try again."
+        f"The connection to {place} broke: {why.rstrip('.') or type(error).__name__}.", "Try again."
     )
 
 
@@ -326,7 +329,7 @@ def _distrust(error: BaseException | None) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message or str(error)
         if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-            return "it does not speak TLS; is the URL http:// and not https://?"
+            return "it does not speak TLS (is its URL http:// and not https://?)"
         error = error.__cause__ or error.__context__
     return ""
 

@@ -55,7 +55,9 @@ def _moved(args: argparse.Namespace, deed: Callable[[Remote, Step], Entry], done
             return exits.OK
 
         def do(step: Step) -> None:
-            entry = deed(remote, step)
+            known = {"is_file": step.entry.is_file, "overwrite": args.overwrite}
+            with remote.taking(step.path, step.entry.absolute, **known):
+                entry = deed(remote, step)
             if args.json:
                 screen.answer(json.dumps(facts(entry)))
             else:

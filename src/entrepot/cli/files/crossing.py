@@ -44,7 +44,9 @@ def keep(args: argparse.Namespace) -> int:
         name = _name_of(args.url)
         # The id that the server puts before the name is no part of it.
         own = name.partition("_")[2] or name
-        entry = remote.files.keep(args.url, _place(args, remote, own), overwrite=args.overwrite)
+        path = _place(args, remote, own)
+        with remote.taking(path, f"{ROOT}/{path}", is_file=True, overwrite=args.overwrite):
+            entry = remote.files.keep(args.url, path, overwrite=args.overwrite)
         Screen(quiet=args.quiet).answer(json.dumps(facts(entry)) if args.json else exits.one_line(entry.absolute))
     return exits.OK
 

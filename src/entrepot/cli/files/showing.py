@@ -15,6 +15,8 @@ from entrepot.client.entries import Entry
 from entrepot.client.errors import EntrepotError
 
 T = TypeVar("T")
+# What to do where a file is in the way of a transfer.
+KEPT = "Choose another name, or let it be replaced. For that leave out --no-overwrite."
 
 
 def facts(entry: Entry) -> dict[str, Any]:
