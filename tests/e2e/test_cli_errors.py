@@ -19,9 +19,7 @@ from support.server import Server, free_port
 from support.stubs import Stub, said
 
 # What is for programs that speak HTTP, or for who wrote the client.
-INTERNAL = re.compile(
-    r"Errno|fal_v3|\(fal\)|Authorization|header|httpcore|_ssl\.c|default_timeout|Traceback|ETag|digest"
-)
+INTERNAL = re.compile(r"Errno|fal_v3|\(fal\)|Authorization|header|httpcore|_ssl\.c|default_timeout|Traceback")
 
 
 @pytest.fixture

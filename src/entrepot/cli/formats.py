@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import unicodedata
 from datetime import datetime
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -35,6 +36,13 @@ def _scale(count: float) -> int:
 
 def _number(count: float, scale: int) -> str:
     return f"{count / 1000**scale:.1f}" if scale else f"{count:.0f}"
+
+
+def cells(text: str) -> int:
+    """The columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def duration(seconds: float) -> str:

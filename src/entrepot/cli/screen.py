@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from entrepot.cli import exits
+from entrepot.cli import exits, formats
 from entrepot.cli.output import READER_LEFT, Unwritable
 
 _REDRAW_SECONDS = 0.1
 _LINE_SECONDS = 5.0
+_NO = ("", "0", "false")
 
 
 class Screen:
@@ -20,7 +21,8 @@ class Screen:
     def __init__(self, *, quiet: bool, environ: Mapping[str, str] = os.environ) -> None:
         self._quiet = quiet
         self._shows = not quiet and not environ.get("ENTREPOT_NO_PROGRESS")
-        self._live = self._shows and sys.stderr.isatty() and environ.get("TERM") != "dumb"
+        drawable = sys.stderr.isatty() and environ.get("TERM") != "dumb" and environ.get("CI", "") in _NO
+        self._live = self._shows and drawable
         self.pause = _REDRAW_SECONDS if self._live else _LINE_SECONDS
         self._last = time.monotonic()
         self._drawn = 0
@@ -33,8 +35,9 @@ class Screen:
         self._last = now
         if self._live:
             text = line(_width() - 1)  # in the last column some terminals begin a new line
-            print("\r" + text.ljust(self._drawn), end="", file=sys.stderr, flush=True)
-            self._drawn = len(text)
+            wide = formats.cells(text)
+            print("\r" + text + " " * (self._drawn - wide), end="", file=sys.stderr, flush=True)
+            self._drawn = wide
         else:
             print(line(None), file=sys.stderr, flush=True)
 

@@ -121,7 +121,6 @@ def _existing(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter:
     """The URL of a new file with bytes that the account holds already; None when it does not."""
     sha256 = yield from material.hash_all(meter.hashed)
     yield Call(material.source.check)
-    meter.publishing()
     headers = {**wish.headers(), "repr-digest": wire.repr_digest(sha256), wire.IDEMPOTENCY_KEY: ctx.new_id()}
 
     def make(token: Token) -> Request:
@@ -134,4 +133,5 @@ def _existing(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter:
         if error.status_code in _NOT_HELD:
             return None
         raise
+    meter.publishing()
     return uploaded(link(answer.body, "access_url"), answer.body, sha256, material.size, wish.content_type)
