@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from entrepot.cli import exits
+from entrepot.cli import exits, helptext
 from entrepot.cli.output import READER_LEFT, Unwritable
 from entrepot.cli.screen import Screen
 from entrepot.settings import Settings, SettingsError
@@ -31,9 +31,9 @@ def add_to(commands: Any) -> None:
         "keys",
         help="make, list and revoke API keys",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = sub.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = sub.add_subparsers(dest="verb", metavar="VERB")
+    sub.set_defaults(run=lambda _: helptext.show_help(sub))
     create = _verb(verbs, "create", "make a key and print it once", _create, "--name laptop --json")
     create.add_argument("--name", default="", help="what it is for")
     create.add_argument("--init", action="store_true", help="make the home first if it does not exist")

@@ -19,7 +19,7 @@ read it. It is tried at the server, then saved for your user alone, and the prof
 
 examples:
   entrepot login --url https://media.example.com
-  pass show media-key | entrepot login --url https://media.example.com --profile work
+  pass show key | entrepot login --url https://media.example.com --profile work
 """
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from entrepot.cli import completion, exits, keys, login, profiles, serve, spelling, upload
 from entrepot.cli.files import commands as files
+from entrepot.cli.helptext import HelpText, show_help
 from entrepot.cli.output import Errors, Output, leave
 from entrepot.domain.version import __version__
 
 _EXAMPLES = """examples:
-  entrepot serve                          start a server for yourself on this machine
+  entrepot serve                          start a server on this machine
   entrepot login --url https://...        use a server that runs elsewhere
   entrepot upload photo.png               upload a file; its URL is printed
   URL=$(entrepot upload --quiet clip.mp4) use the URL in a script
@@ -22,16 +23,23 @@ _EXAMPLES = """examples:
   entrepot files upload model.bin models/ put a file onto the /data volume
   entrepot keys create --json             make one more API key
 
-exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not authorised, 5 conflict, 6 integrity, 7 some files failed,
-130 interrupted, 141 the reader of a listing has left
+--profile, --timeout, --json and --quiet may stand before the command, too.
+
+exit codes:
+  0 ok, 1 failure, 2 usage, 3 not found, 4 not authorised, 5 conflict,
+  6 integrity, 7 some files failed, 130 interrupted, 141 reader has left
 """
+
+# Flags that may stand before the command, and whether each takes a value.
+_EVERYWHERE = {"--profile": True, "--timeout": True, "--json": False, "--quiet": False, "-q": False}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Flags are never abbreviated: a script with one would break when another with that beginning comes."""
+    """Flags are never abbreviated: a script with one would break when another with that beginning comes. A command that
+    lacks its verb shows its help."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **kwargs})
+        super().__init__(**{**kwargs, "allow_abbrev": False, "formatter_class": HelpText})
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """What a stream refuses is told of: argparse passes over it."""
@@ -52,10 +60,10 @@ def parser() -> argparse.ArgumentParser:
         prog="entrepot",
         description="The self-hosted media store and CDN for AI applications, wire-compatible with fal's clients.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"entrepot {__version__}")
-    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = root.add_subparsers(dest="command", metavar="COMMAND")
+    root.set_defaults(run=lambda _: show_help(root))
     for family in (serve, upload, files, login, profiles, keys):
         family.add_to(commands)
     completion.add_to(commands, root)
@@ -75,7 +83,7 @@ def _describe(command: argparse.ArgumentParser) -> None:
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Ends the process on a wrong usage."""
     root = parser()
-    args, unknown = root.parse_known_args(argv)
+    args, unknown = root.parse_known_args(_hoisted(root, sys.argv[1:] if argv is None else argv))
     if hasattr(args, "paths"):  # argparse takes only the paths before the next flag
         unknown = _taken(args.paths, unknown)
     if unknown:
@@ -83,6 +91,24 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         assert isinstance(command, _Parser)
         command.refuse(f"unrecognized arguments: {' '.join(unknown)}", spelling.meant_flag(unknown, command))
     return args
+
+
+def _hoisted(root: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """The words with the flags that all commands know behind the command and its verb: they may stand before them."""
+    words, held, at, command = list(argv), list[str](), 0, root
+    while at < len(words):
+        name, value, _ = words[at].partition("=")
+        choices = next((each.choices for each in command._actions if each.nargs == argparse.PARSER), None)
+        if name in _EVERYWHERE:
+            count = 2 if _EVERYWHERE[name] and not value else 1
+            held += words[at : at + count]
+            del words[at : at + count]
+        elif isinstance(choices, dict) and words[at] in choices:
+            command = choices[words[at]]
+            at += 1
+        else:
+            break
+    return words[:at] + held + words[at:]
 
 
 def _taken(paths: list[str], words: list[str]) -> list[str]:

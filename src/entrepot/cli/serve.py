@@ -22,7 +22,8 @@ the same names as keys. Sizes are in bytes and may end in K, M, G or T; times ar
 the home, an account and a key, and prints the key once.
 
 example:
-  entrepot serve --home /srv/media --host 0.0.0.0 --public-url https://media.example.com
+  entrepot serve --home /srv/media --host 0.0.0.0 \\
+      --public-url https://media.example.com
 """
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from entrepot.cli import exits, formats
 from entrepot.cli.files.remote import Remote, opened, parsed, place_for
 from entrepot.cli.files.showing import Planned, confirm, count, facts, for_each, only_one, show_plan
+from entrepot.cli.files.trash import short_id
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import ROOT, Entry
 
@@ -102,7 +103,8 @@ def rm(args: argparse.Namespace) -> int:
             if args.json:
                 screen.answer(json.dumps({"path": entry.path, "trash_id": trash_id}))
             elif trash_id:
-                screen.say(f"{entry.absolute} is in the trash; put it back: entrepot files undelete {trash_id}")
+                put_back = f"entrepot files undelete {short_id(trash_id, ())}"
+                screen.say(f"{entry.absolute} is in the trash; put it back: {put_back}")
 
         return for_each(entries, lambda entry: entry.absolute, delete, screen)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from entrepot.cli import formats
+from entrepot.cli import formats, helptext
 
 _EPILOG = """A path on the volume is like models/a.bin, or /data/models/a.bin as for programs on a runner. A folder
 stands for all in it, a quoted pattern ('models/*.bin', '**/*.png') for what matches, - for the standard
@@ -31,9 +31,9 @@ def add_to(commands: Any) -> None:
         "files",
         help="list, upload, download and tidy files of the /data volume",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = sub.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = sub.add_subparsers(dest="verb", metavar="VERB")
+    sub.set_defaults(run=lambda _: helptext.show_help(sub))
     for add in (_add_looking, _add_moving_bytes, _add_changing, _add_trash, _add_crossing):
         add(verbs)
 
@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
 def _add_looking(verbs: Any) -> None:
     ls = _verb(verbs, "ls", "listing", "list a folder", ["", "-l models", "-r --json models"], aliases=["list"])
     ls.add_argument("paths", nargs="*", metavar="REMOTE", help="a folder, a file or a quoted pattern; all without it")
-    ls.add_argument("--long", "-l", action="store_true", help="with sizes and times")
+    ls.add_argument("--long", "-l", action="store_true", help="with types, sizes and times")
     ls.add_argument("--recursive", "-r", action="store_true", help="all below, with their paths")
     ls.add_argument("--sort", choices=("name", "size", "time"), default="name", help="largest or newest first [name]")
     ls.add_argument("--limit", metavar="N", type=formats.parse_count, help="only the first ones")
@@ -174,7 +174,6 @@ def _verb(
         aliases=aliases,
         help=help,
         epilog=f"examples:\n{lines}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         **({"usage": f"entrepot files {name} [options] {usage}"} if usage else {}),
     )
     sub.add_argument("--profile", metavar="NAME", help="the saved server and key to use")
