@@ -212,7 +212,9 @@ def test_a_person_sees_columns_and_a_program_exact_numbers(monkeypatch):
     entry = Entry("a/b\x07", True, 1_234_567, updated_at=when)
     assert showing.row(entry, entry.name, exact=False) == "1234567\t2024-02-03T04:05:00.000+00:00\tb\\x07"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert re.fullmatch(r"file        1\.2 MB  \d Feb 2024 \d\d:\d\d  b\\x07", showing.row(entry, entry.name, exact=False))
+    assert re.fullmatch(
+        r"file        1\.2 MB  \d Feb 2024 \d\d:\d\d  b\\x07", showing.row(entry, entry.name, exact=False)
+    )
     assert showing.row(Entry("d", False, 0), "d", exact=True).split() == ["folder", "-", "-", "d/"]
 
 
