@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from entrepot.domain.version import __version__
 
+TYPE_CHECKING = False  # for type checkers it is true; `typing` would be most of what an import of this takes
 if TYPE_CHECKING:
+    from typing import Any
+
     from entrepot.client.clients import AsyncClient, SyncClient
     from entrepot.client.datauri import encode, encode_file, encode_image
     from entrepot.client.errors import EntrepotError

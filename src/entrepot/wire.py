@@ -115,8 +115,9 @@ def decode_file_name(raw: bytes | None) -> str | None:
 
 
 def encode_file_name(name: str) -> str:
-    """The header value for any name: verbatim when it is plain ASCII, else the `UTF-8''...` form."""
-    if name.isascii() and name.isprintable() and not name.lower().startswith("utf-8''"):
+    """The header value for any name: verbatim when it is plain ASCII, else the `UTF-8''...` form. Blanks at the ends
+    of a value are no part of it (RFC 9110, 5.5), so a name that has some is encoded too."""
+    if name.isascii() and name.isprintable() and name == name.strip() and not name.lower().startswith("utf-8''"):
         return name
     return "UTF-8''" + "".join(f"%{b:02X}" if not _is_plain(b) else chr(b) for b in name.encode())
 

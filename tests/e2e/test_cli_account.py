@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.cli.main import parser
+from entrepot.cli.root import parser
 from support.server import clean_environ, command
 
 
@@ -255,7 +255,7 @@ def test_a_page_of_a_proxy_is_a_readable_message(cli, tmp_path):
 
 def test_nothing_heavy_is_loaded_for_the_help():
     heavy = "{'asyncio', 'httpcore2', 'httpx2', 'pydantic', 'fastapi', 'ssl', 'urllib.request', 'apsw'}"
-    program = f"import sys, entrepot.cli.main as m; m.parser().format_help(); print({heavy} & set(sys.modules))"
+    program = f"import sys, entrepot.cli.root as m; m.parser().format_help(); print({heavy} & set(sys.modules))"
     ran = subprocess.run([command()[0], "-c", program], capture_output=True, text=True, timeout=120)
     assert ran.stdout == "set()\n", ran.stderr
 

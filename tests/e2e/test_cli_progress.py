@@ -72,9 +72,13 @@ def file(tmp_path: Path) -> str:
 
 
 def test_a_terminal_shows_one_line_that_is_cleared_in_the_end(slow, file, tmp_path):
-    shown, out = on_terminal(tmp_path, environ(tmp_path, slow), "--no-skip-existing", "file")
+    shown, out = on_terminal(tmp_path, environ(tmp_path, slow), "--no-skip-existing", "file", columns=80)
     drawn = [part for part in shown.split("\r") if part.strip()]
     assert any(re.match(r"(sending|hashing|verifying)  [\d.]+ of 2\.1 MB", part) for part in drawn), shown
+    words = [re.split(r"  ", part)[0] for part in drawn]
+    order = ["hashing", "waiting for the server", "sending", "verifying"]
+    assert words == sorted(words, key=order.index), words
+    assert any(part.rstrip().endswith("  file") for part in drawn)
     assert "\n" not in shown and "\x1b" not in shown
     assert shown.endswith(" \r")
     assert out.count("\n") == 1 and out.startswith("http")
@@ -87,7 +91,7 @@ def test_the_line_is_no_wider_than_the_terminal(slow, file, tmp_path):
     assert drawn and all(len(part) < 30 for part in drawn)
 
 
-@pytest.mark.parametrize("off", [{"ENTREPOT_NO_PROGRESS": "1"}, {"TERM": "dumb"}], ids=str)
+@pytest.mark.parametrize("off", [{"ENTREPOT_NO_PROGRESS": "1"}, {"TERM": "dumb"}, {"CI": "1"}], ids=str)
 def test_no_line_is_drawn_where_it_is_not_wanted(slow, file, tmp_path, off):
     env = {**environ(tmp_path, slow), **off}
     assert on_terminal(tmp_path, env, "file")[0] == ""
@@ -124,6 +128,19 @@ def test_an_interrupted_upload_says_what_is_kept_and_goes_on(tmp_path, number):
             missing = LARGE - 2 * PART
             sent = sum(passage.passed[UP] for passage in proxy.passages[before:])
             assert missing <= sent < missing + MIB
+
+
+def test_n5_parts_that_may_have_arrived_are_not_said_to_be_lost(slow, tmp_path):
+    """As behind a proxy that buffers: what was sent is on its way when the command ends."""
+    (tmp_path / "large").write_bytes(bytes(17 * MIB))
+    with FaultProxy(slow.port, lambda _: Stall(UP, 2 * MIB, 60.0)) as proxy:
+        env = environ(tmp_path, slow) | {"ENTREPOT_URL": f"http://127.0.0.1:{proxy.port}"}
+        ran = start(command("files", "upload", "--concurrency", "1", "large", "large"), tmp_path, env)
+        until(lambda: any(passage.met for passage in proxy.passages))
+        ran.send_signal(signal.SIGINT)
+        out, err = ran.communicate(timeout=90)
+    assert (ran.returncode, out) == (130, "")
+    assert "No part is known to have arrived; what did is kept until " in err and "to continue." in err
 
 
 def start(args: list[str], folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:

@@ -137,6 +137,26 @@ def test_a_refusal_after_a_failure_is_listed_with_it():
         assert [each.error.code for each in caught.value.attempts] == ["http_500", "http_401"]
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
+@pytest.mark.parametrize("world", WORLDS)
+def test_c2_the_other_repository_is_tried_after_three_attempts(world, status):
+    """Also when it has troubles of its own, which are waited for as ever."""
+    troubles = iter([said(502)] * 5)
+
+    def answer(asked: Asked) -> bytes:
+        if asked.path == "/files/upload":
+            return said(status)
+        return next(troubles, None) or fair(asked) if asked.path.endswith("/initiate") else fair(asked)
+
+    with Stub(answer) as stub:
+        sdk = Sdk(world, stub.url, KEY)
+        sdk.upload(DATA)
+        sdk.close()
+        tried = [asked.path for asked in stub.asked if asked.path != "/storage/auth/token"]
+        assert tried[:9] == ["/files/upload"] * 3 + ["/storage/upload/initiate"] * 6
+        assert len(tried) == 10 and stub.asked[-1].method == "PUT"
+
+
 # Retries
 
 

@@ -15,7 +15,7 @@ from entrepot import wire
 from entrepot.api import openapi
 from entrepot.api.responses import STATUS
 from entrepot.cli import exits
-from entrepot.cli.main import parser
+from entrepot.cli.root import parser
 from entrepot.domain.errors import Code
 from entrepot.home import SECRET_VARIABLE
 from entrepot.settings import Settings, flag_name, variable_name

@@ -67,7 +67,8 @@ class Batch:
         self._as_json = as_json
         self._resumes = resumes
         self._done = done
-        self._board = Board([item.size for item in items], time.monotonic)
+        far = "the server" if done == "uploaded" else ""
+        self._board = Board([item.size for item in items], time.monotonic, [item.path for item in items], far)
         self._events: queue.SimpleQueue[_Ended | _GoesOn] = queue.SimpleQueue()
         self._waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._results: dict[int, Outcome | None] = {}
@@ -130,9 +131,10 @@ class Batch:
             return self._send(number, self._listener(number))
         except EntrepotError as error:
             return exits.failure(error, item.path)
+        except exits.Failure as failure:
+            return failure
         except Exception as error:  # an error of ours must not end the others
-            said = exits.one_line(f"{item.path}: {type(error).__name__}: {error}")
-            return exits.Failure(exits.FAILURE, said, "Report this.")
+            return exits.unexpected(error, item.path)
 
     def _listener(self, number: int) -> OnProgress:
         told = False
@@ -171,11 +173,15 @@ class Batch:
         lines = ["interrupted"]
         if len(self._items) > 1:
             lines[0] += f"; {self._board.ended} of {len(self._items)} files {self._done}"
+        until = f" until {formats.moment(kept.until, datetime.now(UTC))}" if kept.until else ""
         if kept.safe:
-            until = f" until {formats.moment(kept.until, datetime.now(UTC))}" if kept.until else ""
             said = f"{formats.share(kept.safe, kept.total)} kept{until}. Run the same command to continue."
+        elif kept.begun:
+            said = f"No part is known to have arrived; what did is kept{until}. Run the same command to continue."
         else:
             said = "Nothing is kept of what was under way. Run the same command to begin again."
+        if kept.whole and not kept.safe:
+            said += " What was sent to its last byte may be stored all the same."
         self._screen.complain(exits.Failure(exits.INTERRUPTED, lines[0], detail=(said,)))
 
     def _about(self, number: int, text: str) -> str:

@@ -27,7 +27,6 @@ def add_to(commands: Any, root: argparse.ArgumentParser) -> None:
         "completion",
         help="print a script that completes commands in a shell",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument("shell", choices=sorted(_SCRIPTS))
     sub.set_defaults(run=run, root=root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import unicodedata
 from datetime import datetime
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -35,6 +36,13 @@ def _scale(count: float) -> int:
 
 def _number(count: float, scale: int) -> str:
     return f"{count / 1000**scale:.1f}" if scale else f"{count:.0f}"
+
+
+def cells(text: str) -> int:
+    """The columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def duration(seconds: float) -> str:
@@ -95,3 +103,10 @@ def parse_bytes(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; it is a number of bytes, or one with K, M, G or T")
     return count
+
+
+def parse_tag(text: str) -> str:
+    """An entity tag. Raises ArgumentTypeError."""
+    if not text.strip() or not text.isascii() or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no entity tag; entrepot files ls --json tells it")
+    return text.strip()

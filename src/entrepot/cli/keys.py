@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entrepot.cli import exits
-from entrepot.cli.output import Unwritable
+from entrepot.cli import exits, helptext
+from entrepot.cli.output import READER_LEFT, Unwritable
+from entrepot.cli.screen import Screen
 from entrepot.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def add_to(commands: Any) -> None:
         "keys",
         help="make, list and revoke API keys",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = sub.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = sub.add_subparsers(dest="verb", metavar="VERB")
+    sub.set_defaults(run=lambda _: helptext.show_help(sub))
     create = _verb(verbs, "create", "make a key and print it once", _create, "--name laptop --json")
     create.add_argument("--name", default="", help="what it is for")
     create.add_argument("--init", action="store_true", help="make the home first if it does not exist")
@@ -56,7 +57,8 @@ def _verb(
 
 def run(args: argparse.Namespace) -> int:
     async def act(home: Path) -> None:
-        from entrepot.server import founding
+        with exits.needing_server():
+            from entrepot.server import founding
 
         async with founding.open_accounts(home, init=args.init) as accounts:
             await args.deed(args, accounts)
@@ -69,7 +71,9 @@ def on_home(args: argparse.Namespace, act: Callable[[Path], Coroutine[Any, Any, 
     import asyncio  # here and not above: it is a third of what `--help` loads
 
     from entrepot.domain.errors import Problem
-    from entrepot.home import HomeError, HomeMissing
+
+    with exits.needing_server():
+        from entrepot.home import HomeError, HomeMissing
 
     try:
         asyncio.run(act(Settings.load({"home": args.home}).home))
@@ -94,9 +98,8 @@ async def _create(args: argparse.Namespace, accounts: Accounts) -> None:
         print(text, flush=True)
     except (Unwritable, BrokenPipeError) as error:
         await accounts.revoke_key(key.id)
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise exits.Failure(error.code, f"{error.message} The key, which nobody has seen, was revoked.") from None
+        failure = error if isinstance(error, Unwritable) else Unwritable(READER_LEFT)
+        raise exits.Failure(failure.code, f"{failure.message} The key, which nobody has seen, was revoked.") from None
 
 
 async def _list(args: argparse.Namespace, accounts: Accounts) -> None:
@@ -118,7 +121,7 @@ async def _list(args: argparse.Namespace, accounts: Accounts) -> None:
 async def _revoke(args: argparse.Namespace, accounts: Accounts) -> None:
     key_id = args.key_id.partition(":")[0]
     await accounts.revoke_key(key_id)
-    print(json.dumps({"id": key_id, "revoked": True}) if args.json else f"revoked {key_id}")
+    Screen(quiet=False).answer(json.dumps({"id": key_id, "revoked": True}) if args.json else f"revoked {key_id}")
 
 
 def _state(revoked_at: float | None) -> str:

@@ -20,14 +20,12 @@ read it. It is tried at the server, then saved for your user alone, and the prof
 
 examples:
   entrepot login --url https://media.example.com
-  pass show media-key | entrepot login --url https://media.example.com --profile work
+  pass show key | entrepot login --url https://media.example.com --profile work
 """
 
 
 def add_to(commands: Any) -> None:
-    login = commands.add_parser(
-        "login", help="save a server and its key", epilog=_LOGIN, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    login = commands.add_parser("login", help="save a server and its key", epilog=_LOGIN)
     # Whoever gives a key here is told not to, without its being repeated.
     login.add_argument("refused", nargs="*", help=argparse.SUPPRESS)
     login.add_argument("--url", metavar="URL", help="the server; else ENTREPOT_URL, else that of the profile")

@@ -1,123 +1,64 @@
-"""The command line: parse, run one command, turn failures into exit codes."""
+"""The start of the `entrepot` command. It loads nothing before Ctrl-C, the encoding of names and the standard streams
+are looked after; what the command does is in root.py."""
 
 from __future__ import annotations
 
-import argparse
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
-from typing import Any
+from collections.abc import Sequence
 
-from entrepot.cli import completion, exits, keys, login, profiles, serve, spelling, upload, uploads
-from entrepot.cli.files import commands as files
-from entrepot.cli.output import Errors, Output, leave
-from entrepot.domain.version import __version__
-
-_EXAMPLES = """examples:
-  entrepot serve                          start a server for yourself on this machine
-  entrepot login --url https://...        use a server that runs elsewhere
-  entrepot upload photo.png               upload a file; its URL is printed
-  URL=$(entrepot upload --quiet clip.mp4) use the URL in a script
-  entrepot upload --dry-run renders/      see what a folder would send
-  entrepot files upload model.bin models/ put a file onto the /data volume
-  entrepot keys create --json             make one more API key
-
-exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not authorised, 5 conflict, 6 integrity, 7 some files failed,
-130 interrupted
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Flags are never abbreviated: a script with one would break when another with that beginning comes."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **kwargs})
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.refuse(message, spelling.meant(message))
-
-    def refuse(self, message: str, hint: str) -> None:
-        """End with what is wrong, and what may have been meant."""
-        text = exits.printable(spelling.without_secrets(message) + hint)
-        self.exit(exits.USAGE, f"entrepot: {text}\nTry: {self.prog} --help\n")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The whole command line; tests hold the documentation against it."""
-    root = _Parser(
-        prog="entrepot",
-        description="The self-hosted media store and CDN for AI applications, wire-compatible with fal's clients.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    root.add_argument("--version", action="version", version=f"entrepot {__version__}")
-    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for family in (serve, upload, files, login, profiles, keys, uploads):
-        family.add_to(commands)
-    completion.add_to(commands, root)
-    _describe(root)
-    return root
-
-
-def _describe(command: argparse.ArgumentParser) -> None:
-    """Let the help of every command begin with what the list of commands says of it."""
-    for action in command._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for listed in action._choices_actions:
-                action.choices[listed.dest].description = listed.help
-                _describe(action.choices[listed.dest])
-
-
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Ends the process on a wrong usage."""
-    root = parser()
-    args, unknown = root.parse_known_args(argv)
-    if hasattr(args, "paths"):  # argparse takes only the paths before the next flag
-        unknown = _taken(args.paths, unknown)
-    if unknown:
-        command = spelling.chosen(root, args)
-        assert isinstance(command, _Parser)
-        command.refuse(f"unrecognized arguments: {' '.join(unknown)}", spelling.meant_flag(unknown, command))
-    return args
-
-
-def _taken(paths: list[str], words: list[str]) -> list[str]:
-    """Move to `paths` what is one: all after `--`, before it what is no flag. The rest."""
-    end = words.index("--") if "--" in words else len(words)
-    paths += [word for word in words[:end] if word == "-" or not word.startswith("-")] + words[end + 1 :]
-    return [word for word in words[:end] if word != "-" and word.startswith("-")]
+_INTERRUPTED = 130  # as exits.INTERRUPTED, which is not loaded yet
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    streams = sys.stdout, sys.stderr
-    out = Output(sys.stdout)
-    with redirect_stdout(out), redirect_stderr(Errors(sys.stderr)):
-        code = _code(lambda: _run(argv)) or _code(out.settle)
-    for stream in streams:
-        leave(stream)
-    return code
+    """Run one command and return its exit code. Without `argv` it is a process of its own."""
+    if argv is not None:
+        from entrepot.cli import root
 
-
-def _run(argv: Sequence[str] | None) -> int:
-    args = parse(argv)
-    return int(args.run(args))
-
-
-def _code(work: Callable[[], int]) -> int:
-    """The exit code of `work`. What it fails with is said."""
+        return root.main(argv)
+    _hold_standard_streams()
+    _use_utf8()
+    by_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is ignored, as after nohup
     try:
-        return work()
-    except exits.Failure as failure:
-        exits.complain(failure.message, failure.fix, failure.detail)
-        return failure.code
-    except BrokenPipeError:
-        return exits.FAILURE  # the reader of our output has left
-    except KeyboardInterrupt:
-        exits.complain("interrupted")
-        return exits.INTERRUPTED
-    except SystemExit as end:  # of argparse
-        return end.code if isinstance(end.code, int) else exits.OK
+        if by_default:
+            signal.signal(signal.SIGINT, _quit)  # a KeyboardInterrupt while a module is loaded would be a traceback
+        from entrepot.cli import root
+
+        if by_default:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return root.main(sys.argv[1:])
+    except KeyboardInterrupt:  # a second one, while the first is told of
+        return _INTERRUPTED
+    finally:
+        if by_default:
+            signal.signal(signal.SIGINT, _quit)
+
+
+def _quit(*_: object) -> None:
+    try:
+        os.write(2, b"entrepot: interrupted\n")
+    finally:
+        os._exit(_INTERRUPTED)
+
+
+def _hold_standard_streams() -> None:
+    """Where a standard stream is closed, let no file or connection get its number: what is meant for people would be
+    written into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+
+
+def _use_utf8() -> None:
+    """Names are UTF-8, on the volume and nearly always here. Where the locale is plain ASCII, and Python was told to
+    keep to it, begin again in UTF-8, with all output in ASCII: what it has no letter for is shown as an escape."""
+    if sys.flags.utf8_mode or sys.getfilesystemencoding() != "ascii" or not sys.executable:
+        return
+    os.environ.setdefault("PYTHONIOENCODING", "ascii:backslashreplace")
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 if __name__ == "__main__":

@@ -10,12 +10,15 @@ from typing import Any
 
 from entrepot.cli import exits
 
+READER_LEFT = "its reader has left"
+
 
 class Unwritable(exits.Failure):
     """Standard output does not take what a command has to say."""
 
     def __init__(self, reason: str) -> None:
         fix = "Make room, or send the output elsewhere. What the command did is done."
+        self.reason = reason
         super().__init__(exits.FAILURE, f"The standard output cannot be written: {reason}.", fix)
 
 
@@ -27,7 +30,8 @@ class Output:
         """`stream` is None when the process was started without one."""
         self._stream = stream
         self._failed = ""
-        if getattr(stream, "errors", "") == "strict":  # a name that the encoding of this place has no letters for
+        if getattr(stream, "errors", "") in ("strict", "surrogateescape"):
+            # A name that the encoding of this place has no letters for. In a POSIX locale the latter is the default.
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, data: Any) -> int:
@@ -61,7 +65,7 @@ class Output:
         try:
             return work()
         except BrokenPipeError:
-            self._failed = "its reader has left"
+            self._failed = READER_LEFT
             raise
         except OSError as error:
             self._failed = error.strerror or str(error)

@@ -25,7 +25,6 @@ def add_to(commands: Any) -> None:
         "profiles",
         help="list saved servers, choose the current one",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument("--json", action="store_true", help="print one JSON object a profile")
     sub.set_defaults(run=run)

@@ -9,14 +9,15 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from entrepot.cli import exits
-from entrepot.cli.output import Unwritable
+from entrepot.cli import exits, formats
+from entrepot.cli.output import READER_LEFT, Unwritable
 
 if TYPE_CHECKING:
     from entrepot.client.errors import ServerError
 
 _REDRAW_SECONDS = 0.1
 _LINE_SECONDS = 5.0
+_NO = ("", "0", "false")
 
 
 class Screen:
@@ -25,7 +26,8 @@ class Screen:
     def __init__(self, *, quiet: bool, environ: Mapping[str, str] = os.environ) -> None:
         self._quiet = quiet
         self._shows = not quiet and not environ.get("ENTREPOT_NO_PROGRESS")
-        self._live = self._shows and sys.stderr.isatty() and environ.get("TERM") != "dumb"
+        drawable = sys.stderr.isatty() and environ.get("TERM") != "dumb" and environ.get("CI", "") in _NO
+        self._live = self._shows and drawable
         self.pause = _REDRAW_SECONDS if self._live else _LINE_SECONDS
         self._last = time.monotonic()
         self._drawn = 0
@@ -51,8 +53,9 @@ class Screen:
         self._last = now
         if self._live:
             text = line(_width() - 1)  # in the last column some terminals begin a new line
-            print("\r" + text.ljust(self._drawn), end="", file=sys.stderr, flush=True)
-            self._drawn = len(text)
+            wide = formats.cells(text)
+            print("\r" + text + " " * (self._drawn - wide), end="", file=sys.stderr, flush=True)
+            self._drawn = wide
         else:
             print(line(None), file=sys.stderr, flush=True)
 
@@ -74,12 +77,21 @@ class Screen:
         exits.complain(failure.message, failure.fix, failure.detail)
 
     def answer(self, text: str) -> None:
-        """What was asked for, to standard output; when that takes no more, it is said as a failure."""
+        """What was asked for or done, to standard output. What that does not take is told to standard error: no
+        transfer stops for its report."""
         self.clear()
         try:
             print(text, flush=True)
+        except BrokenPipeError:
+            self.complain(exits.Failure(exits.FAILURE, f"The standard output cannot be written: {READER_LEFT}."))
+            self._lost(text)
         except Unwritable as failure:
-            self.complain(exits.Failure(failure.code, failure.message, detail=(f"not written: {text}",)))
+            if failure.reason != READER_LEFT:  # which was said once: what follows is what others went on to do
+                self.complain(exits.Failure(failure.code, failure.message))
+            self._lost(text)
+
+    def _lost(self, text: str) -> None:
+        print(f"  not written: {exits.printable(text)}", file=sys.stderr, flush=True)
 
 
 def _width() -> int:

@@ -24,14 +24,13 @@ the same names as keys. Sizes are in bytes and may end in K, M, G or T; times ar
 the home, an account and a key, and prints the key once.
 
 example:
-  entrepot serve --home /srv/media --host 0.0.0.0 --public-url https://media.example.com
+  entrepot serve --home /srv/media --host 0.0.0.0 \\
+      --public-url https://media.example.com
 """
 
 
 def add_to(commands: Any) -> None:
-    sub = commands.add_parser(
-        "serve", help="start a server", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    sub = commands.add_parser("serve", help="start a server", epilog=_EPILOG)
     for item in fields(Settings):
         text = (item.metadata["help"] + _default(item)).replace("%", "%%")
         sub.add_argument(flag_name(item.name), metavar="V", help=f"{text} [{variable_name(item.name)}]")
@@ -53,16 +52,13 @@ def _default(item: Field[Any]) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
+    with exits.needing_server():
         from entrepot.home import HomeError
         from entrepot.server import parent
-    except ImportError as error:
-        raise exits.Failure(
-            exits.FAILURE, f"The server's packages are not installed ({error.name}).", "pip install 'entrepot[server]'"
-        ) from None
     try:
         settings = Settings.load({f.name: getattr(args, f.name) for f in fields(Settings)})
-        parent.serve(settings, lambda start: announce(settings, start, args.profile))
+        with exits.needing_server():  # some are loaded late
+            parent.serve(settings, lambda start: announce(settings, start, args.profile))
     except SettingsError as error:
         raise exits.Failure(exits.USAGE, str(error)) from None
     except HomeError as error:

@@ -33,7 +33,6 @@ def add_to(commands: Any) -> None:
         "upload",
         help="upload files and print their URLs",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = sub.add_argument
     add("paths", nargs="+", metavar="PATH", help="a file, a folder, a quoted pattern, or - for the standard input")

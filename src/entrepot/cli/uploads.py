@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entrepot.cli import exits, formats, keys
+from entrepot.cli import exits, formats, helptext, keys
 from entrepot.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def add_to(commands: Any) -> None:
         "uploads",
         help="list and abort unfinished uploads",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = sub.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = sub.add_subparsers(dest="verb", metavar="VERB")
+    sub.set_defaults(run=lambda _: helptext.show_help(sub))
     _verb(verbs, "list", "list unfinished uploads, oldest first", "--home /srv/media --json", _list)
     abort = _verb(verbs, "abort", "end unfinished uploads and free their bytes", "2kXq... 7b0d...", _abort)
     abort.add_argument("paths", metavar="ID", nargs="+", help="as listed")
@@ -50,7 +50,8 @@ def _verb(verbs: Any, name: str, help: str, example: str, act: Any) -> argparse.
 
 def run(args: argparse.Namespace) -> int:
     async def act(home: Path) -> None:
-        from entrepot.server.unfinished import open_unfinished
+        with exits.needing_server():
+            from entrepot.server.unfinished import open_unfinished
 
         async with open_unfinished(Settings.load({"home": args.home, "volume": args.volume})) as uploads:
             await args.act(args, uploads)

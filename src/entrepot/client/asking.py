@@ -133,6 +133,11 @@ def _forget(ctx: Context, target: Profile, token: Token) -> None:
         del ctx.tokens[_place(target)]
 
 
+def has_token(ctx: Context, target: Profile) -> bool:
+    """Whether a server has given one."""
+    return _place(target) in ctx.tokens
+
+
 def fresh_token(ctx: Context, target: Profile, policy: Policy | None = None) -> Flow[Token]:
     """The token for a server. Of many that need one at once, one asks."""
     held = ctx.tokens.get(_place(target))

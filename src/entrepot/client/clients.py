@@ -235,7 +235,7 @@ def _wish(content_type: str, name: str | None, options: Options) -> Wish:
     wish = Wish(
         # What is no Unicode, as names of files may be, cannot be said on HTTP.
         name=None if name is None else _LONE.sub("\ufffd", name),
-        content_type=content_type,
+        content_type=content_type.strip(),
         lifecycle=lifecycle.header() if lifecycle else None,
         progress=options.get("progress"),
         skip_existing=options.get("skip_existing", False),

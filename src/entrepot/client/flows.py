@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from entrepot import wire
 from entrepot.client import multipart
-from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn, fresh_token
+from entrepot.client.asking import Answer, Context, Token, ask, ask_cdn, fresh_token, has_token
 from entrepot.client.commands import Call, Flow, Request
 from entrepot.client.doors import door_of
 from entrepot.client.errors import AllFailed, Attempt, EntrepotError, ServerError, SourceError
@@ -15,7 +16,7 @@ from entrepot.client.material import FileMaterial, StreamMaterial, material_of
 from entrepot.client.meter import Meter
 from entrepot.client.profile import Profile
 from entrepot.client.replies import link
-from entrepot.client.retry import Policy, brief, is_elsewhere, passing
+from entrepot.client.retry import Policy, brief, failing, is_elsewhere, passing
 from entrepot.client.sources import Source, Stream, Window
 from entrepot.client.types import FileUrl
 from entrepot.client.whole import send_whole
@@ -33,7 +34,8 @@ def ways(targets: Sequence[Profile], repositories: Sequence[str], policy: Policy
         for repository in repositories:
             is_last = not more and repository == repositories[-1]
             before = policy if is_last else passing(policy, server=more)
-            found.append(Way(target, repository, brief(before), passing(policy, server=True) if more else policy))
+            sending = passing(policy, server=True) if more else policy if is_last else failing(policy)
+            found.append(Way(target, repository, brief(before), sending))
     return found
 
 
@@ -51,11 +53,13 @@ def _by_any(ctx: Context, chain: Sequence[Way], material: FileMaterial | StreamM
     failed: list[Attempt] = []
     meter = Meter(wish.progress, material.size if isinstance(material, FileMaterial) else None)
     for way in chain:
+        if failed and has_token(ctx, way.target):
+            way = replace(way, policy=way.sending)  # the server was there: it is waited for
         try:
             return (yield from _by(ctx, way, material, wish, meter))
         except EntrepotError as error:
             failed.append(Attempt(way.target.url, way.repository, error))
-            if not is_elsewhere(error) or material.spent or way is chain[-1]:
+            if not is_elsewhere(error) or material.spent or len(failed) == len(chain):
                 # What is wrong with the file is no server's fault.
                 if len(failed) == 1 or isinstance(error, SourceError):
                     raise
@@ -117,7 +121,6 @@ def _existing(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter:
     """The URL of a new file with bytes that the account holds already; None when it does not."""
     sha256 = yield from material.hash_all(meter.hashed)
     yield Call(material.source.check)
-    meter.publishing()
     headers = {**wish.headers(), "repr-digest": wire.repr_digest(sha256), wire.IDEMPOTENCY_KEY: ctx.new_id()}
 
     def make(token: Token) -> Request:
@@ -130,4 +133,5 @@ def _existing(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter:
         if error.status_code in _NOT_HELD:
             return None
         raise
+    meter.publishing()
     return uploaded(link(answer.body, "access_url"), answer.body, sha256, material.size, wish.content_type)

@@ -36,7 +36,12 @@ _IDLE_SECONDS = 20.0
 _LONGEST_STALL = 1e6  # the system takes no time-out of more than 24 days
 # 1xx: the reply proper is still to come (RFC 9110, 15.2).
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d ")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# The value of a header (RFC 9110, 5.5).
+_VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 _SHOWN = 200  # characters of the library's message, which may quote the other side's
+# What says nothing to people: numbers of the system's errors, and places in a library.
+_INTERNAL = re.compile(r"\[(?:Errno -?\d+|SSL(?:: \w+)?)\] ?| ?\(_ssl\.c:\d+\)")
 _START = "Check the server's URL (entrepot whoami shows it), and that the server runs: entrepot serve"
 _PROXY = "Check HTTP_PROXY and HTTPS_PROXY, or name the server in NO_PROXY."
 _TRUST = "Check the URL and the clock of this machine; name a private CA with SSL_CERT_FILE."
@@ -285,7 +290,8 @@ def _shown_proxy(url: str) -> str:
 
 
 def _headers(request: Request) -> list[tuple[bytes, bytes]]:
-    """With the length of the body: one whose end is not announced could end short unnoticed."""
+    """With the length of the body: one whose end is not announced could end short unnoticed. Raises ConfigurationError,
+    which quotes no value, for what cannot be sent."""
     size = len(request.body) if isinstance(request.body, bytes) else request.body.size
     fixed = {
         "host": urlsplit(request.url).netloc.rpartition("@")[2],
@@ -293,7 +299,12 @@ def _headers(request: Request) -> list[tuple[bytes, bytes]]:
         "accept-encoding": "identity",
         "content-length": str(size),
     }
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in {**fixed, **request.headers}.items()]
+    found = {**fixed, **request.headers}
+    for name, value in found.items():
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            fix = "Blanks at its ends, control characters, and letters beyond Latin-1 cannot be sent in a header."
+            raise ConfigurationError(f"The value of the request header {name!r} cannot be sent.", fix)
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in found.items()]
 
 
 def _lower(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -313,8 +324,9 @@ def _failure(error: Exception, request: Request) -> EntrepotError:
         return ConfigurationError(f"{place}: {error}.", "Check the server's URL.")
     if reason := _distrust(error):
         return TlsFailed(f"{place} cannot be trusted: {reason}.", _TRUST)
+    why = _INTERNAL.sub("", str(error)).strip()[:_SHOWN]
     if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.ProxyError):
-        why = str(error)[:_SHOWN] or "no answer"
+        why = why or "no answer"
         if proxy and isinstance(error, httpcore2.ProxyError):
             return ConnectionFailed(f"The proxy {proxy} lets no request through to {place}: {why}.", _PROXY)
         if proxy:
@@ -325,7 +337,7 @@ def _failure(error: Exception, request: Request) -> EntrepotError:
     if isinstance(error, httpcore2.TimeoutException):
         return Stalled(f"{place} stalled: no byte moved in time.", "Try again; for a slow line raise default_timeout.")
     return ConnectionFailed(
-        f"The connection to {place} broke: {str(error)[:_SHOWN].rstrip('.') or type(error).__name__}.", "Try again."
+        f"The connection to {place} broke: {why.rstrip('.') or type(error).__name__}.", "Try again."
     )
 
 
@@ -335,7 +347,7 @@ def _distrust(error: BaseException | None) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message or str(error)
         if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-            return "it does not speak TLS; is the URL http:// and not https://?"
+            return "it does not speak TLS (is its URL http:// and not https://?)"
         error = error.__cause__ or error.__context__
     return ""
 

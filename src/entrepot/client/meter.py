@@ -42,7 +42,7 @@ class Meter:
         with self._lock:
             self._sent += count
             if count > 0:
-                self._report(Phase.VERIFYING if self._sent == self._total else self._moving, self._sent)
+                self._report_moved()
 
     def keep(self, count: int, *, resumed: bool = False) -> None:
         """Bytes that stay where they are if the transfer is cut; with `resumed` they were there before."""
@@ -51,7 +51,7 @@ class Meter:
             if resumed:
                 self._resumed += count
                 self._sent += count
-            self._report(self._moving, self._sent)
+            self._report_moved()
 
     def expects(self, total: int | None) -> None:
         """How many bytes will come, when that is told."""
@@ -66,12 +66,16 @@ class Meter:
     def publishing(self) -> None:
         """All is there; the server is asked to make it a file."""
         with self._lock:
-            self._report(Phase.PUBLISHING, self._sent)
+            self._report(Phase.PUBLISHING, self._sent if self._total is None else self._total)
 
     def restart(self) -> None:
         """Another way is tried: nothing is there yet."""
         with self._lock:
             self._sent = self._safe = self._resumed = 0
+            self._until = None
+
+    def _report_moved(self) -> None:
+        self._report(Phase.VERIFYING if self._sent == self._total else self._moving, self._sent)
 
     def _report(self, phase: Phase, done: int) -> None:
         if self._tell:

@@ -119,6 +119,11 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
+def key_variable(environ: Mapping[str, str]) -> str:
+    """The variable that has the key to use; empty when none has."""
+    return _key_of(environ)[1]
+
+
 def _key_of(environ: Mapping[str, str]) -> tuple[str, str]:
     """A key of the environment, and the variable that has it."""
     for name in ("ENTREPOT_KEY", "FAL_KEY"):

@@ -112,7 +112,8 @@ def _refused(reply: Reply, request: Request, now: float) -> ServerError:
         retry_after(reply.headers.get("retry-after", ""), now),
         reply.headers,
     )
-    error.error_type = error.error_type or _said(known.get("type")) or None
+    # The body wins over the header, as in fal's client; the Platform API calls it `type`.
+    error.error_type = _said(known.get("error_type")) or error.error_type or _said(known.get("type")) or None
     return error
 
 

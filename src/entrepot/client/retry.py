@@ -23,21 +23,25 @@ _HASTY = 3  # attempts
 class Policy:
     """Exponential back-off with jitter. `attempts` counts the first; seconds.
 
-    `passing` are the attempts, and `longest` is the wait on demand, at what another way may do better. A refusal that
-    may pass, such as 429, is the same everywhere: nobody goes elsewhere for it, so it is always waited for.
+    `passing` are the attempts, and `longest` is the wait on demand, at what another way may do better; `failing` are
+    the attempts at a server that answers, and fails. A refusal that may pass, such as 429, is the same everywhere:
+    nobody goes elsewhere for it, so it is always waited for.
     """
 
     attempts: int = 10
     base: float = 0.1
     ceiling: float = 30.0
     passing: int | None = None
+    failing: int | None = None
     longest: float = LONGEST_WAIT
 
     def pause(self, attempt: int, error: EntrepotError, random: float) -> float | None:
         """Seconds to wait after the failed `attempt` (from 1); None: give up. `random` is from 0 to 1."""
         elsewhere = is_elsewhere(error)
-        most = self.attempts if self.passing is None or not elsewhere else self.passing
-        if attempt >= most or not is_transient(error):
+        fewer = self.passing if elsewhere else None
+        if elsewhere and isinstance(error, ServerError) and self.failing is not None:
+            fewer = self.failing
+        if attempt >= (self.attempts if fewer is None else fewer) or not is_transient(error):
             return None
         delay = min(self.base * 2.0 ** (attempt - 1), self.ceiling) * (0.5 + random)
         asked = error.retry_after if isinstance(error, ServerError) else None
@@ -55,6 +59,12 @@ def passing(policy: Policy, *, server: bool) -> Policy:
     """The same, while there is another way; `server`: by another server."""
     longest = _SHORT_WAIT if server else policy.longest
     return replace(policy, passing=min(policy.attempts, _HASTY), longest=longest)
+
+
+def failing(policy: Policy) -> Policy:
+    """The same, while the same server has another route. One that cannot be reached is waited for: it is no better by
+    the other route, and a request whose reply was lost can be repeated by this one only."""
+    return replace(policy, failing=min(policy.attempts, _HASTY))
 
 
 def brief(policy: Policy) -> Policy:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from entrepot import wire
 from entrepot.client.asking import Answer, Context, ask, key_header
@@ -24,6 +25,8 @@ FIRST_PAGE, PAGE = 500, 1000  # somebody waits for the first one
 _NEXT = "x-entrepot-next-cursor"
 # Seconds that a server may work without a word: over a whole tree, and over a URL (it gives that up sooner itself).
 _LONG, _IMPORT = 600.0, 900.0
+# What may stand in If-Match: the server compares it.
+_TAG = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 Query = Mapping[str, str | None]
@@ -49,6 +52,10 @@ class Conditions:
 
     if_match: str | None = None
     overwrite: bool = True
+
+    def __post_init__(self) -> None:
+        if self.if_match is not None and not _TAG.fullmatch(self.if_match):
+            raise ValueError(f"if_match is no entity tag such as that of an Entry: {self.if_match!r}")
 
     def headers(self) -> dict[str, str]:
         found = {} if self.if_match is None else {"if-match": self.if_match}
@@ -208,12 +215,12 @@ class Volume:
     def restore(self, trash_id: str, destination: str | None = None) -> Flow[Entry]:
         """Put back what was deleted, where it was or elsewhere."""
         told = {} if destination is None else {"destination": parse(destination)}
-        request = self._told("POST", f"trash/{quoted(trash_id)}/restore", "", told)
+        request = self._told("POST", f"trash/{_escaped(trash_id)}/restore", "", told)
         return entry_of((yield from self.ask(lambda: request, brief(self.ctx.policy))).body)
 
     def drop(self, trash_id: str) -> Flow[None]:
         """End what was deleted for good."""
-        request, repeated = Request("DELETE", self.url(f"trash/{quoted(trash_id)}"), silence=_LONG), Repeated()
+        request, repeated = Request("DELETE", self.url(f"trash/{_escaped(trash_id)}"), silence=_LONG), Repeated()
         try:
             yield from self.ask(lambda: request, brief(self.ctx.policy), repeated=repeated)
         except ServerError as error:
@@ -259,6 +266,13 @@ class Volume:
             if error.status_code == 404:
                 return None
             raise
+
+
+def _escaped(trash_id: str) -> str:
+    """An id in a URL, as one part of its path. Raises ValueError."""
+    if not trash_id:
+        raise ValueError("an empty id names nothing in the trash")
+    return quote(trash_id, safe="", errors="replace")
 
 
 def _inner(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_HOW = "The file and input types of entrepot.toolkit need pydantic 2: pip install 'entrepot[toolkit]'"
+from entrepot.client.extras import install_command
 
 try:
     from pydantic import (
@@ -16,7 +16,8 @@ try:
     )
     from pydantic_core import core_schema
 except ImportError as error:  # pydantic 1 has half of these names
-    raise ImportError(_HOW) from error
+    how = f"The file and input types of entrepot.toolkit need pydantic 2: {install_command('toolkit')}"
+    raise ImportError(how) from error
 
 __all__ = [
     "BaseModel",

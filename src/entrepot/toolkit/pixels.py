@@ -11,6 +11,7 @@ import io
 import zlib
 from typing import IO, TYPE_CHECKING, Any
 
+from entrepot.client.extras import install_command
 from entrepot.domain.sniffing import HEAD_SIZE, sniff
 from entrepot.toolkit.contents import MAX_BYTES
 from entrepot.toolkit.errors import ImageError, ImageTooLarge
@@ -97,7 +98,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("Pixels need Pillow: pip install 'entrepot[images]'") from error
+        raise ImportError(f"Pixels need Pillow: {install_command('images')}") from error
     Image.init()
     return Image
 

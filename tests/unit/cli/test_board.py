@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from entrepot.cli.board import Board
+from entrepot.cli.board import Board, Kept
+from entrepot.cli.formats import cells
 from entrepot.client.types import Phase, Progress
 
 GB = 10**9
@@ -46,6 +47,29 @@ def test_what_comes_is_counted_as_what_goes():
     assert board.line() == "receiving  3.0 of 4.0 GB  75 %  100.0 MB/s  0:10 left"
 
 
+def test_n5_the_line_names_the_file_as_far_as_there_is_room():
+    board = Board([4 * GB, GB], Clock(), ["renders/a long name.png", "日本語日本語日本語.png"])
+    board.note(1, Progress(Phase.SENDING, GB, GB))
+    assert board.line().endswith("0 of 2 files  日本語日本語日本語.png")
+    for width in range(1, 100):
+        assert cells(board.line(width)) <= width
+    assert board.line(57).endswith("  ...日本語.png") and board.line(50).endswith("2 files")
+    board.note(0, Progress(Phase.SENDING, 0, 4 * GB))
+    assert board.line(99).endswith("  renders/a long name.png")
+
+
+def test_n5_what_is_waited_for_in_the_end_is_said_without_a_rate():
+    clock = Clock()
+    for far, said in (("the server", "  waiting for the server"), ("", "")):
+        board = Board([GB], clock, far=far)
+        board.note(0, Progress(Phase.SENDING, GB // 2, GB))
+        clock.now += 5.0
+        assert "/s" in board.line()
+        for phase in (Phase.VERIFYING, Phase.PUBLISHING):
+            board.note(0, Progress(phase, GB, GB))
+            assert board.line() == f"{phase.value}  1.0 of 1.0 GB  100 %{said}"
+
+
 def test_hashing_is_not_sending():
     board = Board([GB, GB], Clock())
     board.note(0, Progress(Phase.HASHING, GB // 2, GB))
@@ -72,6 +96,14 @@ def test_what_failed_is_not_waited_for():
     board.note(0, Progress(Phase.SENDING, GB, 3 * GB))  # a thread that has not heard of it
     board.over(1, GB)
     assert "1.0 of 1.0 GB  100 %" in board.line()
+
+
+def test_n5_what_may_have_arrived_unheard_is_not_said_to_be_lost():
+    board = Board([4 * GB, GB], Clock())
+    assert board.kept(lambda _: True) == Kept(0, 0, None)
+    board.note(0, Progress(Phase.SENDING, 2 * GB, 4 * GB, 0, 0, END))
+    board.note(1, Progress(Phase.VERIFYING, GB, GB))
+    assert board.kept(lambda _: True) == Kept(0, 0, END, begun=True, whole=True)
 
 
 def test_what_does_not_fit_is_left_out():

@@ -45,10 +45,17 @@ def test_every_way_that_failed_has_a_line_of_its_own():
     assert failure.message == "x.png: The upload failed everywhere."
     assert failure.fix == "Look for it."
     assert failure.detail == (
-        "http://a (fal_v3): It is ill. (request r1)",
-        "http://b (fal): It is away.",
+        "http://a: It is ill. (request r1)",
+        "http://b: It is away.",
         "code: all_failed",
     )
+
+
+def test_n4_what_is_wrong_by_every_route_is_said_once():
+    away = ConnectionFailed("http://a cannot be reached: Connection refused.", "Look for it.")
+    failure = exits.failure(AllFailed([Attempt("http://a", "fal_v3", away), Attempt("http://a", "fal", away)]), "x.png")
+    assert failure.message == f"x.png: {away.message}"
+    assert (failure.fix, failure.detail) == ("Look for it.", ("code: connection_failed",))
 
 
 def test_names_of_files_cannot_act_on_a_terminal():

@@ -15,7 +15,7 @@ from entrepot.cli import exits
 from entrepot.cli.files import changing, fetching, listing, sending, showing, trash
 from entrepot.cli.files.remote import Remote
 from entrepot.cli.filters import EVERYTHING, Filter
-from entrepot.cli.main import parse
+from entrepot.cli.root import parse
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import Entry, Trashed
 from entrepot.client.errors import ServerError
@@ -212,8 +212,10 @@ def test_a_person_sees_columns_and_a_program_exact_numbers(monkeypatch):
     entry = Entry("a/b\x07", True, 1_234_567, updated_at=when)
     assert showing.row(entry, entry.name, exact=False) == "1234567\t2024-02-03T04:05:00.000+00:00\tb\\x07"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert re.fullmatch(r"    1\.2 MB  \d Feb 2024 \d\d:\d\d  b\\x07", showing.row(entry, entry.name, exact=False))
-    assert showing.row(Entry("d", False, 0), "d", exact=True).split() == ["-", "-", "d/"]
+    assert re.fullmatch(
+        r"file        1\.2 MB  \d Feb 2024 \d\d:\d\d  b\\x07", showing.row(entry, entry.name, exact=False)
+    )
+    assert showing.row(Entry("d", False, 0), "d", exact=True).split() == ["folder", "-", "-", "d/"]
 
 
 def test_a_script_that_did_not_say_yes_is_not_asked(monkeypatch):

@@ -38,6 +38,23 @@ def test_our_error_has_all_its_fields() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"detail": "no", "error_type": "runner_timeout"}, "runner_timeout"),
+        ({"detail": "no"}, "told_by_header"),
+        ({"error_type": None}, "told_by_header"),
+        ({"error_type": ""}, "told_by_header"),
+        ({"error_type": ["a"]}, "told_by_header"),
+        ({"error": {"message": "no", "type": "not_found"}}, "told_by_header"),
+        ([], "told_by_header"),
+    ],
+    ids=str,
+)
+def test_c3_the_error_type_of_the_body_wins_over_the_header(body: Any, kind: str) -> None:
+    assert refused(504, json.dumps(body).encode(), x_fal_error_type="told_by_header").error_type == kind
+
+
+@pytest.mark.parametrize(
     ("detail", "says"),
     [
         ("plain", "plain"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from entrepot.cli import exits, formats
 from entrepot.cli.files.remote import Remote, opened, parsed, place_for
 from entrepot.cli.files.showing import Planned, confirm, count, facts, for_each, only_one, show_plan
+from entrepot.cli.files.trash import short_id
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import ROOT, Entry
 
@@ -55,9 +56,13 @@ def _moved(args: argparse.Namespace, deed: Callable[[Remote, Step], Entry], done
             return exits.OK
 
         def do(step: Step) -> None:
-            entry = deed(remote, step)
+            known = {"is_file": step.entry.is_file, "overwrite": args.overwrite}
+            with remote.taking(step.path, step.entry.absolute, **known):
+                entry = deed(remote, step)
             if args.json:
-                print(json.dumps(facts(entry)))
+                screen.answer(json.dumps(facts(entry)))
+            else:
+                screen.say(f"{done} {step.entry.absolute} -> {ROOT}/{step.path}")
 
         return for_each(steps, lambda step: step.entry.absolute, do, screen)
 
@@ -96,9 +101,10 @@ def rm(args: argparse.Namespace) -> int:
                 entry.path, recursive=args.recursive, permanent=args.permanent, if_match=args.if_match
             )
             if args.json:
-                print(json.dumps({"path": entry.path, "trash_id": trash_id}))
+                screen.answer(json.dumps({"path": entry.path, "trash_id": trash_id}))
             elif trash_id:
-                screen.say(f"{entry.absolute} is in the trash; put it back: entrepot files undelete {trash_id}")
+                put_back = f"entrepot files undelete {short_id(trash_id, ())}"
+                screen.say(f"{entry.absolute} is in the trash; put it back: {put_back}")
 
         return for_each(entries, lambda entry: entry.absolute, delete, screen)
 
@@ -150,11 +156,12 @@ def _is_folder(entry: Entry, verb: str) -> exits.Failure:
 
 
 def mkdir(args: argparse.Namespace) -> int:
+    screen = Screen(quiet=args.quiet)
+
+    def make(path: str) -> None:
+        remote.files.make_folder(path)
+        screen.say(f"made {ROOT}/{path}/")
+
     with opened(args) as remote:
         paths = [parsed(text) for text in args.paths]
-        return for_each(paths, str, lambda path: _make(remote, path), Screen(quiet=args.quiet))
-
-
-def _make(remote: Remote, path: str) -> None:
-    if path:
-        remote.files.make_folder(path)
+        return for_each([path for path in paths if path], lambda path: f"{ROOT}/{path}", make, screen)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from entrepot.cli import formats
+from entrepot.cli import formats, helptext
 
 _EPILOG = """A path on the volume is like models/a.bin, or /data/models/a.bin as for programs on a runner. A folder
 stands for all in it, a quoted pattern ('models/*.bin', '**/*.png') for what matches, - for the standard
@@ -31,9 +31,9 @@ def add_to(commands: Any) -> None:
         "files",
         help="list, upload, download and tidy files of the /data volume",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = sub.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = sub.add_subparsers(dest="verb", metavar="VERB")
+    sub.set_defaults(run=lambda _: helptext.show_help(sub))
     for add in (_add_looking, _add_moving_bytes, _add_changing, _add_trash, _add_crossing):
         add(verbs)
 
@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
 def _add_looking(verbs: Any) -> None:
     ls = _verb(verbs, "ls", "listing", "list a folder", ["", "-l models", "-r --json models"], aliases=["list"])
     ls.add_argument("paths", nargs="*", metavar="REMOTE", help="a folder, a file or a quoted pattern; all without it")
-    ls.add_argument("--long", "-l", action="store_true", help="with sizes and times")
+    ls.add_argument("--long", "-l", action="store_true", help="with types, sizes and times")
     ls.add_argument("--recursive", "-r", action="store_true", help="all below, with their paths")
     ls.add_argument("--sort", choices=("name", "size", "time"), default="name", help="largest or newest first [name]")
     ls.add_argument("--limit", metavar="N", type=formats.parse_count, help="only the first ones")
@@ -76,7 +76,12 @@ def _add_moving_bytes(verbs: Any) -> None:
     )
     help_ = "a file, a folder (dir/: what is in it), a quoted pattern, or - for the standard input"
     upload.add_argument("paths", nargs="+", metavar="LOCAL", help=f"{help_}; last where to, on the volume")
-    upload.add_argument("--if-match", metavar="ETAG", help="only over the file with this tag (ls --json tells it)")
+    upload.add_argument(
+        "--if-match",
+        metavar="ETAG",
+        type=formats.parse_tag,
+        help="only over the file with this tag (ls --json tells it)",
+    )
     upload.add_argument("--no-skip-existing", action="store_true", help="send what is there with the same bytes, too")
     upload.add_argument("--part-size", metavar="SIZE", type=formats.parse_bytes, help="of parts of large files [10M]")
     upload.add_argument("--concurrency", metavar="N", type=formats.parse_count, help="parts of a file at a time [10]")
@@ -124,7 +129,7 @@ def _add_changing(verbs: Any) -> None:
     rm.add_argument("paths", nargs="+", metavar="REMOTE", help="a file, a folder or a quoted pattern")
     rm.add_argument("--recursive", "-r", action="store_true", help="folders too, with all in them")
     rm.add_argument("--permanent", action="store_true", help="for good, past the trash")
-    rm.add_argument("--if-match", metavar="ETAG", help="only the file with this tag")
+    rm.add_argument("--if-match", metavar="ETAG", type=formats.parse_tag, help="only the file with this tag")
     _yes(rm)
     for each in (mv, cp, rm):
         _dry_run(each, "show what would be done")
@@ -177,7 +182,6 @@ def _verb(
         aliases=aliases,
         help=help,
         epilog=f"examples:\n{lines}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         **({"usage": f"entrepot files {name} [options] {usage}"} if usage else {}),
     )
     sub.add_argument("--profile", metavar="NAME", help="the saved server and key to use")

@@ -45,18 +45,21 @@ def keep(args: argparse.Namespace) -> int:
         name = _name_of(args.url)
         # The id that the server puts before the name is no part of it.
         own = name.partition("_")[2] or name
-        entry = remote.files.keep(args.url, _place(args, remote, own), overwrite=args.overwrite)
-        print(json.dumps(facts(entry)) if args.json else exits.one_line(entry.absolute))
+        path = _place(args, remote, own)
+        with remote.taking(path, f"{ROOT}/{path}", is_file=True, overwrite=args.overwrite):
+            entry = remote.files.keep(args.url, path, overwrite=args.overwrite)
+        Screen(quiet=args.quiet).answer(json.dumps(facts(entry)) if args.json else exits.one_line(entry.absolute))
     return exits.OK
 
 
 def upload_url(args: argparse.Namespace) -> int:
     with opened(args) as remote:
         path = _place(args, remote, _name_of(args.url))
-        Screen(quiet=args.quiet).say("the server fetches it")
+        screen = Screen(quiet=args.quiet)
+        screen.say("the server fetches it")
         remote.files.upload_url(args.url, path)
         told: dict[str, Any] = {"url": args.url, "path": path}
-        print(json.dumps(told) if args.json else exits.one_line(f"{ROOT}/{path}"))
+        screen.answer(json.dumps(told) if args.json else exits.one_line(f"{ROOT}/{path}"))
     return exits.OK
 
 

@@ -13,13 +13,13 @@ from entrepot.cli import exits
 from entrepot.cli.batch import Outcome
 from entrepot.cli.files.cargo import Cargo, Carrier
 from entrepot.cli.files.remote import Remote, opened
-from entrepot.cli.files.showing import Planned, for_each
+from entrepot.cli.files.showing import KEPT, Planned, for_each
 from entrepot.cli.filters import Filter
 from entrepot.cli.globs import is_pattern
 from entrepot.cli.plan import Item
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import Entry
-from entrepot.client.errors import SourceError
+from entrepot.client.errors import SourceError, TargetExists
 from entrepot.client.local import expanded
 from entrepot.client.partial import sweep
 from entrepot.client.types import OnProgress
@@ -110,9 +110,13 @@ def _make(folder: str) -> None:
 
 
 def _bring(args: argparse.Namespace, remote: Remote, way: Way, progress: OnProgress) -> tuple[Outcome, bool]:
-    found = remote.files.download(
-        way.entry, way.local, overwrite=not args.no_overwrite, resume=not args.no_resume, progress=progress
-    )
+    try:
+        found = remote.files.download(
+            way.entry, way.local, overwrite=not args.no_overwrite, resume=not args.no_resume, progress=progress
+        )
+    except TargetExists as error:
+        fix = KEPT
+        raise exits.failure(error, way.entry.absolute, fix) from None
     told = {
         "path": way.entry.path,
         "file": way.local,

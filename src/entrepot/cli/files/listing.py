@@ -11,7 +11,7 @@ from typing import Any
 
 from entrepot.cli import exits, formats
 from entrepot.cli.files.remote import Remote, opened
-from entrepot.cli.files.showing import count, facts, name_of, row
+from entrepot.cli.files.showing import count, facts, heading, name_of, row
 from entrepot.cli.globs import is_pattern
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import ROOT, Entry, Usage
@@ -32,6 +32,8 @@ def ls(args: argparse.Namespace) -> int:
         )
         if args.sort != "name":
             found = iter(sorted(found, key=_KEYS[args.sort]))
+        if args.long and not args.json and sys.stdout.isatty():
+            print(heading(exact=args.bytes))
         for name, entry in islice(found, args.limit):
             if args.json:
                 print(json.dumps(facts(entry)))

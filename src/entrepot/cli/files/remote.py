@@ -75,6 +75,17 @@ class Remote:
                 self._found[path] = None
         return self._found[path]
 
+    @contextmanager
+    def taking(self, path: str, about: str, *, is_file: bool, overwrite: bool) -> Iterator[None]:
+        """For what puts something at a path. Raises Failure, that names the flag, for a file that could be replaced."""
+        try:
+            yield
+        except ServerError as error:
+            taken = error.status_code in (409, 412) and is_file and not overwrite
+            if not taken or not _is_file_at(self.files, path):
+                raise
+            raise exits.failure(error, about, "Replace it with --overwrite, or choose another path.") from None
+
     def below(self, folder: Entry) -> Iterator[tuple[str, Entry]]:
         """All files and folders below one, with their paths from there."""
         start = f"{folder.path}/" if folder.path else ""
@@ -110,6 +121,13 @@ class Remote:
                     raise
                 return {}  # there is none, or it is a file
         return self._folders[folder]
+
+
+def _is_file_at(files: Files, path: str) -> bool:
+    try:
+        return files.stat(path).is_file
+    except EntrepotError:
+        return False
 
 
 def parsed(text: str) -> str:

@@ -13,12 +13,13 @@ from entrepot.cli import exits, plan
 from entrepot.cli.batch import Outcome
 from entrepot.cli.files.cargo import Cargo, Carrier
 from entrepot.cli.files.remote import Remote, opened, parsed
-from entrepot.cli.files.showing import Planned, facts, only_one
+from entrepot.cli.files.showing import KEPT, Planned, facts, only_one
 from entrepot.cli.files.unzipping import unzip
 from entrepot.cli.filters import Filter
 from entrepot.cli.plan import STDIN, Item, Plan
 from entrepot.cli.screen import Screen
 from entrepot.client.entries import ROOT
+from entrepot.client.errors import ServerError
 from entrepot.client.local import expanded
 from entrepot.client.paths import join
 from entrepot.client.types import OnProgress
@@ -137,5 +138,10 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _send(remote: Remote, options: dict[str, Any], way: Way, progress: OnProgress) -> tuple[Outcome, bool]:
-    entry = remote.files.upload(way.item.path, way.path, progress=progress, **options)
+    try:
+        entry = remote.files.upload(way.item.path, way.path, progress=progress, **options)
+    except ServerError as error:
+        if error.status_code != 412 or options["overwrite"]:
+            raise
+        raise exits.failure(error, way.item.path, KEPT) from None
     return Outcome(entry.absolute, {"file": way.item.path, **facts(entry), "sent": entry.sent}, entry.size), entry.sent

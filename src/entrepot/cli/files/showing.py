@@ -15,6 +15,8 @@ from entrepot.client.entries import Entry
 from entrepot.client.errors import EntrepotError
 
 T = TypeVar("T")
+# What to do where a file is in the way of a transfer.
+KEPT = "Choose another name, or let it be replaced. For that leave out --no-overwrite."
 
 
 def facts(entry: Entry) -> dict[str, Any]:
@@ -40,14 +42,25 @@ def name_of(entry: Entry, name: str) -> str:
     return exits.one_line(name) + ("" if entry.is_file else "/")
 
 
+def heading(*, exact: bool) -> str:
+    """The line above rows that are for people."""
+    return f"{'Type':<6}  {'Size':>{_width(exact)}}  {'Modified':>12}  Name"
+
+
 def row(entry: Entry, name: str, *, exact: bool) -> str:
-    """Size, time and name: in columns for people, with tabs and exact numbers for programs that cut lines."""
+    """Type, size, time and name in columns for people; for programs that cut lines size, time and name, with tabs and
+    exact numbers."""
     if not sys.stdout.isatty():
         size = str(entry.size) if entry.is_file else "-"
         return "\t".join([size, stamp(entry.updated_at) or "-", name_of(entry, name)])
     size = "-" if not entry.is_file else str(entry.size) if exact else formats.size(entry.size)
     when = formats.moment(entry.updated_at, datetime.now(UTC)) if entry.updated_at else "-"
-    return f"{size:>{14 if exact else 10}}  {when:>12}  {name_of(entry, name)}"
+    kind = "file" if entry.is_file else "folder"
+    return f"{kind:<6}  {size:>{_width(exact)}}  {when:>12}  {name_of(entry, name)}"
+
+
+def _width(exact: bool) -> int:
+    return 14 if exact else 10
 
 
 def count(number: int, what: str) -> str:
