@@ -13,7 +13,6 @@ All but create take the signature of the upload or the credential of its account
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -91,8 +90,8 @@ async def abort(x: Exchange, doors: Doors) -> None:
 def parse_complete(raw: bytes) -> tuple[list[Cited], int | None, bytes | None]:
     """The list of a complete as JSON; see `read_complete`. Raises Problem."""
     try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
+        value = wire.strict_json(raw)
+    except ValueError:
         value = None
     return read_complete(value)
 
