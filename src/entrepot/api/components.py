@@ -59,14 +59,15 @@ _DIGEST = r"(sha-256=:[A-Za-z0-9+/]{43}=:|sha-512=:[A-Za-z0-9+/]{86}==:|md5=:[A-
 REPR_DIGEST = rf"^{_DIGEST}( *, *{_DIGEST})*$"
 ONE_SHA256 = r"^sha-256=:[A-Za-z0-9+/]{43}=:$"
 
+# Not among the components: generators of clients drop operations that refer to a parameter with `content`.
+LIFECYCLE: Json = {
+    "name": "X-Fal-Object-Lifecycle",
+    "in": "header",
+    "description": "How long the file is kept and who may read it, as JSON. X-Fal-Object-Lifecycle-Preference is "
+    "another name of this header; both must say the same.",
+    "content": {"application/json": {"schema": {"oneOf": [ref("schemas", "Lifecycle"), {"type": "null"}]}}},
+}
 PARAMETERS: Json = {
-    "Lifecycle": {
-        "name": "X-Fal-Object-Lifecycle",
-        "in": "header",
-        "description": "How long the file is kept and who may read it, as JSON. X-Fal-Object-Lifecycle-Preference is "
-        "another name of this header; both must say the same.",
-        "content": json_of("Lifecycle"),
-    },
     "FileName": {
         "name": "X-Fal-File-Name",
         "in": "header",
@@ -81,12 +82,12 @@ PARAMETERS: Json = {
     },
 }
 
-_DECISION: Json = {"type": "string", "enum": [each.value for each in Decision]}
+_NULL: Json = {"type": "null"}
 _SHA256_TEXT: Json = {"type": "string", "pattern": "^sha256:[0-9a-fA-F]{64}$"}
 
 SCHEMAS: Json = {
     "Lifecycle": {
-        "type": ["object", "null"],
+        "type": "object",
         "properties": {
             "expiration_duration_seconds": {
                 "type": ["integer", "null"],
@@ -94,29 +95,30 @@ SCHEMAS: Json = {
                 "maximum": MAX_LIFETIME,
                 "description": "Seconds until the file ends; null: never.",
             },
-            "initial_acl": {
-                "type": ["object", "null"],
-                "description": "Who may read the file: the first rule of the reader, else the default.",
-                "properties": {
-                    "default": {"oneOf": [_DECISION, {"type": "null"}]},
-                    "rules": {
-                        "type": ["array", "null"],
-                        "maxItems": MAX_RULES,
-                        "items": {
-                            "type": "object",
-                            "required": ["user", "decision"],
-                            "properties": {
-                                "user": {"type": "string", "minLength": 1, "description": "Nickname or id."},
-                                "decision": _DECISION,
-                            },
-                            "additionalProperties": False,
-                        },
-                    },
-                },
-                "additionalProperties": False,
-            },
+            "initial_acl": {"oneOf": [ref("schemas", "Acl"), _NULL]},
         },
     },
+    "Acl": {
+        "type": "object",
+        "description": "Who may read a file: the first rule of the reader, else the default.",
+        "properties": {
+            "default": {"oneOf": [ref("schemas", "Decision"), _NULL]},
+            "rules": {
+                "oneOf": [{"type": "array", "maxItems": MAX_RULES, "items": ref("schemas", "AclRule")}, _NULL],
+            },
+        },
+        "additionalProperties": False,
+    },
+    "AclRule": {
+        "type": "object",
+        "required": ["user", "decision"],
+        "properties": {
+            "user": {"type": "string", "minLength": 1, "description": "Nickname or id of an account."},
+            "decision": ref("schemas", "Decision"),
+        },
+        "additionalProperties": False,
+    },
+    "Decision": {"type": "string", "enum": [each.value for each in Decision]},
     "InitiateUploadRequest": {
         "type": "object",
         "required": ["content_type", "file_name"],

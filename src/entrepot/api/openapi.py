@@ -7,7 +7,18 @@ running server.
 from __future__ import annotations
 
 from entrepot.api.cdn import MAX_SIZE_DIGITS
-from entrepot.api.components import EXAMPLES, ONE_SHA256, PARAMETERS, RESPONSES, SCHEMAS, SCHEMES, Json, json_of, ref
+from entrepot.api.components import (
+    EXAMPLES,
+    LIFECYCLE,
+    ONE_SHA256,
+    PARAMETERS,
+    RESPONSES,
+    SCHEMAS,
+    SCHEMES,
+    Json,
+    json_of,
+    ref,
+)
 from entrepot.api.volume import document as volume
 from entrepot.api.volume.schemas import SCHEMAS as VOLUME_SCHEMAS
 from entrepot.domain.multipart import MAX_PARTS
@@ -107,14 +118,13 @@ def _health(summary: str, operation: str) -> Json:
 
 
 _BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
-_ANY_TYPE: Json = {"*/*": _BYTES}
-# A body has any type, which becomes the file's; generators of clients drop an operation that has none but `*/*`.
+# `*/*` alone is dropped by generators of clients.
+_ANY_TYPE: Json = {"application/octet-stream": _BYTES, "*/*": _BYTES}
 _BODY: Json = {
     "required": False,
     "description": "The bytes of the file, as they are. Content-Type is that of the file; no body is an empty file.",
     "content": {"application/octet-stream": _BYTES},
 }
-_LIFECYCLE = [ref("parameters", "Lifecycle")]
 
 _INITIATE: Json = {
     "summary": "Initiate Asset Upload",
@@ -129,7 +139,7 @@ _INITIATE: Json = {
             "schema": {"type": "string", "enum": ["fal-cdn", "fal-cdn-v3", "gcs"], "default": "fal-cdn-v3"},
         },
         ref("parameters", "IdempotencyKey"),
-        *_LIFECYCLE,
+        LIFECYCLE,
     ],
     "requestBody": {
         "required": True,
@@ -187,7 +197,7 @@ _UPLOAD: Json = {
     "parameters": [
         ref("parameters", "FileName"),
         ref("parameters", "IdempotencyKey"),
-        *_LIFECYCLE,
+        LIFECYCLE,
     ],
     "requestBody": _BODY,
     "responses": {
