@@ -79,7 +79,7 @@ def made(document: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The folder of the package `made`, and what the generator said."""
     folder = tmp_path_factory.mktemp("generated")
     (folder / "openapi.json").write_bytes(document)
-    command = [BIN / "openapi-python-client", "generate", "--meta", "none"]
+    command = [str(BIN / "openapi-python-client"), "generate", "--meta", "none"]
     done = subprocess.run(
         [*command, "--path", "openapi.json", "--output-path", "made"],
         env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
@@ -103,7 +103,7 @@ def test_n9_no_operation_is_left_out(made: tuple[Path, str], document: bytes) ->
 
 def test_n9_the_generated_calls_upload_read_and_list(made: tuple[Path, str], server: Server) -> None:
     folder, _ = made
-    python = [BIN / "python", "-W", "error::SyntaxWarning"]
+    python = [str(BIN / "python"), "-W", "error::SyntaxWarning"]
     subprocess.run([*python, "-m", "compileall", "-q", "made"], cwd=folder, check=True, timeout=120)
     done = subprocess.run(
         [*python, "-c", CALLS, server.url, server.key], cwd=folder, capture_output=True, text=True, timeout=120
