@@ -119,7 +119,8 @@ def _health(summary: str, operation: str) -> Json:
 
 _BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
 # `*/*` alone is dropped by generators of clients.
-_ANY_TYPE: Json = {"application/octet-stream": _BYTES, "*/*": _BYTES}
+_BINARY: Json = {"application/octet-stream": _BYTES, "*/*": _BYTES}
+_LIFECYCLE = [LIFECYCLE]
 _BODY: Json = {
     "required": False,
     "description": "The bytes of the file, as they are. Content-Type is that of the file; no body is an empty file.",
@@ -139,7 +140,7 @@ _INITIATE: Json = {
             "schema": {"type": "string", "enum": ["fal-cdn", "fal-cdn-v3", "gcs"], "default": "fal-cdn-v3"},
         },
         ref("parameters", "IdempotencyKey"),
-        LIFECYCLE,
+        *_LIFECYCLE,
     ],
     "requestBody": {
         "required": True,
@@ -197,7 +198,7 @@ _UPLOAD: Json = {
     "parameters": [
         ref("parameters", "FileName"),
         ref("parameters", "IdempotencyKey"),
-        LIFECYCLE,
+        *_LIFECYCLE,
     ],
     "requestBody": _BODY,
     "responses": {
@@ -389,8 +390,8 @@ def _get(summary: str, operation: str, body: bool) -> Json:
             }
         ],
         "responses": {
-            "200": {**whole, "content": _ANY_TYPE} if body else whole,
-            **({"206": {**part, "content": _ANY_TYPE}, "416": ref("responses", "RangeNotSatisfiable")} if body else {}),
+            "200": {**whole, "content": _BINARY} if body else whole,
+            **({"206": {**part, "content": _BINARY}, "416": ref("responses", "RangeNotSatisfiable")} if body else {}),
             "304": {"description": "The client's copy is current."},
             "403": ref("responses", "Forbidden"),
             "404": ref("responses", "NotFound"),
