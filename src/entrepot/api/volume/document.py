@@ -128,6 +128,7 @@ _REFUSALS = {
     "401": "Missing or invalid API key, or a token.",
     "403": "The volume is another account's.",
     "404": "Nothing is there.",
+    "405": "This is the path of a file: what is in the place of the id is none.",
     "409": "A folder is where a file is to be or a file where a folder is, the place is taken, or the file changes.",
     "410": "The lifetime of the object is over.",
     "412": "A condition does not hold.",
@@ -222,7 +223,7 @@ OPERATIONS: dict[str, Json] = {
         "post": _old("initiateFile", "Begin a file in parts", json_of("VolumeUpload"), "429 507")
     },
     f"{_OLD}/file/multipart/{{target_path}}/{{upload_id}}/{{part_number}}": {
-        "put": _old("putFilePart", "Store a part", json_of("VolumePart"), "400 404 413 507", body=_FORM)
+        "put": _old("putFilePart", "Store a part", json_of("VolumePart"), "400 404 405 413 507", body=_FORM)
     },
     f"{_OLD}/file/multipart/{{target_path}}/{{upload_id}}/complete": {
         "post": _old(
