@@ -11,14 +11,15 @@ LOCK_ARGS ?=
 INSTALL = -m pip install --quiet --disable-pip-version-check
 LOCKED = $(INSTALL) --require-hashes --only-binary=:all: -r
 PROJECT = $(INSTALL) --no-deps --no-build-isolation --editable .
+APT_INSTALL = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 COMPILE = UV_CUSTOM_COMPILE_COMMAND='make lock' .venv-lock/bin/uv --no-config --quiet pip compile $(LOCK_ARGS) \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup serve test check demo bench crash storm browser lock clean
+.PHONY: help setup serve test test-peers check demo bench crash storm browser peers-tools lock clean
 .NOTPARALLEL:
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.dev .venv-fal-client/.ready .venv-fal/.ready tests/compat/js/node_modules/.ready  ## Prepare what the tests need
 
@@ -29,6 +30,10 @@ serve: .venv/.server  ## Run the server on ./.entrepot (ARGS='--port 9000')
 test: setup  ## Run all tests (PYTEST_ARGS='-k ranges')
 	@.venv/bin/python -m compileall -q src
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+test-peers: .venv/.dev .venv-peers/.ready  ## Run other people's suites and tools (PYTEST_ARGS='-k schemathesis')
+	@.venv/bin/python -m compileall -q src
+	@.venv/bin/python -m pytest $(PYTEST_ARGS) tests/peers
 
 check: .venv/.dev  ## Format, lint, types, layers
 	@.venv/bin/ruff format --check
@@ -51,17 +56,21 @@ storm: setup  ## Do things to a volume in ever new orders, and many at once (EXA
 		tests/e2e/test_volume_storms.py
 
 browser:  ## Install Chromium from Debian's packages, for the browser tests (as root)
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+	$(APT_INSTALL) chromium >/dev/null
+
+peers-tools:  ## Install the download tools of the peers' tests from Debian's packages (as root)
+	$(APT_INSTALL) aria2 curl ffmpeg rclone wget >/dev/null
 
 lock: .venv-lock/.ready  ## Make the locks again (LOCK_ARGS=--upgrade for newer versions)
 	$(COMPILE) pyproject.toml --extra server --extra dev --group build -o requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra server --group build -c requirements/dev.lock -o requirements/server.lock
 	$(COMPILE) requirements/compat-fal-client.in -o requirements/compat-fal-client.lock
 	$(COMPILE) requirements/compat-fal.in -o requirements/compat-fal.lock
+	$(COMPILE) requirements/peers.in -o requirements/peers.lock
 	$(COMPILE) requirements/seaweedfs.in -o requirements/seaweedfs.lock
 
 clean:  ## Remove environments and caches, never the data in .entrepot
-	rm -rf .venv .venv-fal-client .venv-fal .venv-seaweedfs .venv-lock tests/compat/js/node_modules dist
+	rm -rf .venv .venv-fal-client .venv-fal .venv-peers .venv-seaweedfs .venv-lock tests/compat/js/node_modules dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # A stamp is touched when its environment is complete, and is stale when a lock or pyproject.toml is newer.
@@ -85,6 +94,11 @@ clean:  ## Remove environments and caches, never the data in .entrepot
 .venv-fal/.ready: requirements/compat-fal.lock | .venv-fal/.made
 	@echo 'Installing the stock toolkit into .venv-fal'
 	@.venv-fal/bin/python $(LOCKED) requirements/compat-fal.lock
+	@touch $@
+
+.venv-peers/.ready: requirements/peers.lock | .venv-peers/.made
+	@echo 'Installing schemathesis and openapi-python-client into .venv-peers'
+	@.venv-peers/bin/python $(LOCKED) requirements/peers.lock
 	@touch $@
 
 # A peer of the benchmarks, large: only who asks for it gets it.

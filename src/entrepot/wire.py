@@ -170,9 +170,9 @@ def _load_json(name: str, raw: bytes) -> Any:
 
 
 def strict_json(raw: bytes) -> Any:
-    """JSON in which no key occurs twice and no NaN. Raises ValueError."""
+    """JSON in which no key occurs twice and no NaN; `3.0` is the whole number that it is. Raises ValueError."""
     try:
-        return json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -182,6 +182,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise ValueError("a key occurs twice")
     return value
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _no_constant(text: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,14 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from support.browser import CHROMIUM, FLAGS
 from support.server import Server
 from support.talk import Talk
 
 SCRIPT = Path(__file__).with_name("js") / "page.js"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no browser uploads across origins")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 SIZE = 2_500_000
 
 

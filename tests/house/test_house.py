@@ -81,7 +81,7 @@ def test_a_lock_names_exact_versions_with_hashes_and_no_address(lock):
 
 
 def test_all_locks_are_there():
-    assert {lock.stem for lock in LOCKS} == {"compat-fal", "compat-fal-client", "dev", "seaweedfs", "server"}
+    assert {lock.stem for lock in LOCKS} == {"compat-fal", "compat-fal-client", "dev", "peers", "seaweedfs", "server"}
 
 
 def test_the_server_runs_on_the_versions_that_are_tested():

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from support.browser import CHROMIUM, FLAGS
 from support.talk import Talk
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
@@ -112,13 +112,25 @@ def test_a_safe_type_whose_bytes_agree_is_shown_in_place(talk: Talk, data: bytes
     assert headers["content-type"] == content_type
 
 
+@pytest.mark.parametrize(
+    ("content_type", "sources"),
+    [
+        ("video/mp4", "media-src 'self'"),
+        ("Audio/MPEG", "media-src 'self'"),
+        ("image/png", "img-src 'self'"),
+        ("text/plain", None),
+        ("application/pdf", None),
+    ],
+)
+def test_r01_the_policy_lets_a_browser_load_what_it_shows(talk: Talk, content_type: str, sources: str | None) -> None:
+    policy = talk.get(talk.upload(b"x", content_type=content_type)).headers["content-security-policy"]
+    more = f"; {sources}; style-src 'unsafe-inline'" if sources else ""
+    assert policy == f"sandbox; default-src 'none'{more}"
+
+
 # In a browser: a page of another origin embeds every upload in every way, and each upload, were it to run, would tell
 # that page. Bytes of the page's own server do so, which shows that the page would hear of it.
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--virtual-time-budget=5000"]  # fmt: skip
 TELL = "for (const w of [parent, top, opener]) w && w.postMessage(NAME, '*')"
 HARNESS = """<!DOCTYPE html><title>nothing ran</title><script>
 addEventListener("message", e => { document.title += " | " + e.data })
@@ -154,7 +166,14 @@ class SilentHandler(SimpleHTTPRequestHandler):
 
 def dumped(url: str, home: Path) -> str:
     """The page as Chromium shows it in the end. The browser ends with all processes that it started."""
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={home / 'profile'}", "--dump-dom", url]
+    command = [
+        str(CHROMIUM),
+        *FLAGS,
+        "--virtual-time-budget=5000",
+        f"--user-data-dir={home / 'profile'}",
+        "--dump-dom",
+        url,
+    ]
     surroundings = {**os.environ, "HOME": str(home)}
     with subprocess.Popen(
         command, env=surroundings, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True

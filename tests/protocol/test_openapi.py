@@ -159,3 +159,76 @@ def test_replies_have_the_documented_status_and_fields(talk: Talk, document: Any
         assert described(document, one, "get", reply)
     for path in ("/healthz", "/readyz"):
         assert described(document, path, "get", talk.get(path))
+
+
+def parameter(document: Any, path: str, name: str, method: str = "get") -> Any:
+    """The schema of a parameter of a path or of its operation."""
+    item = resolved(document, document["paths"][path])
+    everything = [*item.get("parameters", []), *item.get(method, {}).get("parameters", [])]
+    found = next(each for each in everything if each["name"] == name)
+    return found.get("schema") or found["content"]["application/json"]["schema"]
+
+
+ONE_PART = "/files/b/{store}/{name}/multipart/{upload_id}/{part}"
+VOLUME_PART = f"{wire.PLATFORM_FILES}/file/multipart/{{path}}/{{upload_id}}/{{part_number}}"
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "good", "bad"),
+    [
+        (ONE_PART, "upload_id", ["0aZ" * 7 + "0"], ["0aZ", "_" * 22]),
+        (VOLUME_PART, "upload_id", ["0a" * 16], ["0A" * 16, "0" * 31]),
+        ("/files/app/multipart/{hash}/initiate", "hash", ["0a" * 32], ["0A" * 32, "0" * 63, "x" * 64]),
+        (f"{wire.PLATFORM_FILES}/trash/{{trash_id}}", "trash_id", ["0" * 44], ["0" * 43]),
+        (f"{wire.PLATFORM_FILES}/list", "cursor", ["YWJj", ""], ["=", "a b"]),
+    ],
+)
+def test_p1_ids_and_digests_have_a_form(document: Any, path: str, name: str, good: list[str], bad: list[str]) -> None:
+    pattern = parameter(document, path, name)["pattern"]
+    assert all(re.search(pattern, value) for value in good)
+    assert not any(re.search(pattern, value) for value in bad)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "least", "most"),
+    [
+        (ONE_PART, "part", 1, 10_000),
+        (VOLUME_PART, "part_number", 1, 10_000),
+        (f"{wire.PLATFORM_FILES}/list", "limit", 1, 10_000),
+    ],
+)
+def test_p1_numbers_have_bounds(document: Any, path: str, name: str, least: int, most: int) -> None:
+    schema = parameter(document, path, name)
+    assert (schema["type"], schema["minimum"], schema["maximum"]) == ("integer", least, most)
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (10**40, "must be from 1 to 10000"),
+        (0, "must be from 1 to 10000"),
+        (10_001, "must be from 1 to 10000"),
+        ("-1", "whole number"),
+        ("1.5", "whole number"),
+    ],
+)
+def test_p1_a_limit_is_refused_with_its_bounds(talk: Talk, limit: int | str, message: str) -> None:
+    reply = talk.get(f"{wire.PLATFORM_FILES}/list?limit={limit}", authorization=f"Key {talk.server.key}")
+    assert reply.status == 400
+    assert message in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("header", ["repr_digest", "content_digest", "content_md5"])
+def test_p1_an_empty_digest_is_refused(talk: Talk, header: str) -> None:
+    assert talk.post("/files/upload", DATA, **{header: ""}).status == 400
+
+
+@pytest.mark.parametrize(("seconds", "status"), [("3600", 200), ("3600.0", 200), ("3600.5", 422), ("1e400", 422)])
+def test_p1_a_whole_number_may_have_a_fraction_of_zero(talk: Talk, seconds: str, status: int) -> None:
+    lifecycle = f'{{"expiration_duration_seconds": {seconds}}}'
+    assert talk.post("/files/upload", DATA, x_fal_object_lifecycle=lifecycle).status == status
+
+
+def test_p1_bodies_of_bytes_have_a_type_that_generators_know(document: Any) -> None:
+    for path, method in (("/files/upload", "post"), ("/files/b/{store}/{name}", "put"), (ONE_PART, "put")):
+        assert "application/octet-stream" in document["paths"][path][method]["requestBody"]["content"]

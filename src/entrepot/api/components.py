@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from entrepot.api.exchange import MAX_STORED_HEADER
+from entrepot.domain.acl import Decision
+from entrepot.domain.lifecycle import MAX_LIFETIME, MAX_RULES
+from entrepot.domain.mediatypes import MAX_TYPE_LENGTH
+from entrepot.domain.multipart import MAX_PARTS
+
 Json = dict[str, Any]
 
 
@@ -46,27 +52,89 @@ SCHEMES: Json = {
     "CdnToken": {"type": "http", "scheme": "bearer", "description": "A token of `/storage/auth/token`."},
 }
 
-_LIFECYCLE_TEXT = (
-    'JSON: {"expiration_duration_seconds": 3600 or null, "initial_acl": {"default": "allow", "rules": []}}. '
-    "Both header names are read; they must not differ."
-)
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# An empty one is none.
+MEDIA_TYPE = rf'^({_TOKEN}/{_TOKEN}( *; *({_TOKEN}=({_TOKEN}|"([ !#-\[\]-~]|\\[ -~])*"))?)*)?$'
+_DIGEST = r"(sha-256=:[A-Za-z0-9+/]{43}=:|sha-512=:[A-Za-z0-9+/]{86}==:|md5=:[A-Za-z0-9+/]{22}==:)"
+REPR_DIGEST = rf"^{_DIGEST}( *, *{_DIGEST})*$"
+ONE_SHA256 = r"^sha-256=:[A-Za-z0-9+/]{43}=:$"
+
+# Not among the components: generators of clients drop operations that refer to a parameter with `content`.
+LIFECYCLE: Json = {
+    "name": "X-Fal-Object-Lifecycle",
+    "in": "header",
+    "description": "How long the file is kept and who may read it, as JSON. X-Fal-Object-Lifecycle-Preference is "
+    "another name of this header; both must say the same.",
+    "content": {"application/json": {"schema": {"oneOf": [ref("schemas", "Lifecycle"), {"type": "null"}]}}},
+}
 PARAMETERS: Json = {
-    key: {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
-    for key, name, description in (
-        ("Lifecycle", "X-Fal-Object-Lifecycle", _LIFECYCLE_TEXT),
-        ("LifecyclePreference", "X-Fal-Object-Lifecycle-Preference", _LIFECYCLE_TEXT),
-        ("FileName", "X-Fal-File-Name", "Original name: ASCII, UTF-8 bytes, or UTF-8''<percent-encoded>."),
-        ("IdempotencyKey", "Idempotency-Key", "The same key with the same request gives the same answer again."),
-    )
+    "FileName": {
+        "name": "X-Fal-File-Name",
+        "in": "header",
+        "description": "Original name: ASCII, UTF-8 bytes, or UTF-8''<percent-encoded>.",
+        "schema": {"type": "string"},
+    },
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The same key with the same request gives the same answer again.",
+        "schema": {"type": "string", "maxLength": MAX_STORED_HEADER},
+    },
 }
 
+_NULL: Json = {"type": "null"}
+_SHA256_TEXT: Json = {"type": "string", "pattern": "^sha256:[0-9a-fA-F]{64}$"}
+
 SCHEMAS: Json = {
+    "Lifecycle": {
+        "type": "object",
+        "properties": {
+            "expiration_duration_seconds": {
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "maximum": MAX_LIFETIME,
+                "description": "Seconds until the file ends; null: never.",
+            },
+            "initial_acl": {"oneOf": [ref("schemas", "Acl"), _NULL]},
+        },
+    },
+    "Acl": {
+        "type": "object",
+        "description": "Who may read a file: the first rule of the reader, else the default.",
+        "properties": {
+            "default": {"oneOf": [ref("schemas", "Decision"), _NULL]},
+            "rules": {
+                "oneOf": [{"type": "array", "maxItems": MAX_RULES, "items": ref("schemas", "AclRule")}, _NULL],
+            },
+        },
+        "additionalProperties": False,
+    },
+    "AclRule": {
+        "type": "object",
+        "required": ["user", "decision"],
+        "properties": {
+            "user": {"type": "string", "minLength": 1, "description": "Nickname or id of an account."},
+            "decision": ref("schemas", "Decision"),
+        },
+        "additionalProperties": False,
+    },
+    "Decision": {"type": "string", "enum": [each.value for each in Decision]},
     "InitiateUploadRequest": {
         "type": "object",
         "required": ["content_type", "file_name"],
         "properties": {
-            "content_type": {"type": "string", "description": "MIME type of the asset."},
-            "file_name": {"type": "string", "description": "Original file name. It ends the URL."},
+            "content_type": {
+                "type": "string",
+                "maxLength": MAX_TYPE_LENGTH,
+                "pattern": MEDIA_TYPE,
+                "description": "MIME type of the asset.",
+            },
+            "file_name": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 4096,
+                "description": "Original file name. It ends the URL.",
+            },
         },
     },
     "InitiateUploadResponse": {
@@ -164,14 +232,23 @@ SCHEMAS: Json = {
             "size": {"type": "integer"},
         },
     },
+    "ListedPart": {
+        "type": "object",
+        "required": ["partNumber"],
+        "properties": {
+            "partNumber": {"type": "integer"},
+            "etag": {"type": ["string", "null"], "description": "Without it the last attempt is meant."},
+        },
+    },
     "CompleteMultipart": {
         "type": "object",
         "required": ["parts"],
         "properties": {
-            "parts": {"type": "array", "items": ref("schemas", "StoredPart")},
-            "size": {"type": "integer", "description": "Declared size of the whole."},
+            "parts": {"type": "array", "maxItems": MAX_PARTS, "items": ref("schemas", "ListedPart")},
+            "size": {"type": ["integer", "null"], "minimum": 0, "description": "Declared size of the whole."},
             "digest": {
-                "type": "string",
+                "type": ["string", "null"],
+                "pattern": _SHA256_TEXT["pattern"],
                 "description": "sha256:<hex> of the whole; nothing is published when it is known to be another.",
             },
         },

@@ -6,9 +6,23 @@ running server.
 
 from __future__ import annotations
 
-from entrepot.api.components import EXAMPLES, PARAMETERS, RESPONSES, SCHEMAS, SCHEMES, Json, json_of, ref
+from entrepot.api.cdn import MAX_SIZE_DIGITS
+from entrepot.api.components import (
+    EXAMPLES,
+    LIFECYCLE,
+    ONE_SHA256,
+    PARAMETERS,
+    RESPONSES,
+    SCHEMAS,
+    SCHEMES,
+    Json,
+    json_of,
+    ref,
+)
 from entrepot.api.volume import document as volume
 from entrepot.api.volume.schemas import SCHEMAS as VOLUME_SCHEMAS
+from entrepot.domain.multipart import MAX_PARTS
+from entrepot.domain.names import ID_LENGTH
 from entrepot.domain.version import __version__
 
 _TAGS: list[Json] = [
@@ -46,7 +60,7 @@ def document(origin: str) -> Json:
             },
             "/storage/upload/initiate-multipart": {"post": _INITIATE_MULTIPART},
             "/storage/files/{key}/multipart/{upload_id}/{part}": {
-                "parameters": [_path("key"), _path("upload_id"), _path("part")],
+                "parameters": [_path("key"), _path("upload_id"), _path("part", "number or complete")],
                 "post": _GCS_PART,
             },
             "/files/upload/multipart": {"post": _CREATE_MULTIPART},
@@ -56,7 +70,7 @@ def document(origin: str) -> Json:
                 "delete": _ABORT,
             },
             "/files/b/{store}/{name}/multipart/{upload_id}/{part}": {
-                "parameters": [_path("store"), _path("name"), _path("upload_id"), _path("part"), _SIGNATURE],
+                "parameters": [_path("store"), _path("name"), _path("upload_id"), _PART, _SIGNATURE],
                 "put": _PUT_PART,
             },
             "/files/b/{store}/{name}/multipart/{upload_id}/complete": {
@@ -81,8 +95,19 @@ def document(origin: str) -> Json:
     }
 
 
-def _path(name: str) -> Json:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+_FORMS = {
+    "store": "^[0-9a-f]{8}$",
+    "upload_id": f"^[0-9A-Za-z]{{{ID_LENGTH}}}$",
+    "key": "^[0-9a-f]{8}/[^/]+$",
+    "number or complete": "^([1-9][0-9]{0,3}|10000|complete)$",
+}
+
+
+def _path(name: str, form: str = "") -> Json:
+    """A parameter of the path, with the pattern of its form."""
+    pattern = _FORMS.get(form or name)
+    schema: Json = {"type": "string", **({"pattern": pattern} if pattern else {"minLength": 1})}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _old(operation: Json, name: str, *parameters: Json) -> Json:
@@ -116,7 +141,9 @@ def _health(summary: str, operation: str) -> Json:
     }
 
 
-_BINARY: Json = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
+# `*/*` alone is dropped by generators of clients.
+_BINARY: Json = {"application/octet-stream": _BYTES, "*/*": _BYTES}
 _FORM: Json = {
     "multipart/form-data": {
         "schema": {
@@ -127,7 +154,12 @@ _FORM: Json = {
         }
     }
 }
-_LIFECYCLE = [ref("parameters", "Lifecycle"), ref("parameters", "LifecyclePreference")]
+_LIFECYCLE = [LIFECYCLE]
+_BODY: Json = {
+    "required": False,
+    "description": "The bytes of the file, as they are. Content-Type is that of the file; no body is an empty file.",
+    "content": {"application/octet-stream": _BYTES},
+}
 
 _INITIATE: Json = {
     "summary": "Initiate Asset Upload",
@@ -202,7 +234,7 @@ _UPLOAD: Json = {
         ref("parameters", "IdempotencyKey"),
         *_LIFECYCLE,
     ],
-    "requestBody": {"required": True, "content": {**_BINARY, **_FORM}},
+    "requestBody": {**_BODY, "content": {**_BODY["content"], **_FORM}},
     "responses": {
         "200": {"description": "Stored, durable and readable.", "content": json_of("UploadedFile")},
         "400": ref("responses", "BadRequest"),
@@ -255,14 +287,14 @@ _EXISTING: Json = {
             "in": "header",
             "required": True,
             "description": "sha-256=:<base64>:, of the whole file.",
-            "schema": {"type": "string"},
+            "schema": {"type": "string", "pattern": ONE_SHA256},
         },
         {
             "name": "size",
             "in": "query",
             "required": True,
             "description": "Size of the file in bytes.",
-            "schema": {"type": "integer", "minimum": 0},
+            "schema": {"type": "integer", "minimum": 0, "maximum": 10**MAX_SIZE_DIGITS - 1},
         },
     ],
     "responses": {
@@ -283,7 +315,7 @@ _PUT: Json = {
     "tags": ["Storage"],
     "security": [],
     "parameters": [{"name": "signature", "in": "query", "required": True, "schema": {"type": "string"}}],
-    "requestBody": {"required": True, "content": _BINARY},
+    "requestBody": _BODY,
     "responses": {
         "200": {"description": "Stored, durable and readable."},
         "403": ref("responses", "Forbidden"),
@@ -301,12 +333,18 @@ _SIGNATURE: Json = {
     "description": "The upload's signature; without it the credential of its account is needed.",
     "schema": {"type": "string"},
 }
+_PART: Json = {
+    "name": "part",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
+}
 _PART_NUMBER: Json = {
     "name": "part_number",
     "in": "query",
     "required": True,
-    "description": "Number of the part, 1 to 10,000.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": 10_000},
+    "description": "Number of the part.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
 }
 _EITHER: list[Json] = [{}, {"FalKeyAuth": []}, {"CdnToken": []}]
 
@@ -349,7 +387,7 @@ _PUT_PART: Json = {
     "operationId": "putPart",
     "tags": ["Storage"],
     "security": _EITHER,
-    "requestBody": {"required": True, "content": _BINARY},
+    "requestBody": _BODY,
     "responses": {
         "200": {"description": "Durable. The ETag header is the part's SHA-256.", "content": json_of("StoredPart")},
         "403": ref("responses", "Forbidden"),
@@ -357,6 +395,7 @@ _PUT_PART: Json = {
         "410": ref("responses", "Gone"),
         "412": ref("responses", "AlreadyPublished"),
         "413": ref("responses", "TooLarge"),
+        "422": ref("responses", "ValidationError"),
     },
 }
 

@@ -8,29 +8,42 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from entrepot.api.exchange import ClientGone, Exchange
 from entrepot.api.reply_memory import COUNTED, SETTLED, Hold, ReplyMemory
-from entrepot.api.responses import CORS, Headers
+from entrepot.api.responses import CORS, Header, Headers
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.ranges import ByteRange, Unsatisfiable, parse_ranges
 
-# Same for every file: bytes of strangers get no scripts, no sniffing and an origin of their own.
-GUARDS: Headers = [
-    (b"accept-ranges", b"bytes"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"sandbox; default-src 'none'"),
-    (b"cross-origin-resource-policy", b"cross-origin"),
-    (b"referrer-policy", b"no-referrer"),
-    *CORS,
-]
+# A browser shows media in a document that it makes itself: that loads the file from its URL, and has inline styles.
+_MEDIA_SOURCES = {
+    "image": b"; img-src 'self'; style-src 'unsafe-inline'",
+    "audio": b"; media-src 'self'; style-src 'unsafe-inline'",
+    "video": b"; media-src 'self'; style-src 'unsafe-inline'",
+}
 
 # Bytes from a start to an end that is not included.
 Read = Callable[[int, int], AsyncGenerator[bytes, None]]
 # A client that lets one piece wait for longer is slow; one that takes so many bytes without is not.
 SLOW_SECONDS = 0.5
 QUICK_BYTES = 1024 * 1024
+
+
+@lru_cache(maxsize=1024)
+def guards(content_type: str) -> tuple[Header, ...]:
+    """The headers that keep a file's bytes from running as script: no sniffing, an origin of their own, and nothing
+    loaded but what a browser needs to show the type."""
+    sources = _MEDIA_SOURCES.get(content_type.partition("/")[0].lower(), b"")
+    return (
+        (b"accept-ranges", b"bytes"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-security-policy", b"sandbox; default-src 'none'" + sources),
+        (b"cross-origin-resource-policy", b"cross-origin"),
+        (b"referrer-policy", b"no-referrer"),
+        *CORS,
+    )
 
 
 class Version(NamedTuple):

@@ -10,7 +10,7 @@ from entrepot import wire
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import Header, Headers
-from entrepot.api.sending import GUARDS, Version, decide, send_file, send_small
+from entrepot.api.sending import Version, decide, guards, send_file, send_small
 from entrepot.domain import disposition
 from entrepot.domain.objects import Object, is_public
 
@@ -35,7 +35,7 @@ async def get_object(x: Exchange, doors: Doors) -> None:
 
 def _headers(x: Exchange, doors: Doors, obj: Object) -> Headers:
     headers = [
-        *_facts(obj.etag, obj.published_at, obj.sha256, obj.expires_at),
+        *_facts(obj.content_type, obj.etag, obj.published_at, obj.sha256, obj.expires_at),
         (b"cache-control", _cache_control(doors, obj).encode()),
     ]
     if x.scope["query_string"] and x.query("download") == "1":
@@ -56,9 +56,12 @@ def _navigates(x: Exchange) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _facts(etag: str, published_at: float, sha256: bytes | None, expires_at: float | None) -> tuple[Header, ...]:
+def _facts(
+    content_type: str, etag: str, published_at: float, sha256: bytes | None, expires_at: float | None
+) -> tuple[Header, ...]:
     """The headers that follow from these facts alone."""
-    headers = [*GUARDS, (b"etag", etag.encode()), (b"last-modified", formatdate(published_at, usegmt=True).encode())]
+    modified = formatdate(published_at, usegmt=True)
+    headers = [*guards(content_type), (b"etag", etag.encode()), (b"last-modified", modified.encode())]
     if sha256 is not None:
         headers.append((b"repr-digest", wire.repr_digest(sha256).encode()))
     if expires_at is not None:

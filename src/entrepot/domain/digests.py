@@ -52,7 +52,10 @@ def parse_digest_field(header: str, value: str) -> tuple[Expected, ...]:
 
     Raises Problem: UNSUPPORTED_DIGEST naming the known algorithms, INVALID_REQUEST for bad syntax.
     """
-    return tuple(_member(header, member.strip()) for member in value.split(",") if member.strip())
+    members = tuple(_member(header, member.strip()) for member in value.split(",") if member.strip())
+    if not members:
+        raise Problem(Code.INVALID_REQUEST, f"{header} names no digest.")
+    return members
 
 
 def parse_content_md5(value: str) -> tuple[Expected, ...]:

@@ -105,6 +105,8 @@ def query_limit(x: Exchange) -> int | None:
     if value is None:
         return None
     limit = wire.whole_number(value)
+    if limit is None and value.isascii() and value.isdigit() and value[0] != "0":
+        return 10**9  # too many digits: beyond every bound, as the volume says
     if limit is None:
         raise Problem(Code.VALIDATION_FAILED, wire.NO_NUMBER, where=("query", "limit"))
     return limit

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from entrepot import wire
-from entrepot.api.components import Json, json_of, ref
-from entrepot.api.volume.schemas import BOOLEAN, PARTS, TEXT, TEXTS
+from entrepot.api.components import LIFECYCLE, MEDIA_TYPE, REPR_DIGEST, Json, json_of, ref
+from entrepot.api.volume.schemas import BOOLEAN, NEW_PATH, TEXT, TEXTS, listed_parts
+from entrepot.domain.multipart import MAX_PARTS
+from entrepot.volume.paths import MAX_DEPTH, MAX_NAME
 
 _OLD, _V1 = wire.VOLUME_FILES, wire.PLATFORM_FILES
 _BINARY: Json = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -31,8 +34,8 @@ def _flag(name: str, description: str, default: bool = False) -> Json:
     return _query(name, description, {"type": ["boolean", "null"], "default": default})
 
 
-def _header(name: str, description: str) -> Json:
-    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+def _header(name: str, description: str, **schema: Any) -> Json:
+    return {"name": name, "in": "header", "description": description, "schema": {"type": "string", **schema}}
 
 
 def _list_of(schema: str) -> Json:
@@ -49,17 +52,37 @@ def _closed(required: Sequence[str], **properties: Json) -> Json:
     return found
 
 
+def _optional(**schema: Any) -> Json:
+    """A text that may be null, which means that it is not given."""
+    return {"type": ["string", "null"], **schema}
+
+
 _UNZIP = _flag("unzip", "Unpack the ZIP archive that is sent into the folder of this path.")
 _ENCODING = _query("encoding", "Of names in the archive that are not UTF-8: gbk, shift_jis, cp866, ...", TEXT)
-_IF_MATCH = _header("If-Match", "ETags of the file that is to be changed, or * for any; 412 when it is another.")
-_IF_NONE = _header("If-None-Match", "*: only when nothing is there; else 412.")
-_DIGEST = _header("Repr-Digest", "sha-256=:<base64>:, of the file; checked before it is there.")
+_IF_MATCH = _header(
+    "If-Match", "ETags of the file that is to be changed, or * for any; 412 when it is another.", minLength=1
+)
+_IF_NONE = _header("If-None-Match", "*: only when nothing is there; else 412.", enum=["*"])
+_DIGEST = _header("Repr-Digest", "sha-256=:<base64>:, of the file; checked before it is there.", pattern=REPR_DIGEST)
+_CURSOR: Json = {"type": "string", "pattern": "^[A-Za-z0-9_-]*$"}
 _PAGE = [
-    _query("limit", "Entries of a page, up to 10,000; without it all come.", {"type": "integer", "minimum": 1}),
-    _query("cursor", "What X-Entrepot-Next-Cursor of the last page said.", TEXT),
+    _query("limit", "Entries of a page; without it all come.", {"type": "integer", "minimum": 1, "maximum": 10_000}),
+    _query("cursor", "What X-Entrepot-Next-Cursor of the last page said.", _CURSOR),
 ]
 _RANGE = [_header("Range", "Bytes to send."), _header("If-Range", "ETag of the file that the range is of.")]
-_MOVE = _closed(["destination"], destination=TEXT, overwrite=BOOLEAN)
+_APP_FILE = _object(
+    ["hash", "size", "mtime", "mode"],
+    hash={"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "That of the path."},
+    size={"type": "string", "pattern": "^[0-9]{1,19}$"},
+    mtime={"type": "string", "pattern": r"^-?[0-9]{1,15}(\.[0-9]+)?$", "description": "Unix seconds."},
+    mode={"type": "string", "pattern": "^[0-9]{1,19}$", "description": "In decimal; it is part of what is hashed."},
+)
+_FILE_URL: Json = {
+    "type": "string",
+    "pattern": rf"^(https?://.+)?{wire.OBJECTS}[0-9a-f]{{8}}/[^/]+$",
+    "description": "The URL of a file of this server, or its path.",
+}
+_MOVE = _closed(["destination"], destination=NEW_PATH, overwrite=BOOLEAN)
 _URL = _closed(["url"], url={"type": "string", "format": "uri"})
 
 
@@ -106,6 +129,7 @@ _REFUSALS = {
     "401": "Missing or invalid API key, or a token.",
     "403": "The volume is another account's.",
     "404": "Nothing is there.",
+    "405": "This is the path of a file: what is in the place of the id is none.",
     "409": "A folder is where a file is to be or a file where a folder is, the place is taken, or the file changes.",
     "410": "The lifetime of the object is over.",
     "412": "A condition does not hold.",
@@ -148,7 +172,7 @@ OPERATIONS: dict[str, Json] = {
             "Rename a file or folder",
             _YES,
             "404 409",
-            body=_object(["destination"], destination=TEXT),
+            body=_object(["destination"], destination=NEW_PATH),
         )
     },
     f"{_OLD}/file/url/{{file}}": {
@@ -156,7 +180,7 @@ OPERATIONS: dict[str, Json] = {
             "uploadFromUrl",
             "Fetch a URL into a file",
             _YES,
-            "404 409 412 413 424 429 507",
+            "404 409 410 412 413 424 429 507",
             parameters=[_IF_MATCH, _IF_NONE],
             body=_object(["url"], url={"type": "string", "format": "uri"}),
         )
@@ -200,7 +224,7 @@ OPERATIONS: dict[str, Json] = {
         "post": _old("initiateFile", "Begin a file in parts", json_of("VolumeUpload"), "429 507")
     },
     f"{_OLD}/file/multipart/{{target_path}}/{{upload_id}}/{{part_number}}": {
-        "put": _old("putFilePart", "Store a part", json_of("VolumePart"), "400 404 413 507", body=_FORM)
+        "put": _old("putFilePart", "Store a part", json_of("VolumePart"), "400 404 405 413 507", body=_FORM)
     },
     f"{_OLD}/file/multipart/{{target_path}}/{{upload_id}}/complete": {
         "post": _old(
@@ -208,17 +232,17 @@ OPERATIONS: dict[str, Json] = {
             "Publish the listed parts as one file",
             json_of("VolumeCompleted"),
             "404 507",
-            body=_object(["parts"], parts=PARTS),
+            body=_object(["parts"], parts=listed_parts(closed=False)),
         )
     },
     f"{_OLD}/file/multipart/{{target_path}}/{{upload_id}}/cancel": {
         "post": _old("cancelFile", "Free the parts", _YES, "404")
     },
     f"{_OLD}/file/local/{{target_path}}/multipart/{{upload_id}}/cancel": {
-        "post": _old("cancelLocalFile", "Free the parts", _YES, "404")
+        "post": _old("cancelLocalFile", "Free the parts", _YES, "400 404")
     },
     f"{_OLD}/app/multipart/{{hash}}/initiate": {
-        "post": _old("initiateAppFile", "Begin an app file", json_of("VolumeUpload"), "409 429 507", body=_object([]))
+        "post": _old("initiateAppFile", "Begin an app file", json_of("VolumeUpload"), "409 429 507", body=_APP_FILE)
     },
     f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/{{part_number}}": {
         "put": _old("putAppFilePart", "Store a part", json_of("VolumePart"), "400 404 413 507", body=_FORM)
@@ -229,7 +253,7 @@ OPERATIONS: dict[str, Json] = {
             "Keep the listed parts under the hash",
             json_of("VolumeCompleted"),
             "404 507",
-            body=_object(["parts"], parts=PARTS, metadata={"type": "object"}),
+            body=_object(["parts"], parts=listed_parts(closed=False), metadata=_APP_FILE["application/json"]["schema"]),
         )
     },
     f"{_OLD}/app/multipart/{{hash}}/{{upload_id}}/cancel": {
@@ -287,7 +311,7 @@ OPERATIONS: dict[str, Json] = {
             "serverlessUploadFromUrl",
             "Fetch a URL into a file",
             _YES,
-            "404 409 412 413 424 507",
+            "404 409 410 412 413 424 507",
             parameters=[_IF_MATCH, _IF_NONE],
             body=_URL,
         )
@@ -328,8 +352,10 @@ OPERATIONS: dict[str, Json] = {
             "Make a CDN object of a file",
             json_of("UploadedFile"),
             "404 409 412 413 507",
-            parameters=[ref("parameters", n) for n in ("Lifecycle", "LifecyclePreference", "IdempotencyKey")],
-            body=_closed([], file_name=TEXT, content_type=TEXT),
+            parameters=[LIFECYCLE, ref("parameters", "IdempotencyKey")],
+            body=_closed(
+                [], file_name=_optional(maxLength=4096), content_type=_optional(maxLength=255, pattern=MEDIA_TYPE)
+            ),
             required=False,
         )
     },
@@ -339,7 +365,7 @@ OPERATIONS: dict[str, Json] = {
             "Make a file of a CDN object of this server",
             json_of("VolumeEntry"),
             "404 409 410 412 413 507",
-            body=_closed(["url"], url={"type": "string", "format": "uri"}, overwrite=BOOLEAN),
+            body=_closed(["url"], url=_FILE_URL, overwrite=BOOLEAN),
         )
     },
     f"{_V1}/trash": {
@@ -351,7 +377,7 @@ OPERATIONS: dict[str, Json] = {
             "Bring it back, to where it was or to a destination",
             json_of("VolumeEntry"),
             "404 409",
-            body=_closed([], destination=TEXT),
+            body=_closed([], destination=_optional(pattern=NEW_PATH["pattern"])),
             required=False,
         )
     },
@@ -385,7 +411,12 @@ OPERATIONS: dict[str, Json] = {
             "Publish the listed parts as one file",
             json_of("VolumeCompleted"),
             "404 409 412 507",
-            body=_closed(["parts"], parts=PARTS, digest=TEXT, size={"type": "integer"}),
+            body=_closed(
+                ["parts"],
+                parts=listed_parts(closed=True),
+                digest=_optional(pattern="^sha256:[0-9a-fA-F]{64}$"),
+                size={"type": ["integer", "null"], "minimum": 0},
+            ),
         )
     },
     f"{_V1}/file/multipart/{{path}}/{{upload_id}}/cancel": {
@@ -402,5 +433,18 @@ def paths() -> Json:
     }
 
 
+_FORMS: dict[str, Json] = {
+    "upload_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "part_number": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
+    "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "trash_id": {"type": "string", "pattern": "^[0-9a-f]{44}$"},
+}
+_ANY_PATH: Json = {
+    "type": "string",
+    "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$",
+    "description": f"Names of at most {MAX_NAME} bytes, at most {MAX_DEPTH} deep; slashes as they are, or as %2F.",
+}
+
+
 def _named(name: str) -> Json:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    return {"name": name, "in": "path", "required": True, "schema": _FORMS.get(name, _ANY_PATH)}

@@ -8,7 +8,7 @@ from entrepot import wire
 from entrepot.api.doors import Doors
 from entrepot.api.exchange import Exchange
 from entrepot.api.responses import NO_STORE, Headers
-from entrepot.api.sending import GUARDS, Version, decide, send_file
+from entrepot.api.sending import Version, decide, guards, send_file
 from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
 from entrepot.domain import disposition
@@ -36,7 +36,7 @@ async def download(x: Exchange, doors: Doors, place: Place) -> None:
 def _headers(entry: Entry) -> Headers:
     modified = formatdate(min(max(entry.updated_at, 0.0), _LAST_DATE), usegmt=True)
     headers = [
-        *GUARDS,
+        *guards(_TYPE),
         (b"etag", entry.etag.encode()),
         (b"last-modified", modified.encode()),
         (b"content-disposition", disposition.make("attachment", entry.name).encode()),

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from entrepot.api.components import Json, ref
+from entrepot.domain.multipart import MAX_PARTS
 
 TEXT: Json = {"type": "string"}
 TEXTS: Json = {"type": "array", "items": TEXT}
 BOOLEAN: Json = {"type": "boolean"}
 PARTS: Json = {"type": "array", "items": ref("schemas", "VolumePart")}
+NEW_PATH: Json = {"type": "string", "minLength": 1, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"}
+
+
+def listed_parts(*, closed: bool) -> Json:
+    """The parts of which a file is to be made. An item without an ETag means the part's last attempt."""
+    item = _schema(["part_number"], part_number=_INTEGER, etag={"type": ["string", "null"]})
+    return {"type": "array", "maxItems": MAX_PARTS, "items": {**item, **_CLOSED} if closed else item}
+
+
+_CLOSED: Json = {"additionalProperties": False}
 _TIME: Json = {"type": "string", "format": "date-time"}
 _INTEGER: Json = {"type": "integer"}
 _CHECKSUMS: Json = {"checksum_sha256": TEXT, "checksum_md5": TEXT}
