@@ -55,7 +55,7 @@ def dribbled(lines: Iterable[Line], enough: int) -> list[Reply]:
 
 def opened(stack: contextlib.ExitStack, talk: Talk, method: str, target: str, **headers: str) -> Line:
     one = stack.enter_context(line(talk.server))
-    one.send_head(method, target, **talk.key, content_length="100000", **headers)
+    one.send_head(method, target, **talk.key, content_length="30000", **headers)
     one.send(b"--b\r\n" if headers else b"{")
     return one
 

@@ -82,6 +82,13 @@ def build(doors: Doors) -> FastAPI:
     async def gcs_part(request: Request, key: str, upload_id: str, number: str) -> Response:
         return await _gcs_part(request, doors, _object_path(key, upload_id), number)
 
+    _add_reads(app, doors)
+    return app
+
+
+def _add_reads(app: FastAPI, doors: Doors) -> None:
+    """The routes that only tell something."""
+
     @app.api_route(wire.CURRENT_USER, methods=_READING)
     async def current_user(request: Request) -> Response:
         return _json(await users.current(exchange_of(request.scope), doors))
@@ -101,8 +108,6 @@ def build(doors: Doors) -> FastAPI:
     @app.api_route("/openapi.json", methods=_READING)
     async def document() -> Response:
         return _json(openapi.document(doors.api_origin))
-
-    return app
 
 
 def _right(doors: Doors) -> Callable[[Request], Awaitable[None]]:

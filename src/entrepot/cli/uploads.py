@@ -20,7 +20,8 @@ Revoking a key ends all that it began.
 examples:
   entrepot uploads list --home /srv/media
   entrepot uploads abort 2kXq...
-  entrepot uploads list --json | jq -r 'select(.key_id == "5f1c...").id' | xargs entrepot uploads abort
+  entrepot uploads list --json | jq -r 'select(.key_id == "5f1c...").id' |
+    xargs entrepot uploads abort
 """
 
 

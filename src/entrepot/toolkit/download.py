@@ -27,7 +27,17 @@ from entrepot.fetch import Call, FetchError, Response, shown
 from entrepot.fetch.errors import BadReply, BadStatus, ConnectionFailed, InvalidHeader, TooLarge, WrongType
 from entrepot.toolkit import inline
 from entrepot.toolkit.errors import DigestMismatch, TargetUnusable
-from entrepot.toolkit.freshness import VERIFY, Remote, Verify, is_fresh, note_aside, place_of, remote_of, total_of
+from entrepot.toolkit.freshness import (
+    VERIFY,
+    Remote,
+    Verify,
+    is_fresh,
+    is_of_another,
+    note_aside,
+    place_of,
+    remote_of,
+    total_of,
+)
 from entrepot.toolkit.lease import Lease
 from entrepot.toolkit.naming import identity, url_digest, with_ending
 from entrepot.toolkit.own import Opener
@@ -319,8 +329,11 @@ def _publish(wish: Wish, remote: Remote, file: Partial) -> Path:
     while True:
         path = place_of(wish.folder, remote.name, wish.url)
         _check_target(wish, path)
+        is_there = os.path.lexists(path)
+        if is_there and is_of_another(path, wish.url):
+            continue
         try:
-            file.publish(path.name, usual_mode(), facts, replace=os.path.lexists(path))
+            file.publish(path.name, usual_mode(), facts, replace=is_there)
         except FileExistsError:
             continue
         except OSError as error:

@@ -69,8 +69,12 @@ def place_of(folder: Path, name: str, url: str) -> Path:
             return own
         if not owner:
             break
-    is_another_s = _owner(folder / name) not in ("", *marks)
-    return own if is_another_s else folder / name
+    return own if is_of_another(folder / name, url) else folder / name
+
+
+def is_of_another(path: Path, url: str) -> bool:
+    """Whether another URL was noted of the file that is there now."""
+    return _owner(path) not in ("", *_marks(url))
 
 
 def _owner(path: Path) -> str:
@@ -80,9 +84,13 @@ def _owner(path: Path) -> str:
     except OSError:
         return ""
     try:
-        return read_facts(fd).get("url", "") or _owner_aside(path, os.fstat(fd))
+        return _owner_of(fd, path)
     finally:
         os.close(fd)
+
+
+def _owner_of(fd: int, path: Path) -> str:
+    return read_facts(fd).get("url", "") or _owner_aside(path, os.fstat(fd))
 
 
 def note_aside(path: Path, url: str) -> None:
@@ -141,6 +149,8 @@ def is_fresh(path: Path, url: str, remote: Remote, verify: Verify, *, asked: boo
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or remote.length is None or status.st_size != remote.length:
+            return False
+        if _owner_of(fd, path) not in ("", *_marks(url)):  # another URL's took the place a moment ago
             return False
         kept = _kept(fd, status, path.parent)
         if verify in (None, "size") and not (kept and (asked or kept.get("asked"))):
