@@ -25,5 +25,5 @@ def test_p1_schemathesis_finds_nothing_in_the_document(tmp_path: Path) -> None:
             text=True,
             timeout=280,
         )
-        assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+        assert done.returncode == 0, "\n".join(line[:500] for line in f"{done.stdout}{done.stderr}".splitlines())
         assert not [line for line in server.log_lines() if line.get("level") == "error"]

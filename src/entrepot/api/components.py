@@ -35,6 +35,7 @@ RESPONSES: Json = {
     "PreconditionFailed": _error("A precondition does not hold."),
     "RangeNotSatisfiable": _error("No byte of the file is in the range."),
     "TooLarge": _error("Larger than the limit."),
+    "TooSlow": _error("The body stalled, or came slower than the least rate."),
     "ValidationError": _error("Invalid `content_type` or `file_name`."),
     "InvalidParts": _error("The list does not match the parts that are held, one is empty, or the size is another."),
     "RateLimited": _error("Too many unfinished uploads, or too many bodies at once; Retry-After says when."),

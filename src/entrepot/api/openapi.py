@@ -47,44 +47,7 @@ def document(origin: str) -> Json:
         "servers": [{"url": origin}],
         "security": [{"FalKeyAuth": []}],
         "tags": _TAGS,
-        "paths": {
-            "/storage/auth/token": {"post": _TOKEN},
-            "/storage/upload/initiate": {"post": _INITIATE},
-            "/files/upload": {"post": _UPLOAD},
-            "/files/upload/existing": {"post": _EXISTING},
-            "/files/b/{store}/{name}": {
-                "parameters": [_path("store"), _path("name")],
-                "get": _get("Read a file", "readFile", True),
-                "head": _get("Read a file's headers", "readFileHeaders", False),
-                "put": _PUT,
-            },
-            "/storage/upload/initiate-multipart": {"post": _INITIATE_MULTIPART},
-            "/storage/files/{key}/multipart/{upload_id}/{part}": {
-                "parameters": [_path("key"), _path("upload_id"), _path("part", "number or complete")],
-                "post": _GCS_PART,
-            },
-            "/files/upload/multipart": {"post": _CREATE_MULTIPART},
-            "/files/b/{store}/{name}/multipart/{upload_id}": {
-                "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
-                "get": _LIST_PARTS,
-                "delete": _ABORT,
-            },
-            "/files/b/{store}/{name}/multipart/{upload_id}/{part}": {
-                "parameters": [_path("store"), _path("name"), _path("upload_id"), _PART, _SIGNATURE],
-                "put": _PUT_PART,
-            },
-            "/files/b/{store}/{name}/multipart/{upload_id}/complete": {
-                "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
-                "post": _COMPLETE,
-            },
-            **_old_toolkits(),
-            "/v1/assets/uploads": {"post": _ASSET_UPLOAD},
-            **volume.paths(),
-            "/users/current": {"get": _CURRENT_USER},
-            "/users/teams": {"get": _TEAMS},
-            "/healthz": {"get": _health("Whether the process lives", "healthz")},
-            "/readyz": {"get": _health("Whether reads and writes would work now", "readyz")},
-        },
+        "paths": _bounded(_paths()),
         "components": {
             "securitySchemes": SCHEMES,
             "schemas": {**SCHEMAS, **VOLUME_SCHEMAS},
@@ -101,6 +64,57 @@ _FORMS = {
     "key": "^[0-9a-f]{8}/[^/]+$",
     "number or complete": "^([1-9][0-9]{0,3}|10000|complete)$",
 }
+
+
+def _paths() -> Json:
+    return {
+        "/storage/auth/token": {"post": _TOKEN},
+        "/storage/upload/initiate": {"post": _INITIATE},
+        "/files/upload": {"post": _UPLOAD},
+        "/files/upload/existing": {"post": _EXISTING},
+        "/files/b/{store}/{name}": {
+            "parameters": [_path("store"), _path("name")],
+            "get": _get("Read a file", "readFile", True),
+            "head": _get("Read a file's headers", "readFileHeaders", False),
+            "put": _PUT,
+        },
+        "/storage/upload/initiate-multipart": {"post": _INITIATE_MULTIPART},
+        "/storage/files/{key}/multipart/{upload_id}/{part}": {
+            "parameters": [_path("key"), _path("upload_id"), _path("part", "number or complete")],
+            "post": _GCS_PART,
+        },
+        "/files/upload/multipart": {"post": _CREATE_MULTIPART},
+        "/files/b/{store}/{name}/multipart/{upload_id}": {
+            "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
+            "get": _LIST_PARTS,
+            "delete": _ABORT,
+        },
+        "/files/b/{store}/{name}/multipart/{upload_id}/{part}": {
+            "parameters": [_path("store"), _path("name"), _path("upload_id"), _PART, _SIGNATURE],
+            "put": _PUT_PART,
+        },
+        "/files/b/{store}/{name}/multipart/{upload_id}/complete": {
+            "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
+            "post": _COMPLETE,
+        },
+        **_old_toolkits(),
+        "/v1/assets/uploads": {"post": _ASSET_UPLOAD},
+        **volume.paths(),
+        "/users/current": {"get": _CURRENT_USER},
+        "/users/teams": {"get": _TEAMS},
+        "/healthz": {"get": _health("Whether the process lives", "healthz")},
+        "/readyz": {"get": _health("Whether reads and writes would work now", "readyz")},
+    }
+
+
+def _bounded(paths: Json) -> Json:
+    """The paths, with what every request that has a body may be answered: it is too large, or comes too slowly."""
+    for operations in paths.values():
+        for method, operation in operations.items():
+            if method in ("put", "post", "patch", "delete") and "requestBody" in operation:
+                more = {"408": ref("responses", "TooSlow"), "413": ref("responses", "TooLarge")}
+                operations[method] = {**operation, "responses": {**more, **operation["responses"]}}
+    return paths
 
 
 def _path(name: str, form: str = "") -> Json:
@@ -121,8 +135,9 @@ def _old(operation: Json, name: str, *parameters: Json) -> Json:
 
 
 def _old_toolkits() -> Json:
+    upload = {**_UPLOAD, "requestBody": _BODY}
     return {
-        "/upload": {"put": _old(_UPLOAD, "oldPutFile"), "post": _old(_UPLOAD, "oldUploadFile")},
+        "/upload": {"put": _old(upload, "oldPutFile"), "post": _old(upload, "oldUploadFile")},
         "/upload/initiate-multipart": {"post": _old(_INITIATE_MULTIPART, "oldInitiateMultipartUpload")},
         "/upload/files/b/{store}/{name}/multipart/{upload_id}": {
             "parameters": [_path("store"), _path("name"), _path("upload_id"), _SIGNATURE],
@@ -411,6 +426,7 @@ _COMPLETE: Json = {
         "403": ref("responses", "Forbidden"),
         "404": ref("responses", "NotFound"),
         "410": ref("responses", "Gone"),
+        "412": ref("responses", "AlreadyPublished"),
         "422": ref("responses", "InvalidParts"),
     },
 }
