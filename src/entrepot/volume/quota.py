@@ -28,8 +28,18 @@ class Quota:
             return None
         used = self._used()
         if used is None:
-            used = exhausted(self.recount())
+            used = self._first_count()
         return max(0, self.limit - used)
+
+    def _first_count(self) -> int:
+        """Count what is there, once: of several that begin together the first one's count holds, because files may have
+        got their place by it since."""
+        size = exhausted(self._measured())
+        with self._ground.locked(counting=True):
+            used = self._used()
+            if used is None:
+                self._set(size)
+            return size if used is None else used
 
     @contextmanager
     def changed(self, by: int) -> Iterator[None]:
