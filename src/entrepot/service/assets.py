@@ -44,7 +44,7 @@ class Assets:
 
         Raises Problem as `Imports.run` and `Uploads.put`.
         """
-        require_account(who)
+        _, key_id = require_account(who)
         own_path = self._fetches.own_path(url)
         if own_path is not None:
             return await self._objects.open(who, own_path)
@@ -53,5 +53,5 @@ class Assets:
         if done := await self._uploads.published(who, intent):
             return done
         async with self._fetches.fetched(who, url) as (response, pieces):
-            body = Body(pieces, response.length, response.media_type or None, declared(response))
+            body = Body(pieces, response.length, response.media_type or None, declared(response), key=key_id)
             return await self._uploads.put(who, intent, body)
