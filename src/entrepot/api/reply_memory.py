@@ -25,7 +25,7 @@ Peer = Any  # what tells connections apart: address and port of the client
 KIB = 1024
 
 
-class Pace(NamedTuple):
+class SendRate(NamedTuple):
     """How a reply goes out: `read` bytes at a time (0: as they come), sent in pieces of `piece` (0: as they are read).
 
     `held` is the most that is then in memory for a client that takes nothing: four pieces in the ASGI server's queue,
@@ -37,9 +37,9 @@ class Pace(NamedTuple):
     held: int
 
 
-FULL = Pace(0, 0, 4096 * KIB)
-REDUCED = Pace(64 * KIB, 0, 896 * KIB)
-SLOW = Pace(64 * KIB, 8 * KIB, 256 * KIB)
+FULL = SendRate(0, 0, 4096 * KIB)
+REDUCED = SendRate(64 * KIB, 0, 896 * KIB)
+SLOW = SendRate(64 * KIB, 8 * KIB, 256 * KIB)
 # TLS: the buffer of a connection is bounded by its bytes alone.
 SLOW_TLS = SLOW._replace(held=512 * KIB)
 # So many pieces after a change to a slower pace nothing larger is left in the server.
@@ -53,10 +53,10 @@ class Hold:
 
     peer: Peer
     length: int
-    pace: Pace
+    pace: SendRate
     size: int
     before: int
-    slow: Pace
+    slow: SendRate
     since: float = 0.0
     taken: int = -1
     lags: bool = False
@@ -149,14 +149,14 @@ class ReplyMemory:
         else:
             hold.done = 1
 
-    def _pace(self, slow: Pace, counted: int = 0) -> Pace:
+    def _pace(self, slow: SendRate, counted: int = 0) -> SendRate:
         """The fastest pace that leaves memory to others; `counted` is what there is of the reply already."""
         others = self.total - counted
         if others + FULL.held <= self._limit // 2:
             return FULL
         return REDUCED if others + REDUCED.held <= self._limit * 3 // 4 else slow
 
-    def _counted(self, peer: Peer, length: int, pace: Pace, slow: Pace) -> Hold:
+    def _counted(self, peer: Peer, length: int, pace: SendRate, slow: SendRate) -> Hold:
         """The reply before on this connection may be in the server's buffer still, but none before that."""
         last = self._holds.get(peer)
         before = last.size - last.before if last is not None else 0

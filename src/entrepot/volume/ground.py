@@ -36,7 +36,7 @@ class VolumeUnusable(Exception):
     """No server starts on this; the message says why and what to do."""
 
 
-class Keys(Protocol):
+class KeyState(Protocol):
     """What a volume must know of API keys. The methods block."""
 
     def check(self, who: Principal) -> None:
@@ -113,7 +113,7 @@ class Ground:
     `by_hand` resolves paths without openat2, as on systems that have none. Without `keys` no key is asked about.
     """
 
-    def __init__(self, root: pathlib.Path, store: str, *, by_hand: bool = False, keys: Keys | None = None) -> None:
+    def __init__(self, root: pathlib.Path, store: str, *, by_hand: bool = False, keys: KeyState | None = None) -> None:
         self.keys = keys
         self._mark = f"{PRIVATE}/{_mark(store)}"
         folder = Folder.open(root)

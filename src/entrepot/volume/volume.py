@@ -20,7 +20,7 @@ from entrepot.threads import Threads, ended, finished
 from entrepot.volume.adopting import Adoption
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, Extent, Page, Trashed, TrashPage, Usage
 from entrepot.volume.files import Files, OpenFile
-from entrepot.volume.ground import Ground, Keys
+from entrepot.volume.ground import Ground, KeyState
 from entrepot.volume.listing import Listing
 from entrepot.volume.moving import Moving
 from entrepot.volume.paths import PRIVATE, Path
@@ -62,7 +62,7 @@ class Volume:
         threads: int = 32,
         by_hand: bool = False,
         gate: Gate | None = None,
-        keys: Keys | None = None,
+        keys: KeyState | None = None,
     ) -> None:
         self.limits = limits
         self.clock = clock
