@@ -38,8 +38,8 @@ def free_port() -> int:
 
 
 def clean_environ(folder: Path, **more: str) -> dict[str, str]:
-    """The environment of a machine that knows nothing of Entrepot or fal, with folders of its own."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
+    """The environment of a person whose machine knows nothing of Entrepot or fal, with folders of its own."""
+    kept = {k: v for k, v in os.environ.items() if k != "CI" and not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
     own = {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_DATA_HOME": str(folder / "data"), "HOME": str(folder)}
     return {**kept, **own, **more}
 
