@@ -105,7 +105,7 @@ def decoded(raw: bytes, encoding: str | None, *, is_utf8: bool = False) -> str:
     """A name as text, whatever its bytes: UTF-8 when it is marked so, the named encoding, UTF-8, at last cp437, which
     is ZIP's own and reads everything. A mark that lies is passed over (G04)."""
     for each in ("utf-8" if is_utf8 else None, encoding, "utf-8"):
-        with suppress(UnicodeDecodeError):
+        with suppress(UnicodeError):  # some encodings raise no more than that
             if each:
                 return raw.decode(each)
     return raw.decode("cp437")

@@ -71,7 +71,7 @@ def is_packed_tar(file: IO[bytes], kind: str, budget: Budget) -> bool:
         return True  # the error comes again, from whoever reads it
     finally:
         file.seek(0)
-    return not any(block) or is_header(block)
+    return bool(block) and (not any(block) or is_header(block))
 
 
 class _Ticking:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -74,6 +75,8 @@ def announce(settings: Settings, start: Start, profile: str | None = None) -> No
     if settings.api_origin != url:
         _say(f"Links that it gives begin with {settings.api_origin}.")
     if start.first_key is None:
+        if profile:
+            _say(_no_first_key(url, profile))
         return _follow(settings.home, url)
     key = start.first_key.reveal()
     _say(f"\nYour key, shown this once:  {key}")  # before anything that can fail
@@ -130,6 +133,12 @@ def _not_saved(url: str, current: saved.Entry, names: list[str]) -> str:
         f"It is not saved: this user's commands go to {current.url} (profile {current.name!r}; saved are: "
         f"{', '.join(names)}).\nTo send them here, give the key to: {_command('entrepot')} login --url {url}"
     )
+
+
+def _no_first_key(url: str, name: str) -> str:
+    """Why --profile saves nothing at a home that has keys, which are known by their hashes alone."""
+    login = f"{_command('entrepot')} login --url {shlex.quote(url)} --profile {shlex.quote(name)}"
+    return f"Profile {name!r} is not saved: this home has its first key already. Give one of its keys to: {login}"
 
 
 def _follow(home: Path, url: str) -> None:

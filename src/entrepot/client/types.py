@@ -53,6 +53,8 @@ class StorageACL:
     def __post_init__(self) -> None:
         if self.default is not None:
             _check_decision(self.default)
+        if self.rules is not None:
+            object.__setattr__(self, "rules", _rules_of(self.rules))
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class StorageSettings:
     def __post_init__(self) -> None:
         if self.expires_in is not None:
             _seconds(self.expires_in)
+        object.__setattr__(self, "initial_acl", _acl_of(self.initial_acl))
 
     def header(self) -> str | None:
         """The value of X-Fal-Object-Lifecycle (protocol 4.1); None when there is nothing to say."""
@@ -107,8 +110,10 @@ def _settings(lifecycle: Any) -> StorageSettings | None:
         return StorageSettings(lifecycle)  # type: ignore[arg-type]  # it says what a lifetime may be
     given = dict(lifecycle) if isinstance(lifecycle, Mapping) else lifecycle
     if isinstance(given, dict) and "expiration_duration_seconds" in given:
+        if "expires_in" in given:
+            raise ValueError("expires_in and expiration_duration_seconds mean the same; give one of them")
         seconds = given.pop("expiration_duration_seconds")
-        given.setdefault("expires_in", "never" if seconds is None else seconds)
+        given["expires_in"] = "never" if seconds is None else seconds
     fields = _fields("lifecycle", given, ("expires_in", "initial_acl"))
     return StorageSettings(fields["expires_in"], _acl_of(fields["initial_acl"]))
 
@@ -119,8 +124,17 @@ def _acl_of(acl: Any) -> StorageACL | None:
     if isinstance(acl, str):
         return StorageACL(acl)  # type: ignore[arg-type]  # it checks the decision
     fields = _fields("initial_acl", acl, ("default", "rules"))
-    rules = [_fields("a rule", rule, ("user", "decision")) for rule in fields["rules"] or ()]
-    return StorageACL(fields["default"], [StorageACLRule(rule["user"], rule["decision"]) for rule in rules] or None)
+    return StorageACL(fields["default"], fields["rules"] or None)
+
+
+def _rules_of(rules: Any) -> list[StorageACLRule]:
+    if not isinstance(rules, list | tuple):
+        raise TypeError(f"rules are a list, not {rules!r}")
+    return [each if isinstance(each, StorageACLRule) else _rule_of(each) for each in rules]
+
+
+def _rule_of(rule: Any) -> StorageACLRule:
+    return StorageACLRule(**_fields("a rule", rule, ("user", "decision")))
 
 
 def _fields(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def _has(entry: str, name: str, port: int) -> bool:
     if entry == "*":
         return True
     if "/" in entry or (entry.count(":") > 1 and not entry.startswith("[")):  # a network, or a bare IPv6 address
-        return _within(entry.strip("[]"), name)
+        return _within(entry.replace("[", "").replace("]", ""), name)
     found = _ENTRY.fullmatch(entry)
     if found is None or (found["port"] and int(found["port"]) != port):
         return False

@@ -126,7 +126,8 @@ def _sound(response: Response) -> Response:
     """Refuse a coding that was not asked for: a small reply could become any number of bytes. Words that are no coding
     (`UTF-8`, `none`, `aws-chunked`) are passed over, as browsers do."""
     told = response.headers.get("content-encoding", "").lower()
-    coding = next((each for each in map(str.strip, told.split(",")) if each in _CODINGS), None)
+    words = (each.partition(";")[0].strip() for each in told.split(","))
+    coding = next((each for each in words if each in _CODINGS), None)
     if coding is not None:
         response.close()
         raise BadReply(response.url, f"the server sends it encoded ({coding}), which was not asked for")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from entrepot.fetch import FetchError, addresses, urls
-from entrepot.toolkit import contents
+from entrepot.toolkit import contents, inline
 from entrepot.toolkit.models import GetCoreSchemaHandler, GetJsonSchemaHandler, core_schema
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class DataUri(_Input):
 
     @classmethod
     def _checked(cls, value: str) -> Self:
-        if not value.startswith("data:"):
+        if not inline.is_data_uri(value):
             raise ValueError("Data URI must start with 'data:'")
         return cls(value)
 

@@ -110,6 +110,8 @@ CSV = b"name,value\n" + b"a,1\n" * 500
 SINGLE = {
     "gz": (gzip.compress(CSV), "gzip"),
     "short gz": (gzip.compress(b"a,b\n"), "gzip"),
+    "empty gz": (gzip.compress(b""), "gzip"),
+    "empty xz": (lzma.compress(b""), "xz"),
     "bz2": (bz2.compress(CSV), "bzip2"),
     "xz": (lzma.compress(CSV), "xz"),
     "zst": (b"\x28\xb5\x2f\xfd\x04\x00\x19\x00\x00abc", "Zstandard"),
@@ -132,6 +134,11 @@ def test_a05_a_compressed_tar_is_advised_to_be_a_zip_where_only_that_is_read(tmp
         extract(tarred(("x", b"x"), mode=mode), tmp_path, only_zip=True)
     assert caught.value.fix == "Pack it as ZIP."
     assert extract(tarred(("x", b"x"), mode=mode), tmp_path).size == 1536
+
+
+def test_a03_an_encoding_that_does_not_fit_a_name_is_passed_over(tmp_path):
+    extract(io.BytesIO(ZIP), tmp_path, encoding="punycode")  # its errors are no UnicodeDecodeError
+    assert os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("encoding", ["nonsense", "hex", "rot13", "undefined", "a\0b", "", "x" * 10_000])

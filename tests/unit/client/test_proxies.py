@@ -76,6 +76,7 @@ def test_no_patience_is_too_long(seconds: float) -> None:
         ("example.com", 80, " , ,", False),
         ("example.com", 80, "10.0.0.0/8,nonsense/9,:80,[", False),
         ("localhost", 80, "127.0.0.0/8", False),
+        ("fe80::1", 80, "[fe80::]/10", True),
     ],
 )
 def test_s03_no_proxy_has_names_networks_and_ports(host: str, port: int, listed: str, exempt: bool) -> None:

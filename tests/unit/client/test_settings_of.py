@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from entrepot.client.types import settings_of
 from entrepot.toolkit.lifetime import header_of
 
 WEEK = {"expiration_duration_seconds": 604_800}
-PRIVATE = {"initial_acl": {"default": "forbid", "rules": [{"user": "ada", "decision": "allow"}]}}
+PRIVATE: dict[str, Any] = {"initial_acl": {"default": "forbid", "rules": [{"user": "ada", "decision": "allow"}]}}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,8 @@ PRIVATE = {"initial_acl": {"default": "forbid", "rules": [{"user": "ada", "decis
         (PRIVATE, "7d", {**WEEK, **PRIVATE}),
         ({"initial_acl": "hide"}, None, {"initial_acl": {"default": "hide"}}),
         (StorageSettings(initial_acl=StorageACL("forbid", [StorageACLRule("ada", "allow")])), None, PRIVATE),
+        (StorageSettings(initial_acl=PRIVATE["initial_acl"]), None, PRIVATE),
+        (StorageSettings(initial_acl=StorageACL("forbid", PRIVATE["initial_acl"]["rules"])), None, PRIVATE),
         (SimpleNamespace(expires_in="7d", initial_acl=None), None, WEEK),
         (SimpleNamespace(expires_in=None, initial_acl=SimpleNamespace(default="hide", rules=None)), "7d",
          {**WEEK, "initial_acl": {"default": "hide"}}),
@@ -61,6 +64,9 @@ def test_n7_nothing_said_is_left_to_the_account():
         ([1], None, TypeError, "lifecycle"),
         (object(), None, TypeError, "lifecycle"),
         ({"initial_acl": 7}, None, TypeError, "initial_acl"),
+        ({"initial_acl": {"rules": 7}}, None, TypeError, "rules"),
+        ({"initial_acl": {"rules": {"user": "ada"}}}, None, TypeError, "rules"),
+        ({"expires_in": "7d", "expiration_duration_seconds": 60}, None, ValueError, "one of them"),
         ("7d", "1h", ValueError, "one of them"),
     ],
 )

@@ -59,7 +59,7 @@ def test_d04_a_word_that_is_no_coding_is_passed_over(net, coding):
 
 
 @pytest.mark.parametrize(
-    "coding", ["GZIP", "x-gzip", "aws-chunked, gzip", "identity,br", " zstd ", "compress", "deflate"]
+    "coding", ["GZIP", "x-gzip", "aws-chunked, gzip", "identity,br", " zstd ", "compress", "deflate", "gzip;q=1.0"]
 )
 def test_d04_a_coding_that_changes_bytes_is_refused(net, coding):
     net.serve(lambda request: Reply(b"hello", headers={"Content-Encoding": coding}))

@@ -124,7 +124,8 @@ def test_a_data_uri_has_a_longest_length():
 
 @pytest.mark.parametrize(
     ("uri", "data"),
-    [("data:,plain", b"plain"), ("data:;base64,YQ", b"a"), ("data:text/plain;charset=utf-8,%C3%A9", "é".encode()),
+    [("data:,plain", b"plain"), ("DATA:,plain", b"plain"), ("data:;base64,YQ", b"a"),
+     ("data:text/plain;charset=utf-8,%C3%A9", "é".encode()),
      ("data:image/png;base64,bm8gcG5n", b"no png"), ("data:;base64,YWI%3D", b"ab")],
 )  # fmt: skip
 def test_e13_data_uris_of_every_form_are_decoded(uri, data):
