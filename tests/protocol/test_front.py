@@ -15,6 +15,7 @@ from entrepot.api import app as api
 from entrepot.api import rest
 from entrepot.api.volume import routes as volume
 from support import rawhttp
+from support.archives import zipped
 from support.files import FORM, form
 from support.inprocess import InProcess
 from support.talk import Talk, line
@@ -197,6 +198,7 @@ def test_l2_nothing_is_published_that_nobody_is_told_of(inside: InProcess) -> No
         ("PUT", put, b"hello", {}),
         ("PUT", "/v1/serverless/files/file/l2", b"hello", {}),
         ("POST", "/files/file/local/l2", form(b"hello"), {"content-type": FORM}),
+        ("POST", "/files/file/local/l2?unzip=true", form(zipped(("a", b"hello")).getvalue()), {"content-type": FORM}),
     ):
         length = {"content-length": str(len(body))}
         done = inside.events(method, target, {**head, **length, **more}, *messages(body), {"type": "http.disconnect"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -55,9 +55,11 @@ class Unpacking:
         *,
         length: int | None = None,
         encoding: str | None = None,
+        check_client: Callable[[], None] = lambda: None,
     ) -> None:
         """Take a ZIP and put what is in it into the folder `path`, durably. On an error nothing is kept. `encoding` is
-        that of names which are not marked as UTF-8; see `archive.unpacking.check_encoding`.
+        that of names which are not marked as UTF-8; see `archive.unpacking.check_encoding`. `check_client` raises when
+        the sender has gone; a thread calls it before anything gets its place.
 
         Raises Problem: VALIDATION_FAILED for what is no ZIP, or no honest one, TOO_LARGE, CONFLICT when a file is where
         a folder must be or the other way round; as `Volume.put`.
@@ -68,16 +70,18 @@ class Unpacking:
         staged = await self._volume.staging.receive(stream, length=length, key=key)
         try:
             async with self._turns.turn(key):
-                await self._volume.threads.run(self._unpack, staged, path, encoding)
+                await self._volume.threads.run(self._unpack, staged, path, encoding, check_client)
         finally:
             await ended(self._volume.threads.start(staged.drop))
 
-    def _unpack(self, staged: Staged, path: Path, encoding: str | None) -> None:
+    def _unpack(self, staged: Staged, path: Path, encoding: str | None, check_client: Callable[[], None]) -> None:
         folder = self._volume.staging.create_folder()
         try:
             self._extract(staged, folder.folder, encoding)
             check_tree(folder.folder, ".", Path(), path)
-            self._publish(folder, path, _settle(folder.folder, path))
+            size = _settle(folder.folder, path)
+            check_client()
+            self._publish(folder, path, size)
         finally:
             folder.drop()
 

@@ -31,7 +31,7 @@ async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
         message = "Digests and conditions are those of one file; of an archive that is unpacked they are not checked."
         raise Problem(Code.INVALID_REQUEST, message)
     else:
-        await doors.unpack.unpack(who, path, stream, encoding=encoding)
+        await doors.unpack.unpack(who, path, stream, encoding=encoding, check_client=x.check_client)
     await x.json(200, True)
 
 
