@@ -24,8 +24,8 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
 from entrepot.metadata.base import MetadataFailed, MetadataFull
-from entrepot.server import founding, worker
-from entrepot.service.bodies import Body
+from entrepot.server import bootstrap, worker
+from entrepot.service.request_bodies import Body
 from entrepot.settings import Settings
 from entrepot.storage.base import StorageFailed, StorageFull
 from support.disk import FailAt, Recorder
@@ -44,8 +44,8 @@ numbers = pytest.mark.parametrize(
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     root = tmp_path / "home"
-    lock = founding.take_home(root)
-    founding.prepare(Settings(home=root))
+    lock = bootstrap.take_home(root)
+    bootstrap.prepare(Settings(home=root))
     lock.release()
     return root
 

@@ -97,7 +97,7 @@ def test_h10_a_home_without_its_catalogue_is_not_opened_and_loses_no_byte(
         said = refused(server, *arguments)
         assert lost in said and "catalogue.db" in said and f"{server.home / 'blobs'} are still there" in said
     worker = "from entrepot.server.worker import app; app()"
-    keeper = "from entrepot.server.keeping import keep; keep(Settings.load({}), os.getppid())"
+    keeper = "from entrepot.server.keeper_process import keep; keep(Settings.load({}), os.getppid())"
     for process in (worker, keeper):
         code = f"import os; from entrepot.settings import Settings; {process}"
         env = clean_environ(server.folder, ENTREPOT_HOME=str(server.home))

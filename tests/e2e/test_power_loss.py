@@ -22,10 +22,10 @@ from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent, Part
 from entrepot.metadata import sqlite
 from entrepot.metadata.sqlite import SqliteMetadata
-from entrepot.server import founding
+from entrepot.server import bootstrap
 from entrepot.service.accounts import Accounts
-from entrepot.service.bodies import Body
 from entrepot.service.multipart import path_of
+from entrepot.service.request_bodies import Body
 from entrepot.settings import Settings
 from entrepot.storage import tree
 from entrepot.storage.base import StorageFailed
@@ -67,8 +67,8 @@ class Day:
         """Everything, in the order in which a server does it."""
         self._alone()
         home = self.root / HOME
-        lock = founding.take_home(home)
-        key = founding.prepare(Settings(home=home)).first_key
+        lock = bootstrap.take_home(home)
+        key = bootstrap.prepare(Settings(home=home)).first_key
         assert key is not None
         self.recorder.mark(lambda claims: setattr(claims, "homes", 1))
         self.recorder.mark(lambda claims: claims.keys.add(key.id))

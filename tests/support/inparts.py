@@ -15,9 +15,9 @@ from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import Cited
 from entrepot.volume.apps import Apps
-from entrepot.volume.ground import prepare
 from entrepot.volume.multipart import Finished, Part, Parts
 from entrepot.volume.paths import Path, parse
+from entrepot.volume.root import prepare
 from entrepot.volume.unpack import Unpacking
 from entrepot.volume.volume import Limits, Volume
 

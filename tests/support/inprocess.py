@@ -19,8 +19,8 @@ from urllib.parse import quote
 from entrepot.api import app as api
 from entrepot.fetch.network import Network
 from entrepot.home import Home
-from entrepot.server.founding import prepare
-from entrepot.server.node import Node
+from entrepot.server.bootstrap import prepare
+from entrepot.server.context import ServerContext
 from entrepot.server.worker import doors_of
 from entrepot.settings import Settings
 from support.talk import Reply
@@ -44,7 +44,7 @@ class InProcess:
         return self
 
     async def _open(self) -> None:
-        self._node = Node.open(self._settings)
+        self._node = ServerContext.open(self._settings)
         self._doors = doors_of(self._node, self._settings, self._net)
         self._app = api.build(self._doors, _no_lifespan)
 

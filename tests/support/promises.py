@@ -21,12 +21,12 @@ from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import Part, UploadState
 from entrepot.home import Home, Incarnation, ended_incarnations
 from entrepot.metadata.sqlite import SqliteMetadata
-from entrepot.server import founding
+from entrepot.server import bootstrap
 from entrepot.service.digester import Digester
-from entrepot.service.drafts import Rules
 from entrepot.service.keeper import Keeper, Patience
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
+from entrepot.service.upload_sessions import Rules
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
@@ -134,9 +134,9 @@ ALONE = "alone.db"
 
 def _start(root: Path) -> None:
     """A first start that was cut short is done again, and succeeds."""
-    lock = founding.take_home(root)
+    lock = bootstrap.take_home(root)
     try:
-        founding.prepare(Settings(home=root))
+        bootstrap.prepare(Settings(home=root))
     finally:
         lock.release()
 

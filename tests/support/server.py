@@ -19,7 +19,7 @@ from typing import Any, Self
 import psutil
 
 from entrepot.home import Home
-from entrepot.server.founding import open_accounts
+from entrepot.server.bootstrap import open_accounts
 
 # A busy machine takes its time: only what never happens is a failure.
 START_SECONDS = 90.0

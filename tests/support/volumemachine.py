@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from support.server import Server
 from support.talk import Reply
 from support.volumedoors import OWN, Doors, comes_clean, listed_on_disk, root_of
-from support.volumemodel import BAD, CONFLICT, DONE, MISSING, Dropped, Model, Node, When
+from support.volumemodel import BAD, CONFLICT, DONE, MISSING, Dropped, Model, ServerContext, When
 
 # Two spellings of one word, letters that differ in case only, what URLs, shells, terminals, pages and Windows take for
 # more than a name, the words of our own routes, and the longest there is.
@@ -65,8 +65,8 @@ class VolumeMachine(RuleBasedStateMachine):
         self.model = Model()
         self.uploads: dict[str, Upload] = {}
         self.names = NAMES[:4]
-        self.etags: dict[str, tuple[Node, str]] = {}  # of files that nothing has happened to since
-        self.told: dict[tuple[str, str], Node] = {}  # the bytes for which an ETag was ever told
+        self.etags: dict[str, tuple[ServerContext, str]] = {}  # of files that nothing has happened to since
+        self.told: dict[tuple[str, str], ServerContext] = {}  # the bytes for which an ETag was ever told
         self.made = 0
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-Node = bytes | None  # a file's bytes, or a folder
+ServerContext = bytes | None  # a file's bytes, or a folder
 
 CREATED, DONE, BAD, MISSING, CONFLICT, UNMET = 201, 200, 400, 404, 409, 412
 
@@ -28,14 +28,14 @@ class Dropped:
     """A thing in the trash: what was at `path`, its own nodes under relative paths ("" itself)."""
 
     path: str
-    nodes: dict[str, Node]
+    nodes: dict[str, ServerContext]
 
 
 @dataclass
 class Model:
     """Each method changes the dictionary and returns the status, or changes nothing and returns an error's."""
 
-    nodes: dict[str, Node] = field(default_factory=dict)
+    nodes: dict[str, ServerContext] = field(default_factory=dict)
     trash: dict[str, Dropped] = field(default_factory=dict)  # by the id that the server gave
 
     # What is there
@@ -55,7 +55,7 @@ class Model:
         names = {below[len(above) :] for below in self.nodes if below.startswith(above)}
         return sorted((name for name in names if name and "/" not in name), key=str.encode)
 
-    def below(self, path: str) -> dict[str, Node]:
+    def below(self, path: str) -> dict[str, ServerContext]:
         """Itself and all that it holds, by relative path."""
         above = f"{path}/" if path else ""
         held = {below[len(above) :]: node for below, node in self.nodes.items() if below.startswith(above)}
@@ -152,18 +152,18 @@ class Model:
     def _make_way(self, path: str) -> None:
         self.nodes |= dict.fromkeys(_above(path))
 
-    def _take(self, path: str) -> dict[str, Node]:
+    def _take(self, path: str) -> dict[str, ServerContext]:
         taken = self.below(path)
         for below in taken:
             del self.nodes[f"{path}/{below}" if below else path]
         return taken
 
-    def _place(self, path: str, nodes: dict[str, Node]) -> None:
+    def _place(self, path: str, nodes: dict[str, ServerContext]) -> None:
         self._make_way(path)
         self.nodes |= {f"{path}/{below}" if below else path: node for below, node in nodes.items()}
 
 
-def stands_between(found: dict[str, Node], before: Model, after: Model) -> bool:
+def stands_between(found: dict[str, ServerContext], before: Model, after: Model) -> bool:
     """Whether this may be left by a deed that was cut: all of it was done, or nothing but empty folders on the way to
     where something was to go."""
     made = {path for path in after.nodes.keys() - before.nodes.keys() if after.is_folder(path)}

@@ -17,7 +17,7 @@ import pytest
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
-from entrepot.volume import ground
+from entrepot.volume import root as volume_root
 from entrepot.volume.entries import Entry
 from entrepot.volume.paths import PRIVATE, parse
 from entrepot.volume.paths import Path as VolumePath
@@ -33,7 +33,7 @@ def p(text: str) -> VolumePath:
 
 def make(root: Path) -> Path:
     """Make the volume's folder."""
-    ground.prepare(root, STORE, "owner", known=False)
+    volume_root.prepare(root, STORE, "owner", known=False)
     return root
 
 

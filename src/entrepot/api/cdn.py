@@ -13,7 +13,7 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.mediatypes import checked_type
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
-from entrepot.service.bodies import Body
+from entrepot.service.request_bodies import Body
 
 # Sizes fit into 64 bits; this many digits do.
 MAX_SIZE_DIGITS = 18

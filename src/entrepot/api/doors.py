@@ -10,11 +10,11 @@ from entrepot.api.reply_memory import ReplyMemory
 from entrepot.domain.errors import Code
 from entrepot.service.access import Access
 from entrepot.service.assets import Assets
-from entrepot.service.crossing import Crossing
 from entrepot.service.health import Health
 from entrepot.service.imports import Imports
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
+from entrepot.service.transfer import Transfer
 from entrepot.service.uploads import Uploads
 from entrepot.volume.apps import Apps
 from entrepot.volume.entries import Conditions, Entry
@@ -39,7 +39,7 @@ class Doors:
     apps: Apps
     unpack: Unpacking
     imports: Imports[Path, Conditions, Entry]
-    crossing: Crossing[Path, Conditions, Entry]
+    transfer: Transfer[Path, Conditions, Entry]
     assets: Assets
     api_origin: str
     cdn_origin: str

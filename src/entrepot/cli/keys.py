@@ -58,9 +58,9 @@ def _verb(
 def run(args: argparse.Namespace) -> int:
     async def act(home: Path) -> None:
         with exits.needing_server():
-            from entrepot.server import founding
+            from entrepot.server import bootstrap
 
-        async with founding.open_accounts(home, init=args.init) as accounts:
+        async with bootstrap.open_accounts(home, init=args.init) as accounts:
             await args.deed(args, accounts)
 
     return on_home(args, act)

@@ -18,7 +18,7 @@ from entrepot.domain.keys import ApiKey, Secret
 from entrepot.settings import Settings, SettingsError, flag_name, parse_size, variable_name
 
 if TYPE_CHECKING:
-    from entrepot.server.founding import Start
+    from entrepot.server.bootstrap import Start
 
 _EPILOG = """Every flag has an environment variable (in brackets); flags win. ENTREPOT_SETTINGS names a TOML file with
 the same names as keys. Sizes are in bytes and may end in K, M, G or T; times are in seconds. The first start makes
@@ -144,11 +144,11 @@ def _no_first_key(url: str, name: str) -> str:
 def _follow(home: Path, url: str) -> None:
     """Point the saved profiles of this home's keys, on this machine, to the address that it listens on now."""
     from entrepot.home import HomeError
-    from entrepot.server import founding
+    from entrepot.server import bootstrap
 
     try:
         keys = saved.keys_at(lambda known: known != url and _is_local(known))
-        for name in founding.keys_of(home, keys) if keys else ():
+        for name in bootstrap.keys_of(home, keys) if keys else ():
             saved.move(name, url)
             _say(f"Profile {name!r} points here now.")
     except (OSError, ConfigurationError, HomeError) as error:

@@ -12,7 +12,7 @@ from entrepot.cli import exits, formats, helptext, keys
 from entrepot.settings import Settings
 
 if TYPE_CHECKING:
-    from entrepot.server.unfinished import UnfinishedUploads
+    from entrepot.server.open_uploads import UnfinishedUploads
 
 _EPILOG = """An unfinished upload was begun and neither completed nor aborted; the server ends it when its time is over.
 Revoking a key ends all that it began.
@@ -52,7 +52,7 @@ def _verb(verbs: Any, name: str, help: str, example: str, act: Any) -> argparse.
 def run(args: argparse.Namespace) -> int:
     async def act(home: Path) -> None:
         with exits.needing_server():
-            from entrepot.server.unfinished import open_unfinished
+            from entrepot.server.open_uploads import open_unfinished
 
         async with open_unfinished(Settings.load({"home": args.home, "volume": args.volume})) as uploads:
             await args.act(args, uploads)

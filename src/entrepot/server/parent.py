@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from entrepot import logs
-from entrepot.server.founding import Start, home_errors, prepare, take_home
-from entrepot.server.keeping import keep
+from entrepot.server.bootstrap import Start, home_errors, prepare, take_home
+from entrepot.server.keeper_process import keep
 from entrepot.settings import Settings
 from entrepot.sockets import (
     check_certificate,

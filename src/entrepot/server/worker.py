@@ -15,15 +15,15 @@ from entrepot import logs, wire
 from entrepot.domain.errors import Code
 from entrepot.domain.signing import Signer
 from entrepot.metadata.base import MetadataFailed, MetadataFull
-from entrepot.server.node import PARENT_CHECK_SECONDS, Node
+from entrepot.server.context import PARENT_CHECK_SECONDS, ServerContext
 from entrepot.service.access import Access
 from entrepot.service.assets import Assets
-from entrepot.service.crossing import Crossing
-from entrepot.service.drafts import Rules
 from entrepot.service.health import Health
 from entrepot.service.imports import ImportBounds, Imports
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
+from entrepot.service.transfer import Transfer
+from entrepot.service.upload_sessions import Rules
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.sockets import KNOWS_SOCKETS, end_connections, end_stalled_connections, sockets_of
@@ -52,7 +52,7 @@ FAILURES: dict[type[Exception], Code] = {
 }
 
 
-def doors_of(node: Node, settings: Settings, network: Network | None = None) -> Doors:
+def doors_of(node: ServerContext, settings: Settings, network: Network | None = None) -> Doors:
     """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
     from entrepot.api.doors import Doors
     from entrepot.api.exchange import MinRate
@@ -80,8 +80,8 @@ def doors_of(node: Node, settings: Settings, network: Network | None = None) -> 
         allow=settings.fetch_allow,
         own=(settings.api_origin, settings.cdn_origin),
     )
-    crossing = Crossing(node.volume, node.storage, objects, uploads)
-    imports = Imports(node.volume, crossing, bounds, network)
+    transfer = Transfer(node.volume, node.storage, objects, uploads)
+    imports = Imports(node.volume, transfer, bounds, network)
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
         uploads=uploads,
@@ -93,7 +93,7 @@ def doors_of(node: Node, settings: Settings, network: Network | None = None) -> 
         apps=Apps(node.volume, node.parts.uploads),
         unpack=Unpacking(node.volume),
         imports=imports,
-        crossing=crossing,
+        transfer=transfer,
         assets=Assets(imports, uploads, objects),
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
@@ -119,12 +119,12 @@ def app() -> Front:
 
     settings = Settings.load({})
     logs.configure(settings.log_format)
-    node = Node.open(settings)
+    node = ServerContext.open(settings)
     doors = doors_of(node, settings)
     return api.build(doors, _lifespan(node, doors, settings), as_json=logs.as_json(settings.log_format))
 
 
-def _lifespan(node: Node, doors: Doors, settings: Settings) -> App:
+def _lifespan(node: ServerContext, doors: Doors, settings: Settings) -> App:
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         background = [

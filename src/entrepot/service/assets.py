@@ -13,9 +13,9 @@ from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
 from entrepot.fetch import Response
 from entrepot.service.access import require_account
-from entrepot.service.bodies import Body
 from entrepot.service.imports import declared
 from entrepot.service.objects import Objects
+from entrepot.service.request_bodies import Body
 from entrepot.service.uploads import Uploads
 
 

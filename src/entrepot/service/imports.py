@@ -12,13 +12,13 @@ from urllib.parse import unquote
 from entrepot.domain.acl import Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem, not_found
+from entrepot.fair_queue import FairQueue, at_most
 from entrepot.fetch import Fetcher, FetchError, Policy, Response, origins, urls
 from entrepot.fetch.addresses import read_networks
 from entrepot.fetch.network import Network
 from entrepot.service.access import require_account
-from entrepot.service.fetching import Fetching, problem_of
+from entrepot.service.async_fetch import AsyncFetch, problem_of
 from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, When, When_contra
-from entrepot.turns import Turns, at_most
 
 FETCHES = 32  # that a process makes at once, a thread each
 PATIENCE = 60.0  # seconds that an import waits for its turn
@@ -68,9 +68,9 @@ class Imports(Generic[Place, When, Entry]):
         self._own = own
         self._fetcher = Fetcher(bounds.policy(), network)
         self._bounds = bounds
-        self._turns = Turns(at_most(bounds.per_account), FETCHES)
+        self._turns = FairQueue(at_most(bounds.per_account), FETCHES)
         self._pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="import")
-        self._running: set[Fetching] = set()
+        self._running: set[AsyncFetch] = set()
 
     async def run(self, who: Principal, path: Place, url: str, when: When) -> Entry:
         """The file that is then at `path`. Files of this server are not fetched but kept, with the rights of `who`.
@@ -106,12 +106,12 @@ class Imports(Generic[Place, When, Entry]):
         self._pool.shutdown(wait=False)
 
     @contextlib.asynccontextmanager
-    async def _turn(self, account_id: str, key_id: str, url: str) -> AsyncIterator[Fetching]:
+    async def _turn(self, account_id: str, key_id: str, url: str) -> AsyncIterator[AsyncFetch]:
         """A fetch in the key's turn, which is over when nothing of the fetch is left."""
         if not await self._turns.take(key_id, PATIENCE, account_id):
             message = f"This account has {self._bounds.per_account} uploads from URLs under way, and others wait."
             raise Problem(Code.RATE_LIMITED, message, retry_after=RETRY_SECONDS)
-        fetching = Fetching(self._fetcher, self._pool, url, self._bounds.timeout)
+        fetching = AsyncFetch(self._fetcher, self._pool, url, self._bounds.timeout)
         self._running.add(fetching)
         try:
             yield fetching

@@ -19,9 +19,9 @@ from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Finish, Intent, Part, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Conflict, KeyEnded, Metadata, MetadataFull
 from entrepot.service.access import Clock, require_account, revoked
-from entrepot.service.bodies import Body, Receiver, Slots, no_room
-from entrepot.service.drafts import Begun, Drafts, Rules, check_repeated, over
-from entrepot.service.heads import Damaged, read_head
+from entrepot.service.peek import Damaged, read_head
+from entrepot.service.request_bodies import Body, Receiver, UploadLimiter, no_room
+from entrepot.service.upload_sessions import Begun, Rules, UploadSessions, check_repeated, over
 from entrepot.storage.base import Storage, Stored
 
 # How long `finish` waits for the digest of the whole, which follows the parts; then the object goes without at first.
@@ -52,12 +52,12 @@ class Multipart:
         rules: Rules,
         clock: Clock,
         random: Callable[[int], bytes],
-        slots: Slots | None = None,
+        slots: UploadLimiter | None = None,
     ) -> None:
         self._metadata = metadata
         self._storage = storage
-        self._receiver = Receiver(storage, rules.max_upload, slots or Slots(rules.max_bodies))
-        self._drafts = Drafts(metadata, rules, clock, random)
+        self._receiver = Receiver(storage, rules.max_upload, slots or UploadLimiter(rules.max_bodies))
+        self._drafts = UploadSessions(metadata, rules, clock, random)
         self._signer = signer
         self._rules = rules
         self._clock = clock

@@ -18,9 +18,9 @@ from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Finish, Intent, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Conflict, Metadata, MetadataFull
 from entrepot.service.access import Clock, require_account, require_reader
-from entrepot.service.bodies import Body, Incoming, Receiver, Sent, Slots, no_room
-from entrepot.service.drafts import Begun, Drafts, Rules, check_repeated, over, same_or_refused
-from entrepot.service.heads import Damaged, read_head
+from entrepot.service.peek import Damaged, read_head
+from entrepot.service.request_bodies import Body, Receiver, RequestSource, UploadLimiter, UploadSource, no_room
+from entrepot.service.upload_sessions import Begun, Rules, UploadSessions, check_repeated, over, same_or_refused
 from entrepot.storage.base import Storage, StorageFailed
 
 log = logging.getLogger("entrepot.uploads")
@@ -37,14 +37,14 @@ class Uploads:
         rules: Rules,
         clock: Clock,
         random: Callable[[int], bytes],
-        slots: Slots | None = None,
+        slots: UploadLimiter | None = None,
     ) -> None:
         """`slots` are shared with the other services of a process that take bodies."""
         self._metadata = metadata
         self._storage = storage
-        self._slots = slots or Slots(rules.max_bodies)
+        self._slots = slots or UploadLimiter(rules.max_bodies)
         self._receiver = Receiver(storage, rules.max_upload, self._slots)
-        self._drafts = Drafts(metadata, rules, clock, random)
+        self._drafts = UploadSessions(metadata, rules, clock, random)
         self._signer = signer
         self._rules = rules
         self._clock = clock
@@ -71,7 +71,7 @@ class Uploads:
         upload = await self._metadata.upload_of(object_id_of(path))
         if upload is None or upload.draft.path != path or upload.kind is not UploadKind.SINGLE:
             raise not_found()
-        return await self._write(who, upload, Sent(self._receiver, body), body.lifecycle)
+        return await self._write(who, upload, RequestSource(self._receiver, body), body.lifecycle)
 
     def check_size(self, size: int) -> None:
         """Raise Problem(TOO_LARGE) for a size that no upload may have, before its bytes come."""
@@ -86,9 +86,9 @@ class Uploads:
         require_account(who)
         self._receiver.check_length(body)
         self._slots.refuse_when_full(body.key)
-        return await self.take(who, intent, Sent(self._receiver, body))
+        return await self.take(who, intent, RequestSource(self._receiver, body))
 
-    async def take(self, who: Principal, intent: Intent, incoming: Incoming) -> Object:
+    async def take(self, who: Principal, intent: Intent, incoming: UploadSource) -> Object:
         """As `put`, for bytes that come from anywhere."""
         require_account(who)
         if intent.idempotency_key is None:
@@ -142,7 +142,7 @@ class Uploads:
                 log.error("damaged bytes: blob=%s (%s): they are asked for again", blob_id, error)
             raise _not_held() from None
 
-    async def _write(self, who: Principal, upload: Upload, incoming: Incoming, lifecycle: Lifecycle) -> Object:
+    async def _write(self, who: Principal, upload: Upload, incoming: UploadSource, lifecycle: Lifecycle) -> Object:
         """`lifecycle` may say what the begin of the upload left open."""
         finish = _finish_of(incoming, lifecycle)
         if upload.state is UploadState.PUBLISHED:
@@ -154,7 +154,7 @@ class Uploads:
         return await self._finish(who, draft, incoming, upload, finish)
 
     async def _finish(
-        self, who: Principal, draft: Draft, incoming: Incoming, upload: Upload | None, finish: Finish | None = None
+        self, who: Principal, draft: Draft, incoming: UploadSource, upload: Upload | None, finish: Finish | None = None
     ) -> Object:
         """Receive and publish; of two that race for one upload the second compares."""
         facts = {"object": draft.object_id, "name": draft.name, "account": draft.account_id}
@@ -184,7 +184,7 @@ class Uploads:
         return obj
 
 
-def _finish_of(incoming: Incoming, lifecycle: Lifecycle) -> Finish:
+def _finish_of(incoming: UploadSource, lifecycle: Lifecycle) -> Finish:
     """What a write says beside its bytes, which are compared themselves."""
     return Finish(hashlib.sha256(repr((incoming.content_type, lifecycle)).encode()).digest())
 

@@ -16,7 +16,7 @@ from entrepot.domain.objects import Segment
 from entrepot.reading import read_now, read_waiting
 from entrepot.storage.attempt import Attempt
 from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Cloning, Hash, Stored, StoredKey, cuts
-from entrepot.storage.refusals import translated
+from entrepot.storage.os_errors import translated
 from entrepot.storage.tree import Tree
 from entrepot.threads import Intake, Threads
 

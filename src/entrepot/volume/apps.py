@@ -21,11 +21,11 @@ from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import Cited
 from entrepot.volume.assembly import Part, Whole
-from entrepot.volume.drafts import write_json
 from entrepot.volume.entries import Conditions, Entry, entry_of
 from entrepot.volume.finishing import Finished, Finishing, Wish
-from entrepot.volume.ground import APPS, Ground
 from entrepot.volume.places import there
+from entrepot.volume.root import APPS, VolumeRoot
+from entrepot.volume.upload_records import write_json
 from entrepot.volume.uploads import Uploads
 from entrepot.volume.volume import Volume
 
@@ -168,7 +168,7 @@ class _Place:
         return entry_of(self.path, status) if status else None
 
 
-def _shelf(ground: Ground, digest: str) -> Folder:
+def _shelf(ground: VolumeRoot, digest: str) -> Folder:
     """The folder of a file, made where missing."""
     with ground.own(APPS) as apps:
         with suppress(FileExistsError):

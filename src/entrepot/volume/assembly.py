@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from entrepot.atomic import File, Folder
-from entrepot.volume.ground import FILE_MODE
+from entrepot.volume.root import FILE_MODE
 from entrepot.volume.staging import Staged
 
 PARTS, WHOLE, RECORD, NOTE = "parts", "whole", "whole.parts", "digest.json"

@@ -14,9 +14,9 @@ from entrepot.reading import read_now, read_waiting
 from entrepot.threads import Threads
 from entrepot.volume import facts
 from entrepot.volume.entries import Entry, entry_of, etag_of
-from entrepot.volume.ground import Ground
 from entrepot.volume.paths import Path
 from entrepot.volume.refusals import FAILING, conflict, reading, special, translated
+from entrepot.volume.root import VolumeRoot
 
 PIECE = 512 * 1024
 READ_SIZE = 1024 * 1024
@@ -60,7 +60,7 @@ class OpenFile:
 class Files:
     """Looks at files and opens them. The methods block and raise Problem and OSError."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: VolumeRoot) -> None:
         self._ground = ground
         self._computed = facts.Computed()
 

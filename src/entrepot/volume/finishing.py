@@ -18,10 +18,20 @@ from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import Cited, choose
 from entrepot.volume.assembly import WHOLE, WHOLE_LOCK, Assembly, Record, Whole, try_lock
-from entrepot.volume.drafts import END, FINISHED, FINISHING, Draft, Drafts, read_json, settled, unknown, write_json
 from entrepot.volume.entries import Conditions, Entry
 from entrepot.volume.facts import NONE, Digests
 from entrepot.volume.follower import Hashing, noted
+from entrepot.volume.upload_records import (
+    END,
+    FINISHED,
+    FINISHING,
+    UploadRecord,
+    UploadRecords,
+    read_json,
+    settled,
+    unknown,
+    write_json,
+)
 from entrepot.volume.uploads import Uploads
 from entrepot.volume.volume import Volume
 
@@ -142,10 +152,10 @@ class _Turn:
     """The right to finish an upload: its folder, and the lock of its file. All but `close` blocks."""
 
     folder: Folder
-    draft: Draft
+    draft: UploadRecord
     assembly: Assembly
 
-    def __init__(self, drafts: Drafts, account: str, target: str, upload_id: str) -> None:
+    def __init__(self, drafts: UploadRecords, account: str, target: str, upload_id: str) -> None:
         self._drafts = drafts
         self._whose = upload_id, account, target
         self._lock: int | None = None

@@ -19,8 +19,8 @@ from entrepot.atomic import Folder
 from entrepot.domain.errors import Problem
 from entrepot.threads import Threads
 from entrepot.volume.assembly import NOTE, WHOLE, WHOLE_LOCK, Assembly, Record, try_lock
-from entrepot.volume.drafts import END, UPLOAD, Drafts, read_json
 from entrepot.volume.facts import Digests
+from entrepot.volume.upload_records import END, UPLOAD, UploadRecords, read_json
 
 log = logging.getLogger("entrepot.follower")
 
@@ -87,7 +87,7 @@ class Follower:
     An upload that fails is passed over until something changes in it, and does not hold up the others.
     """
 
-    def __init__(self, drafts: Drafts, threads: Threads) -> None:
+    def __init__(self, drafts: UploadRecords, threads: Threads) -> None:
         self._drafts = drafts
         self._threads = threads
         self._runs: dict[str, _Run] = {}

@@ -12,9 +12,9 @@ from entrepot.atomic import Folder
 from entrepot.domain.errors import Problem
 from entrepot.volume.entries import Entry, Page
 from entrepot.volume.files import Files
-from entrepot.volume.ground import Ground
 from entrepot.volume.paths import MAX_DEPTH, Path, is_addressable
 from entrepot.volume.refusals import FAILING, conflict, reading, wrong_cursor
+from entrepot.volume.root import VolumeRoot
 
 # Names that are held beyond a page: some are not listed, and one more tells whether there is another page.
 _SPARE = 16
@@ -23,7 +23,7 @@ _SPARE = 16
 class Listing:
     """Lists folders. The methods block and raise Problem and OSError."""
 
-    def __init__(self, ground: Ground, files: Files) -> None:
+    def __init__(self, ground: VolumeRoot, files: Files) -> None:
         self._ground = ground
         self._files = files
 

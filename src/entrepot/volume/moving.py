@@ -11,12 +11,12 @@ from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, entry_of
 from entrepot.volume.files import Files
-from entrepot.volume.ground import FOLDER_MODE, Ground
 from entrepot.volume.listing import Listing
 from entrepot.volume.paths import Path, check_length, check_tree
 from entrepot.volume.places import Places, is_the_root, there
 from entrepot.volume.quota import Quota
 from entrepot.volume.refusals import LOOK, changing, conflict, missing, reading, renaming, special, taken
+from entrepot.volume.root import FOLDER_MODE, VolumeRoot
 from entrepot.volume.staging import Staged, Staging
 from entrepot.volume.walking import Steps
 
@@ -31,7 +31,7 @@ class Moving:
     """The methods block and raise Problem and OSError; those that are generators work in steps."""
 
     def __init__(
-        self, ground: Ground, places: Places, quota: Quota, staging: Staging, files: Files, listing: Listing
+        self, ground: VolumeRoot, places: Places, quota: Quota, staging: Staging, files: Files, listing: Listing
     ) -> None:
         self._ground = ground
         self._places = places

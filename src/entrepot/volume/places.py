@@ -14,9 +14,9 @@ from typing import NamedTuple
 from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import Conditions, etag_of
-from entrepot.volume.ground import FOLDER_MODE, Ground
 from entrepot.volume.paths import Path
 from entrepot.volume.refusals import beyond, conflict, special, writing
+from entrepot.volume.root import FOLDER_MODE, VolumeRoot
 
 _KNOWN = 65_536
 _GET_VERSION = 0x80087601  # FS_IOC_GETVERSION where a long has 8 bytes; elsewhere it is refused
@@ -25,7 +25,7 @@ _GET_VERSION = 0x80087601  # FS_IOC_GETVERSION where a long has 8 bytes; elsewhe
 class Places:
     """Blocking; raises Problem, and OSError for what the disk does."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: VolumeRoot) -> None:
         self._ground = ground
         # Folders that are known to be on the disk under their path: other programs, and processes of ours that died,
         # make and move folders whose names are not yet.

@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
 from entrepot.domain.errors import Code, Problem
-from entrepot.volume.ground import APPS, BRIEF, GONE, INFO, STAGING, TRASH, USAGE, Ground
 from entrepot.volume.paths import PRIVATE
+from entrepot.volume.root import APPS, BRIEF, GONE, INFO, STAGING, TRASH, USAGE, VolumeRoot
 from entrepot.volume.walking import Sums, exhausted, measure
 
 _NEW = f"{USAGE}.new"
@@ -18,7 +18,7 @@ class Quota:
     """The count is a file of the volume, changed under its lock, for all processes. It is not synced, and it does not
     see what other programs do: the keeper counts anew. All methods block; without a limit nothing is counted."""
 
-    def __init__(self, ground: Ground, limit: int | None) -> None:
+    def __init__(self, ground: VolumeRoot, limit: int | None) -> None:
         self._ground = ground
         self.limit = limit
 

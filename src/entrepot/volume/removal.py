@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from entrepot.atomic import Folder
-from entrepot.volume.ground import GONE, Ground
 from entrepot.volume.places import there
 from entrepot.volume.quota import Quota
+from entrepot.volume.root import GONE, VolumeRoot
 from entrepot.volume.walking import STEP, Steps, exhausted
 
 log = logging.getLogger("entrepot.volume")
@@ -21,7 +21,7 @@ log = logging.getLogger("entrepot.volume")
 class Gone:
     """The folder of what is being removed. What a crash leaves in it the next sweep finds. The methods block."""
 
-    def __init__(self, ground: Ground, quota: Quota) -> None:
+    def __init__(self, ground: VolumeRoot, quota: Quota) -> None:
         self._ground = ground
         self._quota = quota
 

@@ -26,12 +26,12 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.threads import Intake, Threads
 from entrepot.volume import facts
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, entry_of
-from entrepot.volume.ground import BRIEF, FILE_MODE, FOLDER_MODE, STAGING, Ground
 from entrepot.volume.paths import Path
 from entrepot.volume.places import Places, check_conditions, there
 from entrepot.volume.quota import Quota
 from entrepot.volume.refusals import renaming, taken
 from entrepot.volume.removal import Gone
+from entrepot.volume.root import BRIEF, FILE_MODE, FOLDER_MODE, STAGING, VolumeRoot
 from entrepot.volume.walking import Steps
 
 # A batch of so many bytes is hashed by another thread while it is written: SHA-256 takes as long as the write does.
@@ -130,7 +130,7 @@ class Staging:
 
     def __init__(
         self,
-        ground: Ground,
+        ground: VolumeRoot,
         threads: Threads,
         places: Places,
         quota: Quota,

@@ -21,11 +21,11 @@ from entrepot.atomic import Folder
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, Trashed, TrashPage, entry_of
 from entrepot.volume.files import Files
-from entrepot.volume.ground import INFO, ITEM, TRASH, Ground
 from entrepot.volume.paths import Path, check_tree, parse
 from entrepot.volume.places import Places, check_conditions, is_the_root, there
 from entrepot.volume.refusals import FAILING, FULL, changing, conflict, missing, renaming, taken, wrong_cursor
 from entrepot.volume.removal import Gone
+from entrepot.volume.root import INFO, ITEM, TRASH, VolumeRoot
 from entrepot.volume.walking import Steps
 
 log = logging.getLogger("entrepot.volume")
@@ -40,7 +40,7 @@ class Trash:
     """Deletes and puts back. The methods block and raise Problem and OSError. `ttl` is in seconds."""
 
     def __init__(
-        self, ground: Ground, places: Places, files: Files, gone: Gone, clock: Callable[[], float], ttl: float
+        self, ground: VolumeRoot, places: Places, files: Files, gone: Gone, clock: Callable[[], float], ttl: float
     ) -> None:
         self._ground = ground
         self._places = places

@@ -18,8 +18,8 @@ from entrepot.archive.unpacking import extract
 from entrepot.atomic import File, Folder
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
+from entrepot.fair_queue import FairQueue, while_free
 from entrepot.threads import ended
-from entrepot.turns import Turns, while_free
 from entrepot.volume.paths import MOUNT, Path, check_tree, parse
 from entrepot.volume.places import there
 from entrepot.volume.refusals import conflict, renaming, writing
@@ -45,7 +45,7 @@ class Unpacking:
     def __init__(self, volume: Volume, limits: Limits = LIMITS) -> None:
         self._volume = volume
         self._limits = limits
-        self._turns = Turns(while_free, AT_ONCE)
+        self._turns = FairQueue(while_free, AT_ONCE)
 
     async def unpack(
         self,

@@ -17,21 +17,21 @@ from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import MAX_PARTS
 from entrepot.volume.assembly import Assembly, Attempt, Part
-from entrepot.volume.drafts import (
+from entrepot.volume.entries import ALWAYS, Conditions
+from entrepot.volume.root import STAGING
+from entrepot.volume.upload_records import (
     ABORTED,
     END,
     EXPIRED,
     FINISHED,
     REMEMBERED,
-    Draft,
-    Drafts,
+    UploadRecord,
+    UploadRecords,
     finished,
     read_json,
     settled,
     write_json,
 )
-from entrepot.volume.entries import ALWAYS, Conditions
-from entrepot.volume.ground import STAGING
 from entrepot.volume.volume import Volume
 
 log = logging.getLogger("entrepot.volume")
@@ -53,7 +53,7 @@ class Uploads:
     def __init__(self, volume: Volume, most: int) -> None:
         self._volume = volume
         self._most = most
-        self.drafts = Drafts(volume.ground, volume.limits.upload_ttl, volume.clock)
+        self.drafts = UploadRecords(volume.ground, volume.limits.upload_ttl, volume.clock)
 
     async def begin(
         self, account: str, target: str, when: Conditions = ALWAYS, md5: bool = True, key: str | None = None
@@ -108,7 +108,7 @@ class Uploads:
         For the keeper."""
         return await self._volume.threads.run(self._sweep)
 
-    async def list_open(self) -> Sequence[tuple[Draft, float, int]]:
+    async def list_open(self) -> Sequence[tuple[UploadRecord, float, int]]:
         """All that are open, of all keys: each with when it is over, and the bytes that are held of it."""
         return await self._volume.threads.run(self._list_open)
 
@@ -120,7 +120,7 @@ class Uploads:
         return self.drafts.begin(account, target, when, self._most, md5, key).id
 
     @contextmanager
-    def _opened(self, account: str, target: str, upload_id: str) -> Iterator[tuple[Folder, Draft]]:
+    def _opened(self, account: str, target: str, upload_id: str) -> Iterator[tuple[Folder, UploadRecord]]:
         with self.drafts.opened(upload_id) as folder:
             yield folder, self.drafts.owned(folder, upload_id, account, target)
 
@@ -171,7 +171,7 @@ class Uploads:
             parts = [part for _, part in sorted(Assembly(folder).held().items())]
             return Listing(upload_id, self.drafts.expires_at(folder, draft), parts)
 
-    def _list_open(self) -> Sequence[tuple[Draft, float, int]]:
+    def _list_open(self) -> Sequence[tuple[UploadRecord, float, int]]:
         found = []
         for upload_id in self.drafts.ids():
             with suppress(Problem, FileNotFoundError), self.drafts.opened(upload_id) as folder:
@@ -230,7 +230,7 @@ class Uploads:
             Assembly(folder).drop_tries(self._volume.clock() - REMEMBERED)
         return False
 
-    def _is_revoked(self, draft: Draft) -> bool:
+    def _is_revoked(self, draft: UploadRecord) -> bool:
         keys = self._volume.ground.keys
         return keys is not None and draft.key is not None and draft.key not in keys.live(draft.account)
 

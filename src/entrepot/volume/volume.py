@@ -20,7 +20,6 @@ from entrepot.threads import Threads, ended, finished
 from entrepot.volume.adopting import Adoption
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, Extent, Page, Trashed, TrashPage, Usage
 from entrepot.volume.files import Files, OpenFile
-from entrepot.volume.ground import Ground, KeyState
 from entrepot.volume.listing import Listing
 from entrepot.volume.moving import Moving
 from entrepot.volume.paths import PRIVATE, Path
@@ -28,6 +27,7 @@ from entrepot.volume.places import Places
 from entrepot.volume.quota import Quota
 from entrepot.volume.refusals import reading, translated
 from entrepot.volume.removal import Gone
+from entrepot.volume.root import KeyState, VolumeRoot
 from entrepot.volume.staging import Gate, Staging
 from entrepot.volume.trash import Trash
 from entrepot.volume.walking import Steps, Sums, measure, some
@@ -66,7 +66,7 @@ class Volume:
     ) -> None:
         self.limits = limits
         self.clock = clock
-        self.ground = Ground(root, store, by_hand=by_hand, keys=keys)
+        self.ground = VolumeRoot(root, store, by_hand=by_hand, keys=keys)
         self.threads = Threads(threads, translated, "volume")
         self.places = Places(self.ground)
         self.quota = Quota(self.ground, limits.quota)
@@ -89,7 +89,7 @@ class Volume:
 
     def check(self, who: Principal) -> None:
         """Raise Problem unless `who` showed a key of the volume's owner: a token may be in a web page. The key is asked
-        about again when something gets its place (`Ground.locked`)."""
+        about again when something gets its place (`VolumeRoot.locked`)."""
         if who.account_id is None or not who.by_key:
             raise Problem(Code.UNAUTHORIZED, "The volume is opened by a key, not by a token or a signature.")
         if who.account_id != self.ground.owner:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrepot.cli import serve
-from entrepot.server.founding import Start
+from entrepot.server.bootstrap import Start
 from entrepot.settings import Settings
 
 

@@ -22,11 +22,11 @@ from entrepot.domain.uploads import Intent
 from entrepot.metadata.base import Conflict, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service import multipart
-from entrepot.service.bodies import Body
-from entrepot.service.drafts import Rules
 from entrepot.service.keeper import Keeper, Patience
 from entrepot.service.multipart import Multipart, path_of
 from entrepot.service.objects import Objects
+from entrepot.service.request_bodies import Body
+from entrepot.service.upload_sessions import Rules
 from entrepot.storage.memory import MemoryStorage
 
 WHO = Principal("account", "key")

@@ -18,8 +18,8 @@ from entrepot.domain.objects import Object
 from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import EXISTING_FLOOR, Intent
 from entrepot.metadata.sqlite import SqliteMetadata
-from entrepot.service.bodies import Body
-from entrepot.service.drafts import Rules
+from entrepot.service.request_bodies import Body
+from entrepot.service.upload_sessions import Rules
 from entrepot.service.uploads import Uploads
 from entrepot.storage.base import StorageFailed
 from entrepot.storage.memory import MemoryStorage

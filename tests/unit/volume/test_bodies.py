@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from entrepot.domain.errors import Code
-from entrepot.service.bodies import Slots
+from entrepot.service.request_bodies import UploadLimiter
 from entrepot.volume.multipart import Parts
 from entrepot.volume.unpack import Unpacking
 from entrepot.volume.volume import Limits, Volume
@@ -44,7 +44,7 @@ def test_when_as_many_come_in_as_may_single_writes_are_refused_and_all_others_wa
         assert [part.size for part in (await parts.list(OWNER, p("whole"), upload)).parts] == [2, 1]
 
     async def run() -> None:
-        volume = Volume(make(tmp_path / "data"), STORE, Limits(), lambda: 1e9, threads=4, gate=Slots(1))
+        volume = Volume(make(tmp_path / "data"), STORE, Limits(), lambda: 1e9, threads=4, gate=UploadLimiter(1))
         try:
             await tell(volume)
         finally:

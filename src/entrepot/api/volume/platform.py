@@ -121,7 +121,7 @@ async def publish(x: Exchange, doors: Doors, place: Place) -> None:
         request_id=x.short(wire.SOURCE_REQUEST),
         idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
     )
-    obj = await x.unless_gone(doors.crossing.publish(who, path, intent))
+    obj = await x.unless_gone(doors.transfer.publish(who, path, intent))
     await x.json(200, uploaded(doors, obj))
 
 
@@ -131,7 +131,7 @@ async def keep(x: Exchange, doors: Doors, place: Place) -> None:
     given = await asking.fields(x, doors, place, "url", "overwrite")
     url_path = _own_path(doors, asking.text(given, "url"))
     when = Conditions(if_none_match=not asking.flag(given, "overwrite"))
-    entry = await x.unless_gone(doors.crossing.keep(who, path, url_path, when))
+    entry = await x.unless_gone(doors.transfer.keep(who, path, url_path, when))
     await x.json(200, platform_entry(entry))
 
 

@@ -1,4 +1,4 @@
-"""Turns: who may begin when not all can. First come, first served within a key, and by turns among keys."""
+"""FairQueue: who may begin when not all can. First come, first served within a key, and by turns among keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def while_free(group: int, own: int, free: int) -> bool:
     return free > 0
 
 
-class Turns:
+class FairQueue:
     """At most `total` at once, and of a key no more than `rule` says. For one event loop."""
 
     def __init__(self, rule: Rule, total: int) -> None:

@@ -50,7 +50,7 @@ class KeyState(Protocol):
 _caller: ContextVar[Principal | None] = ContextVar("caller", default=None)
 
 
-class GroundChanged(OSError):
+class VolumeRootChanged(OSError):
     """The volume's path leads to another folder than was opened: a disk was unmounted, or mounted over it."""
 
 
@@ -107,7 +107,7 @@ def _mark(store: str) -> str:
     return f"volume-{store}"
 
 
-class Ground:
+class VolumeRoot:
     """What one process has open of a volume. All methods block and raise OSError.
 
     `by_hand` resolves paths without openat2, as on systems that have none. Without `keys` no key is asked about.
@@ -127,13 +127,15 @@ class Ground:
         self._identity = _identity(os.fstat(folder.fd))
 
     def check(self) -> None:
-        """Raise GroundChanged unless the root is still in its place and has the mark of this home."""
+        """Raise VolumeRootChanged unless the root is still in its place and has the mark of this home."""
         folder = self.root.folder
         with suppress(FileNotFoundError, NotADirectoryError):
             os.stat(f"{folder.path}/{self._mark}")
             if _identity(os.stat(folder.path)) == self._identity:
                 return
-        raise GroundChanged(errno.ESTALE, f"its folder was replaced or unmounted ({folder.path} has no {self._mark})")
+        raise VolumeRootChanged(
+            errno.ESTALE, f"its folder was replaced or unmounted ({folder.path} has no {self._mark})"
+        )
 
     def act_for(self, who: Principal) -> None:
         """What this task does from now on is done for `who`. Raises Problem when their key is not valid any more."""

@@ -11,24 +11,24 @@ from pathlib import Path
 import pytest
 
 from entrepot.atomic import observe
-from entrepot.volume import ground
-from entrepot.volume.ground import Ground, VolumeUnusable
+from entrepot.volume import root as volume_root
+from entrepot.volume.root import VolumeRoot, VolumeUnusable
 from support.disk import FailAt
 
 
 def prepare(root: Path, store: str = "store", owner: str = "me", known: bool = False) -> None:
-    ground.prepare(root, store, owner, known=known)
+    volume_root.prepare(root, store, owner, known=known)
 
 
 def test_a_volume_is_made_once_and_found_again(tmp_path):
     for known in (False, False, True):
         prepare(tmp_path / "data", known=known)
-        opened = Ground(tmp_path / "data", "store")
+        opened = VolumeRoot(tmp_path / "data", "store")
         opened.check()
         assert opened.owner == "me" and opened.free() > 0
         opened.close()
     prepare(tmp_path / "data", owner="other")
-    opened = Ground(tmp_path / "data", "store")
+    opened = VolumeRoot(tmp_path / "data", "store")
     assert opened.owner == "other"
     opened.close()
 
@@ -76,7 +76,7 @@ def test_a_start_that_is_cut_short_anywhere_is_done_again(tmp_path):
             assert not (tmp_path / f"data{k}" / ".entrepot" / "volume-store").exists() or k > 12
         failed = failing.failed is not None
         prepare(tmp_path / f"data{k}")
-        opened = Ground(tmp_path / f"data{k}", "store")
+        opened = VolumeRoot(tmp_path / f"data{k}", "store")
         with opened.locked():
             pass
         for name in ("staging", "trash", "gone", "apps"):
@@ -87,7 +87,7 @@ def test_a_start_that_is_cut_short_anywhere_is_done_again(tmp_path):
 
 def test_the_lock_keeps_all_others_out(tmp_path):
     prepare(tmp_path / "data")
-    first, second = Ground(tmp_path / "data", "store"), Ground(tmp_path / "data", "store")
+    first, second = VolumeRoot(tmp_path / "data", "store"), VolumeRoot(tmp_path / "data", "store")
     order: list[int] = []
 
     def wait() -> None:

@@ -1,4 +1,4 @@
-"""Slots: how many bodies a process takes in at once, and who has to wait."""
+"""UploadLimiter: how many bodies a process takes in at once, and who has to wait."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from entrepot.domain.errors import Code, Problem
-from entrepot.service import bodies
-from entrepot.service.bodies import Slots
+from entrepot.service import request_bodies
 from entrepot.service.objects import _Cache
+from entrepot.service.request_bodies import UploadLimiter
 
 
 async def pieces(*chunks: bytes, until: asyncio.Event | None = None) -> AsyncIterator[bytes]:
@@ -20,7 +20,7 @@ async def pieces(*chunks: bytes, until: asyncio.Event | None = None) -> AsyncIte
         await until.wait()
 
 
-async def drained(slots: Slots, stream: AsyncIterator[bytes], key: str = "", target: str = "") -> bytes:
+async def drained(slots: UploadLimiter, stream: AsyncIterator[bytes], key: str = "", target: str = "") -> bytes:
     return b"".join([chunk async for chunk in slots.slotted(stream, key, target)])
 
 
@@ -31,7 +31,7 @@ async def settled() -> None:
 
 def test_a_client_that_sends_nothing_takes_no_slot() -> None:
     async def test() -> None:
-        slots, end = Slots(1), asyncio.Event()
+        slots, end = UploadLimiter(1), asyncio.Event()
         silent = asyncio.create_task(drained(slots, pieces(until=end)))
         await asyncio.sleep(0)
         slots.refuse_when_full()
@@ -44,7 +44,7 @@ def test_a_client_that_sends_nothing_takes_no_slot() -> None:
 
 def test_the_next_body_waits_for_the_slot_and_then_comes_whole() -> None:
     async def test() -> None:
-        slots, end = Slots(1), asyncio.Event()
+        slots, end = UploadLimiter(1), asyncio.Event()
         first = asyncio.create_task(drained(slots, pieces(b"1", until=end)))
         await asyncio.sleep(0)
         with pytest.raises(Problem) as refused:
@@ -62,10 +62,10 @@ def test_the_next_body_waits_for_the_slot_and_then_comes_whole() -> None:
 
 
 def test_a_body_that_waited_too_long_is_taken_all_the_same_and_frees_nothing(monkeypatch) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 0.01)
+    monkeypatch.setattr(request_bodies, "PATIENCE", 0.01)
 
     async def test() -> None:
-        slots, end = Slots(1), asyncio.Event()
+        slots, end = UploadLimiter(1), asyncio.Event()
         first = asyncio.create_task(drained(slots, pieces(b"1", until=end)))
         await asyncio.sleep(0)
         assert await drained(slots, pieces(b"2", b"3")) == b"23"
@@ -79,7 +79,7 @@ def test_a_body_that_waited_too_long_is_taken_all_the_same_and_frees_nothing(mon
 
 def test_a_cancelled_body_gives_its_slot_back() -> None:
     async def test() -> None:
-        slots = Slots(1)
+        slots = UploadLimiter(1)
         task = asyncio.create_task(drained(slots, pieces(b"1", until=asyncio.Event())))
         await asyncio.sleep(0)
         task.cancel()
@@ -93,10 +93,10 @@ def test_a_cancelled_body_gives_its_slot_back() -> None:
 
 def test_s3_of_one_target_two_bodies_are_taken_some_wait_and_the_key_sends_elsewhere() -> None:
     async def test() -> None:
-        slots, end = Slots(8), asyncio.Event()
+        slots, end = UploadLimiter(8), asyncio.Event()
         held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key", "url")) for _ in range(300)]
         await settled()
-        assert sum(task.done() for task in held) == 300 - bodies.PER_TARGET - bodies.TARGET_LINE
+        assert sum(task.done() for task in held) == 300 - request_bodies.PER_TARGET - request_bodies.TARGET_LINE
         slots.refuse_when_full("key")
         for number in range(3):
             assert await drained(slots, pieces(b"2"), "key", f"elsewhere {number}") == b"2"
@@ -105,16 +105,16 @@ def test_s3_of_one_target_two_bodies_are_taken_some_wait_and_the_key_sends_elsew
         await settled()
         end.set()
         outcomes = await asyncio.gather(*held, return_exceptions=True)
-        assert outcomes.count(b"1") == bodies.PER_TARGET + bodies.TARGET_LINE - 1
+        assert outcomes.count(b"1") == request_bodies.PER_TARGET + request_bodies.TARGET_LINE - 1
 
     asyncio.run(test())
 
 
 def test_s3_who_waited_too_long_for_one_target_is_told(monkeypatch) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 0.01)
+    monkeypatch.setattr(request_bodies, "PATIENCE", 0.01)
 
     async def test() -> None:
-        slots, end = Slots(8), asyncio.Event()
+        slots, end = UploadLimiter(8), asyncio.Event()
         held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key", "url")) for _ in range(2)]
         await settled()
         with pytest.raises(Problem) as refused:
@@ -128,11 +128,11 @@ def test_s3_who_waited_too_long_for_one_target_is_told(monkeypatch) -> None:
 
 def test_s3_a_key_whose_line_is_long_is_told_and_others_are_not() -> None:
     async def test() -> None:
-        slots, end = Slots(2), asyncio.Event()
+        slots, end = UploadLimiter(2), asyncio.Event()
         held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key")) for _ in range(200)]
         await settled()
         refused = [task for task in held if task.done()]
-        assert len(refused) == 200 - 1 - bodies.LINE
+        assert len(refused) == 200 - 1 - request_bodies.LINE
         assert all(isinstance(task.exception(), Problem) for task in refused)
         assert await drained(slots, pieces(b"2"), "other") == b"2"
         end.set()
@@ -142,10 +142,10 @@ def test_s3_a_key_whose_line_is_long_is_told_and_others_are_not() -> None:
 
 
 def test_s3_bodies_beyond_the_slots_are_bounded_too(monkeypatch) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 0.01)
+    monkeypatch.setattr(request_bodies, "PATIENCE", 0.01)
 
     async def test() -> None:
-        slots, end = Slots(2), asyncio.Event()
+        slots, end = UploadLimiter(2), asyncio.Event()
         held = [asyncio.create_task(drained(slots, pieces(b"1", until=end), "key")) for _ in range(9)]
         while sum(task.done() for task in held) < 9 - 1 - 2:  # a slot of two for one key, and two that are overdue
             await asyncio.sleep(0.01)

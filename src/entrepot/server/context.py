@@ -11,7 +11,7 @@ from entrepot.home import Home, HomeError, Incarnation
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import Keys
-from entrepot.service.bodies import Slots
+from entrepot.service.request_bodies import UploadLimiter
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
 from entrepot.volume.multipart import Parts
@@ -22,7 +22,7 @@ PARENT_CHECK_SECONDS = 0.5
 
 
 @dataclass(slots=True)
-class Node:
+class ServerContext:
     """What one process has open of a home."""
 
     home: Home
@@ -31,10 +31,10 @@ class Node:
     volume: Volume
     parts: Parts
     incarnation: Incarnation
-    slots: Slots  # of all bodies that this process takes in
+    slots: UploadLimiter  # of all bodies that this process takes in
 
     @classmethod
-    def open(cls, settings: Settings, *, checkpoints: bool = False) -> Node:
+    def open(cls, settings: Settings, *, checkpoints: bool = False) -> ServerContext:
         """Open a complete home for reading and writing. Raises HomeError, MetadataFailed, StorageFailed, OSError."""
         home = Home.open(settings.home)
         home.check_blobs()
@@ -42,7 +42,7 @@ class Node:
         metadata = open_catalogue(home, checkpoints=checkpoints)
         incarnation = Incarnation(home)
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
-        slots = Slots(settings.max_uploads)
+        slots = UploadLimiter(settings.max_uploads)
         volume = open_volume(home, settings, gate=slots, keys=Keys(metadata, time.time))
         parts = Parts(volume, settings.max_open_uploads)
         return cls(home, metadata, storage, volume, parts, incarnation, slots)

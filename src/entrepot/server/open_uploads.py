@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from entrepot.domain.errors import Code, Problem
 from entrepot.home import Home
 from entrepot.metadata.base import Metadata
-from entrepot.server.node import open_catalogue, open_volume
+from entrepot.server.context import open_catalogue, open_volume
 from entrepot.settings import Settings
 from entrepot.volume.uploads import Uploads
 

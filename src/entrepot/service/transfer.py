@@ -21,15 +21,15 @@ from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.objects import BLOCK_SIZE, Object, Segment
 from entrepot.domain.uploads import Intent
-from entrepot.service.bodies import Received, no_room
-from entrepot.service.heads import Damaged, head_of
+from entrepot.fair_queue import FairQueue, while_free
 from entrepot.service.objects import Objects
+from entrepot.service.peek import Damaged, head_of
+from entrepot.service.request_bodies import Received, no_room
 from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, When, When_contra
 from entrepot.service.uploads import Uploads
 from entrepot.storage.base import CHUNK_SIZE, BlobMissing, Cloning, Storage, StorageFailed, Stored
 from entrepot.storage.blocks import verify
 from entrepot.threads import ended, finished
-from entrepot.turns import Turns, while_free
 
 COPIES = 4  # that a process makes at once: each keeps a thread and the disk busy; no key has all of them
 # File systems tell times in ticks of the kernel, which are 10 ms or less.
@@ -89,7 +89,7 @@ class Files(Sink[Place_contra, When_contra, Entry_co], Protocol[Place_contra, Wh
         """As `take`, with bytes cloned from open files, each extent good until the next is asked for."""
 
 
-class Crossing(Generic[Place, When, Entry]):
+class Transfer(Generic[Place, When, Entry]):
     """Publish and keep. Where the storage has no files the bytes are streamed."""
 
     def __init__(self, files: Files[Place, When, Entry], storage: Storage, objects: Objects, uploads: Uploads) -> None:
@@ -97,7 +97,7 @@ class Crossing(Generic[Place, When, Entry]):
         self._storage = storage
         self._objects = objects
         self._uploads = uploads
-        self._copies = Turns(while_free, COPIES)
+        self._copies = FairQueue(while_free, COPIES)
 
     async def publish(self, who: Principal, path: Place, intent: Intent) -> Object:
         """A new object with the bytes that the file has now; it keeps them whatever becomes of the file.
@@ -166,11 +166,11 @@ class Crossing(Generic[Place, When, Entry]):
 
 
 class _Copy:
-    """The bytes of an open file, as `Incoming`."""
+    """The bytes of an open file, as `UploadSource`."""
 
     content_type = None  # that of the intent, or what the bytes look like
 
-    def __init__(self, source: Opened, storage: Storage, copies: Turns, key: str) -> None:
+    def __init__(self, source: Opened, storage: Storage, copies: FairQueue, key: str) -> None:
         self._source = source
         self._storage = storage
         self._copies = copies

@@ -1,4 +1,4 @@
-"""Turns: who waits, who is next, and what a wait that ends early leaves."""
+"""FairQueue: who waits, who is next, and what a wait that ends early leaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from entrepot.turns import Turns, at_most, fair_share, while_free
+from entrepot.fair_queue import FairQueue, at_most, fair_share, while_free
 
 
 def play(test: Callable[[], Awaitable[None]]) -> None:
@@ -21,7 +21,7 @@ async def settled() -> None:
 
 def test_an_account_with_very_many_waiting_does_not_keep_another_out() -> None:
     async def test() -> None:
-        turns = Turns(at_most(2), 3)
+        turns = FairQueue(at_most(2), 3)
         busy = [asyncio.create_task(turns.take("busy", 60)) for _ in range(500)]
         await settled()
         assert sum(task.done() for task in busy) == 2
@@ -34,7 +34,7 @@ def test_an_account_with_very_many_waiting_does_not_keep_another_out() -> None:
 
 def test_accounts_that_wait_take_turns_and_an_account_s_own_wait_in_order() -> None:
     async def test() -> None:
-        turns, entered = Turns(at_most(1), 1), []
+        turns, entered = FairQueue(at_most(1), 1), []
         assert await turns.take("first", 0)
 
         async def enter(account: str, number: int) -> None:
@@ -56,7 +56,7 @@ def test_accounts_that_wait_take_turns_and_an_account_s_own_wait_in_order() -> N
 @pytest.mark.parametrize("granted", [False, True])
 def test_a_wait_that_is_cancelled_takes_no_place_even_in_the_moment_of_its_turn(granted: bool) -> None:
     async def test() -> None:
-        turns = Turns(at_most(1), 1)
+        turns = FairQueue(at_most(1), 1)
         assert await turns.take("a", 0)
         waiting = asyncio.create_task(turns.take("a", 60))
         await settled()
@@ -74,7 +74,7 @@ def test_a_wait_that_is_cancelled_takes_no_place_even_in_the_moment_of_its_turn(
 
 def test_who_waited_too_long_is_told_and_forgotten() -> None:
     async def test() -> None:
-        turns = Turns(at_most(1), 2)
+        turns = FairQueue(at_most(1), 2)
         assert await turns.take("a", 0)
         assert not await turns.take("a", 0.001)
         assert await turns.take("b", 0)
@@ -91,7 +91,7 @@ def test_who_waited_too_long_is_told_and_forgotten() -> None:
 )
 def test_s3_no_key_takes_all_places_and_a_second_one_gets_some(total: int, alone: int, then: int) -> None:
     async def test() -> None:
-        turns = Turns(fair_share, total)
+        turns = FairQueue(fair_share, total)
         for key, wanted in (("greedy", alone), ("other", then)):
             waiting = [asyncio.create_task(turns.take(key, 60)) for _ in range(2 * total)]
             await settled()
@@ -104,7 +104,7 @@ def test_s3_no_key_takes_all_places_and_a_second_one_gets_some(total: int, alone
 
 def test_s3_one_key_of_an_account_does_not_spend_its_imports_for_all() -> None:
     async def test() -> None:
-        turns = Turns(at_most(4), 32)
+        turns = FairQueue(at_most(4), 32)
         assert [await turns.take("greedy", 0, "account") for _ in range(5)] == [True] * 4 + [False]
         assert [await turns.take("other", 0, "account") for _ in range(2)] == [True, False]
 
@@ -113,7 +113,7 @@ def test_s3_one_key_of_an_account_does_not_spend_its_imports_for_all() -> None:
 
 def test_s3_copies_and_archives_of_one_key_are_no_line_for_another() -> None:
     async def test() -> None:
-        turns, entered = Turns(while_free, 2), []
+        turns, entered = FairQueue(while_free, 2), []
 
         async def work(key: str) -> None:
             async with turns.turn(key):

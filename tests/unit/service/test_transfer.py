@@ -26,10 +26,10 @@ from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import Intent
 from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import require_account
-from entrepot.service.bodies import Body
-from entrepot.service.crossing import Crossing, Extent
-from entrepot.service.drafts import Rules
 from entrepot.service.objects import WINDOW, Objects
+from entrepot.service.request_bodies import Body
+from entrepot.service.transfer import Extent, Transfer
+from entrepot.service.upload_sessions import Rules
 from entrepot.service.uploads import Uploads
 from entrepot.storage.base import Storage
 from entrepot.storage.local import LocalStorage
@@ -137,7 +137,7 @@ class Scene:
         clock = lambda: self.now  # noqa: E731
         self.uploads = Uploads(self.metadata, self.storage, Signer(bytes(range(32))), rules, clock, secrets.token_bytes)
         self.objects = Objects(self.metadata, self.storage, clock, 1 << 20)
-        self.crossing = Crossing(Shelf(self.root), self.storage, self.objects, self.uploads)
+        self.transfer = Transfer(Shelf(self.root), self.storage, self.objects, self.uploads)
 
     def write(self, data: bytes, name: str = "a.bin") -> Path:
         path = self.root / name
@@ -145,7 +145,7 @@ class Scene:
         return path
 
     async def publish(self, name: str = "a.bin", who: Principal = WHO, **intent: Any) -> Object:
-        return await self.crossing.publish(who, name, Intent(**{"lifecycle": Lifecycle(), **intent}))
+        return await self.transfer.publish(who, name, Intent(**{"lifecycle": Lifecycle(), **intent}))
 
     async def upload(self, data: bytes, lifecycle: Lifecycle = Lifecycle()) -> Object:
         async def stream() -> AsyncIterator[bytes]:
@@ -154,7 +154,7 @@ class Scene:
         return await self.uploads.put(WHO, Intent(lifecycle), Body(stream()))
 
     async def keep(self, obj: Object, who: Principal = WHO) -> Entry:
-        return await self.crossing.keep(who, "kept", obj.path, None)
+        return await self.transfer.keep(who, "kept", obj.path, None)
 
     async def bytes_of(self, obj: Object) -> bytes:
         async with aclosing(self.objects.read(obj, 0, obj.size)) as pieces:

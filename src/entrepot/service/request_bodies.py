@@ -14,8 +14,8 @@ from entrepot.domain import digests
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
+from entrepot.fair_queue import FairQueue, fair_share
 from entrepot.storage.base import Hash, Storage, Stored
-from entrepot.turns import Turns, fair_share
 
 HEAD_SIZE = 4096  # bytes that decide what a file is
 PATIENCE = 200.0  # seconds that a body waits for a slot
@@ -51,7 +51,7 @@ class Received:
     head: bytes
 
 
-class Incoming(Protocol):
+class UploadSource(Protocol):
     """Bytes that are to become an object, whatever place they come from."""
 
     @property
@@ -70,7 +70,7 @@ class Incoming(Protocol):
 Write = Callable[[AsyncIterator[bytes], Mapping[str, str], list[Hash]], Awaitable[Stored]]
 
 
-class Slots:
+class UploadLimiter:
     """How many bodies a process takes in at once: each needs a few MiB while it does (I9).
 
     Keys share them fairly (see `fair_share`) and get free ones by turns, so nobody's slow bodies keep those of others
@@ -78,8 +78,8 @@ class Slots:
     """
 
     def __init__(self, number: int) -> None:
-        self._turns = Turns(fair_share, number)
-        self._targets = Turns(lambda group, own, free: own < PER_TARGET, 0)  # however many targets
+        self._turns = FairQueue(fair_share, number)
+        self._targets = FairQueue(lambda group, own, free: own < PER_TARGET, 0)  # however many targets
         self._overdue_left = number
         self._longest_line = max(LINE, 2 * number)
         self._in_line: Counter[str] = Counter()
@@ -148,7 +148,7 @@ def _full(message: str = "The server takes in as many bodies as it can.") -> Pro
 class Receiver:
     """Takes bodies of at most `limit` bytes."""
 
-    def __init__(self, storage: Storage, limit: int, slots: Slots) -> None:
+    def __init__(self, storage: Storage, limit: int, slots: UploadLimiter) -> None:
         self._storage = storage
         self._limit = limit
         self._slots = slots
@@ -224,7 +224,7 @@ class Receiver:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class RequestSource:
     """A body on its way in from a client."""
 
     receiver: Receiver

@@ -1,4 +1,4 @@
-"""Drafts: from a client's wish to the object to be, with its URL, and from a draft to the published object."""
+"""UploadSessions: from a client's wish to the object to be, with its URL, and from a draft to the published object."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Begun:
     signature: str
 
 
-class Drafts:
+class UploadSessions:
     """Makes drafts and uploads, and turns drafts into objects. Clock and randomness are passed in."""
 
     def __init__(self, metadata: Metadata, rules: Rules, clock: Clock, random: Callable[[int], bytes]) -> None:

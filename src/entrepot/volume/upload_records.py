@@ -27,7 +27,7 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.domain.uploads import may_begin
 from entrepot.volume.assembly import PARTS, STATE_LOCK, locked
 from entrepot.volume.entries import ALWAYS, Conditions
-from entrepot.volume.ground import STAGING, Ground
+from entrepot.volume.root import STAGING, VolumeRoot
 
 UPLOAD, FINISHING, END = "upload.json", "finishing.json", "end.json"
 FINISHED, ABORTED, EXPIRED = "finished", "aborted", "expired"
@@ -39,7 +39,7 @@ _MARK = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class UploadRecord:
     """An upload that was begun. `target` says where it leads, in the words of who began it; `when` is asked at the
     end, too. Without `md5` nobody wants to know that of the whole, and it is not computed. `key` is the id of the API
     key that began it."""
@@ -53,23 +53,23 @@ class Draft:
     key: str | None = None
 
 
-class Drafts:
+class UploadRecords:
     """All uploads of a volume. One that nothing happens to for `ttl` seconds is over."""
 
-    def __init__(self, ground: Ground, ttl: float, clock: Callable[[], float]) -> None:
+    def __init__(self, ground: VolumeRoot, ttl: float, clock: Callable[[], float]) -> None:
         self._ground = ground
         self._ttl = ttl
         self._clock = clock
 
     def begin(
         self, account: str, target: str, when: Conditions, most: int, md5: bool = True, key: str | None = None
-    ) -> Draft:
+    ) -> UploadRecord:
         """Put an upload on record, durably. Raises Problem(RATE_LIMITED) when the key may not begin one more where
         `most` may be open (`may_begin`)."""
         with self._ground.own(STAGING) as staging:
             if not self._may_begin(staging, account, key, most):
                 raise _too_many(most)
-            draft = Draft(_mark_of(key) + secrets.token_hex(12), account, target, self._clock(), when, md5, key)
+            draft = UploadRecord(_mark_of(key) + secrets.token_hex(12), account, target, self._clock(), when, md5, key)
             try:
                 staging.make_dir(draft.id)
                 with staging.descend(draft.id) as folder:
@@ -108,7 +108,7 @@ class Drafts:
         with folder:
             yield folder
 
-    def read(self, folder: Folder, upload_id: str) -> Draft | None:
+    def read(self, folder: Folder, upload_id: str) -> UploadRecord | None:
         """What was said at the begin; None when that was cut short."""
         facts = read_json(folder, UPLOAD)
         if facts is None:
@@ -118,23 +118,23 @@ class Drafts:
         conditions = Conditions(matches, bool(when["if_none_match"]))
         md5 = bool(facts.get("md5", True))
         key = facts.get("key")
-        return Draft(upload_id, facts["account"], facts["target"], facts["created_at"], conditions, md5, key)
+        return UploadRecord(upload_id, facts["account"], facts["target"], facts["created_at"], conditions, md5, key)
 
-    def owned(self, folder: Folder, upload_id: str, account: str, target: str) -> Draft:
+    def owned(self, folder: Folder, upload_id: str, account: str, target: str) -> UploadRecord:
         """The same, if that account began it for that target: else NOT_FOUND, as if there were none."""
         draft = self.read(folder, upload_id)
         if draft is None or (draft.account, draft.target) != (account, target):
             raise unknown()
         return draft
 
-    def expires_at(self, folder: Folder, draft: Draft) -> float:
+    def expires_at(self, folder: Folder, draft: UploadRecord) -> float:
         """When it is over unless a part arrives."""
         with suppress(FileNotFoundError):
             changed = os.stat(PARTS, dir_fd=folder.fd, follow_symlinks=False).st_mtime
             return max(draft.created_at, changed) + self._ttl
         return draft.created_at + self._ttl
 
-    def check_open(self, folder: Folder, draft: Draft) -> None:
+    def check_open(self, folder: Folder, draft: UploadRecord) -> None:
         """Raise Problem unless it takes parts: NOT_FOUND when aborted, GONE, ALREADY_PUBLISHED."""
         if (end := read_json(folder, END)) is not None:
             raise {ABORTED: unknown, EXPIRED: gone}.get(end["how"], finished)()
@@ -214,7 +214,7 @@ def _too_many(most: int) -> Problem:
     return Problem(Code.RATE_LIMITED, message, fix="Finish or abort some of them.", retry_after=60)
 
 
-def _encoded(draft: Draft) -> bytes:
+def _encoded(draft: UploadRecord) -> bytes:
     when = {
         "if_match": None if draft.when.if_match is None else sorted(draft.when.if_match),
         "if_none_match": draft.when.if_none_match,

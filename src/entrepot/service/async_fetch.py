@@ -15,7 +15,7 @@ PIECE = 512 * 1024  # bytes that a step reads
 T = TypeVar("T")
 
 
-class Fetching:
+class AsyncFetch:
     """One fetch, which must be over in `seconds`. It reads on only when it is asked to, so a slow reader slows the
     sender down, and has one thread of `pool` at most."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from entrepot.home import Home, HomeError
-from entrepot.server import founding
+from entrepot.server import bootstrap
 from entrepot.settings import Settings
 
 
@@ -23,12 +23,12 @@ def own_umask() -> Iterator[None]:
     os.umask(before)
 
 
-def start(home: Path, **settings: Any) -> founding.Start:
+def start(home: Path, **settings: Any) -> bootstrap.Start:
     """As `serve` does, up to the point where others are started."""
-    lock = founding.take_home(home)
+    lock = bootstrap.take_home(home)
     try:
-        with founding.home_errors(home):
-            return founding.prepare(Settings(home=home, **settings))
+        with bootstrap.home_errors(home):
+            return bootstrap.prepare(Settings(home=home, **settings))
     finally:
         lock.release()
 
@@ -48,7 +48,7 @@ def test_the_first_start_makes_the_volume_in_the_home(tmp_path):
 
 
 async def _accounts(home: Path) -> list[str]:
-    async with founding.open_accounts(home) as accounts:
+    async with bootstrap.open_accounts(home) as accounts:
         return [account.id for account in await accounts._metadata.list_accounts()]
 
 
@@ -69,7 +69,7 @@ def test_a_volume_that_cannot_be_made_costs_no_first_key(tmp_path):
 
 def test_a_home_that_has_no_volume_yet_gets_one(tmp_path):
     async def make() -> None:
-        async with founding.open_accounts(tmp_path / "home", init=True):
+        async with bootstrap.open_accounts(tmp_path / "home", init=True):
             pass
 
     asyncio.run(make())

@@ -13,7 +13,7 @@ from entrepot import logs
 from entrepot.domain.errors import Problem
 from entrepot.home import HomeError, ended_incarnations, forget_incarnations
 from entrepot.metadata.base import MetadataFailed, MetadataFull
-from entrepot.server.node import PARENT_CHECK_SECONDS, Node
+from entrepot.server.context import PARENT_CHECK_SECONDS, ServerContext
 from entrepot.service.digester import Digester
 from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.service.schedule import Deed
@@ -37,7 +37,7 @@ def keep(settings: Settings, parent: int) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        node = Node.open(settings, checkpoints=True)
+        node = ServerContext.open(settings, checkpoints=True)
     except HomeError as error:
         log.error("%s", error)
         raise SystemExit(1) from None
@@ -66,7 +66,7 @@ def _passed() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
-def _deeds(node: Node, keeper: Keeper, digester: Digester, sweep_interval: float) -> list[Deed]:
+def _deeds(node: ServerContext, keeper: Keeper, digester: Digester, sweep_interval: float) -> list[Deed]:
     """All that the keeper does, and how often."""
 
     async def sweep() -> bool:

@@ -6,7 +6,7 @@ import contextlib
 
 from entrepot.domain.objects import BLOCK_SIZE, Segment
 from entrepot.metadata.base import Metadata
-from entrepot.service.bodies import HEAD_SIZE
+from entrepot.service.request_bodies import HEAD_SIZE
 from entrepot.storage.base import BlobMissing, Storage
 from entrepot.storage.blocks import verify
 

@@ -15,12 +15,12 @@ from entrepot.domain.keys import ApiKey, Secret, matches, parse_key
 from entrepot.home import Home, HomeError, ServeLock
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.metadata.sqlite import SqliteMetadata
-from entrepot.server.node import catalogue, open_catalogue
+from entrepot.server.context import catalogue, open_catalogue
 from entrepot.service.accounts import DEFAULT_ACCOUNT, Accounts
 from entrepot.settings import Settings
 from entrepot.storage.base import StorageFailed, StorageFull
-from entrepot.volume import ground
-from entrepot.volume.ground import VolumeUnusable
+from entrepot.volume import root as volume_root
+from entrepot.volume.root import VolumeUnusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ async def _ensure_volume(metadata: SqliteMetadata, root: Path, store: str) -> No
     owner = (await metadata.account_ids([DEFAULT_ACCOUNT]))[DEFAULT_ACCOUNT]
     place = f"volume {root}"
     known = await metadata.fact(place) is not None
-    ground.prepare(root, store, owner, known=known)
+    volume_root.prepare(root, store, owner, known=known)
     if not known:
         await metadata.set_fact(place, "made")
 
