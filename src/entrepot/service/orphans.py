@@ -16,14 +16,15 @@ from entrepot.storage.base import Storage
 
 log = logging.getLogger("entrepot.keeper")
 
-BATCH = 500  # as in a sweep
+BATCH = 500  # keys in one transaction: others write between two (docs/threats.md H08)
 # So many may always go: a small store that a crash left full of halves is no sign of a wrong catalogue.
 FEW = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What one look found: segments in all, those that no row names and no living process writes, those removed."""
+class OrphanReport:
+    """The outcome of one collection: segments in all, those that no row names and no living process writes, those
+    removed."""
 
     segments: int = 0
     unknown: int = 0
@@ -34,8 +35,8 @@ class Looked:
 
 
 class Orphans:
-    """`ended` tells which of the given incarnations have no living process. `grace` is in seconds; when more than the
-    share `brake` of all segments is unknown, none is removed."""
+    """The collector of orphans. `ended` gives those of some incarnations that have no living process. `grace` is in
+    seconds; when more than the share `brake` of all segments is unknown, none is removed."""
 
     def __init__(
         self, metadata: Metadata, storage: Storage, ended: Callable[[set[str]], set[str]], grace: float, brake: float
@@ -46,7 +47,7 @@ class Orphans:
         self._grace = grace
         self._brake = brake
 
-    async def look(self, now: float) -> Looked:
+    async def collect(self, now: float) -> OrphanReport:
         """Remember what is unknown, remove what has been so for the time of grace, and forget what is no more.
 
         Uploads in flight belong to living processes, whose keys are never looked at.
@@ -67,11 +68,11 @@ class Orphans:
                 "with --orphan-brake 1.",
                 unknown, segments,
             )  # fmt: skip
-            return Looked(segments, unknown)
+            return OrphanReport(segments, unknown)
         removed = await self._remove_due(now)
         while await self._metadata.forget_other_orphans(now, BATCH):
             pass
-        return Looked(segments, unknown, removed)
+        return OrphanReport(segments, unknown, removed)
 
     async def _note(self, batch: dict[str, str], now: float) -> int:
         # Which processes have ended is asked before the rows are read: a process that ends in between may have
