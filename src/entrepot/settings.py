@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from entrepot.domain.origins import parse_origin
+from entrepot.domain.sizes import parse_size
+
 _CENTURY = 100 * 366 * 86_400.0
-_NO_SIZE = "it must be a number of bytes, or one with K, M, G or T"
 
 
 class SettingsError(Exception):
@@ -27,34 +29,6 @@ class SettingsError(Exception):
 def data_home() -> Path:
     """Where a user's own server keeps its home: the XDG data folder."""
     return _path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "entrepot"
-
-
-def parse_origin(text: str) -> str:
-    """`https://host[:port]` without path, query or trailing slash: clients append paths to it (protocol 2.2)."""
-    parts = urlsplit(text.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise ValueError("it must be an origin such as https://cdn.example.com")
-    try:
-        has_port = parts.port != 0
-    except ValueError:  # Python's words quote it, and it may be half of a password
-        has_port = False
-    if not has_port:
-        raise ValueError("its port must be from 1 to 65535")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or not text.isascii():
-        raise ValueError("it must have no path, query or fragment, and be ASCII")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
-
-
-def parse_size(text: str) -> int:
-    """Bytes, with an optional suffix K, M, G or T (powers of 1024)."""
-    cleaned = text.strip().upper().removesuffix("B").removesuffix("I")
-    scale = "KMGT".find(cleaned[-1:]) + 1 if cleaned[-1:].isalpha() else 0
-    if cleaned[-1:].isalpha() and not scale:
-        raise ValueError(_NO_SIZE)
-    try:
-        return int(cleaned[:-1] if scale else cleaned) * (1 << 10 * scale)
-    except ValueError:  # Python's words are for programmers
-        raise ValueError(_NO_SIZE) from None
 
 
 def parse_seconds(text: str) -> float:

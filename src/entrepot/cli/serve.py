@@ -15,7 +15,8 @@ from entrepot.cli.output import Unwritable
 from entrepot.client import saved
 from entrepot.client.errors import ConfigurationError
 from entrepot.domain.keys import ApiKey, Secret
-from entrepot.settings import Settings, SettingsError, flag_name, parse_size, variable_name
+from entrepot.domain.sizes import parse_size
+from entrepot.settings import Settings, SettingsError, flag_name, variable_name
 
 if TYPE_CHECKING:
     from entrepot.server.bootstrap import Start
