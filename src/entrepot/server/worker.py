@@ -113,11 +113,10 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
     )
 
 
-def app() -> Front:
-    """The ASGI app of a worker; settings come from the environment."""
+def app(settings: Settings) -> Front:
+    """The ASGI app of a worker."""
     from entrepot.api import app as api
 
-    settings = Settings.load({})
     logs.configure(settings.log_format)
     node = ServerContext.open(settings)
     doors = doors_of(node, settings)
