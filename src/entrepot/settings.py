@@ -30,6 +30,22 @@ from entrepot.domain.origins import parse_origin
 from entrepot.domain.sizes import format_size, parse_size
 
 FILE_VARIABLE = "ENTREPOT_SETTINGS"
+# Names that settings had: an error says the new one.
+RENAMED = {
+    "max_upload": "max_upload_size",
+    "reserve": "min_free_space",
+    "max_uploads": "max_concurrent_bodies",
+    "volume_max_file": "volume_max_file_size",
+    "volume_page": "volume_max_page_entries",
+    "imports_per_account": "concurrent_imports_per_account",
+    "max_open_uploads": "max_unfinished_uploads",
+    "max_age": "cache_control_max_age",
+    "min_rate": "min_body_rate",
+    "rate_grace": "body_rate_grace",
+    "drain": "drain_timeout",
+    "orphan_brake": "max_orphan_share",
+    "clock_guard": "clock_jump_pause",
+}
 _CENTURY = 100 * 366 * 86_400.0
 _HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _KEY = re.compile(r"[0-9a-f]{32}:[0-9a-f]{64}")
@@ -142,105 +158,109 @@ class Settings(BaseSettings):
 
     home: _Path = Field(
         default_factory=data_home,
-        description="folder that holds everything: catalogue, files, keys (default: ~/.local/share/entrepot)",
+        description="folder of the server's data: catalogue, files, secrets (default: ~/.local/share/entrepot)",
     )
     volume: _Path | None = Field(
-        default=None, description="folder of the volume, which programs mount as /data (default: data in the home)"
+        default=None, description="folder of the volume, which apps mount as /data (default: data in the home)"
     )
     host: _Text = Field(default="127.0.0.1", description="address to listen on")
     port: _Whole = Field(default=8000, ge=1, le=65535, description="port to listen on")
     workers: _Whole = Field(
-        default_factory=_default_workers, ge=1, le=64, description="worker processes (default: one a core, at most 4)"
+        default_factory=_default_workers, ge=1, le=64, description="worker processes (default: one per core, at most 4)"
     )
     public_url: _Origin | None = Field(
         default=None,
-        description="origin that clients use for the API, such as https://media.example.com (default: host and port)",
+        description="origin of the API as clients see it, such as https://media.example.com (default: host and port)",
     )
     cdn_url: _Origin | None = Field(default=None, description="origin of file URLs (default: the public URL)")
     accepted_hosts: _Hosts = Field(
         default=(),
-        description="further host names, by commas; "
-        "when set, requests for any name but these and those of the URLs are refused",
+        description="further host names to answer, separated by commas; "
+        "when set, requests for any name but these and those of the URLs get 421",
     )
-    tls_cert: _Path | None = Field(default=None, description="certificate chain (PEM); with it the server speaks https")
-    tls_key: _Path | None = Field(default=None, description="private key of the certificate (PEM)")
-    max_upload: _Size = Field(default=50 * 1024**3, ge=1, description="largest single upload")
-    reserve: _Size = Field(default=256 * 1024**2, ge=0, description="free disk space below which uploads get 507")
-    max_uploads: _Whole = Field(
-        default=128, ge=1, description="bodies that a worker takes in at once; more wait, or get 429"
+    tls_cert: _Path | None = Field(default=None, description="certificate chain (PEM file); turns on https")
+    tls_key: _Path | None = Field(default=None, description="private key of the certificate (PEM file)")
+    max_upload_size: _Size = Field(
+        default=50 * 1024**3, ge=1, description="largest upload in one request, and largest part"
+    )
+    min_free_space: _Size = Field(
+        default=256 * 1024**2, ge=0, description="free disk space below which uploads get 507"
+    )
+    max_concurrent_bodies: _Whole = Field(
+        default=128, ge=1, description="request bodies that a worker receives at once; more wait or get 429"
     )
     account_quota: _Quota | None = Field(
-        default=None, description="bytes that an account may store (default: no bound)"
+        default=None, description="bytes that an account may store (default: no limit)"
     )
-    volume_quota: _Quota | None = Field(default=None, description="bytes that the volume may hold (default: no bound)")
-    volume_max_file: _Size = Field(default=1024**4, ge=1, description="largest file of the volume")
-    volume_page: _Whole = Field(
-        default=10_000,
-        ge=1000,
-        description="entries that a listing of the volume gives at once, at most; clients ask for 1000",
+    volume_quota: _Quota | None = Field(default=None, description="bytes that the volume may hold (default: no limit)")
+    volume_max_file_size: _Size = Field(default=1024**4, ge=1, description="largest file on the volume")
+    volume_max_page_entries: _Whole = Field(
+        default=10_000, ge=1000, description="most entries in one page of a volume listing; at least 1000"
     )
-    import_max_size: _Size = Field(default=50 * 1024**3, ge=1, description="largest file that is uploaded from a URL")
-    import_timeout: _Seconds = Field(default=600, ge=0.1, description="longest time that an upload from a URL may take")
-    imports_per_account: _Whole = Field(
+    import_max_size: _Size = Field(default=50 * 1024**3, ge=1, description="largest file to import from a URL")
+    import_timeout: _Seconds = Field(default=600, ge=0.1, description="longest time an import from a URL may take")
+    concurrent_imports_per_account: _Whole = Field(
         default=4,
         ge=1,
         le=32,
-        description="uploads from URLs that a worker does at once for one account; more wait, or get 429",
+        description="imports from URLs that a worker runs at once for one account; more wait or get 429",
     )
     fetch_allow: _Networks = Field(
         default=(),
-        description="networks, by commas, that URLs may lead to although they are not public, such as 10.0.0.0/8",
+        description="private addresses and networks that imports may read, separated by commas, such as 10.0.0.0/8",
     )
-    upload_ttl: _Seconds = Field(default=86_400, ge=1, description="life of an unfinished upload and of its signed URL")
+    upload_ttl: _Seconds = Field(
+        default=86_400, ge=1, description="lifetime of an unfinished upload and of its signed URL"
+    )
     multipart_ttl: _Seconds = Field(
-        default=604_800, ge=1, description="life of an unfinished multipart upload and of its signature"
+        default=604_800, ge=1, description="lifetime of an unfinished multipart upload and of its signature"
     )
-    max_open_uploads: _Whole = Field(
-        default=5000, ge=1, description="unfinished uploads that an account may have at once"
+    max_unfinished_uploads: _Whole = Field(
+        default=5000, ge=1, description="unfinished uploads that an account may have on the CDN, and on the volume"
     )
     token_ttl: _Seconds = Field(
-        default=86_400, ge=3700, description="life of a CDN token when the client asks for none"
+        default=86_400, ge=3700, description="lifetime of a CDN token when the client asks for none"
     )
-    max_age: _Whole = Field(default=31_536_000, ge=0, description="longest time a cache may keep a public file")
+    cache_control_max_age: _Whole = Field(
+        default=31_536_000, ge=0, description="longest time that HTTP caches may keep a public file"
+    )
     stall_timeout: _Seconds = Field(
-        default=60, ge=0.1, description="a connection on which no byte moves for so long is cut"
+        default=60, ge=0.1, description="close a connection on which no byte moves for this long"
     )
-    min_rate: _Size = Field(
-        default=256, ge=0, description="bytes a second that a request's body must come with, on average (0: no bound)"
+    min_body_rate: _Size = Field(
+        default=256, ge=0, description="bytes per second that a request body must average; slower ones get 408 (0: off)"
     )
-    rate_grace: _Seconds = Field(
-        default=30, ge=0.1, description="time in which a body may come slower, before it is cut with 408"
+    body_rate_grace: _Seconds = Field(
+        default=30, ge=0.1, description="how long a request body may be slower than the minimum rate"
     )
-    drain: _Whole = Field(default=30, ge=1, description="time that running requests get to finish after SIGTERM")
-    sweep_interval: _Seconds = Field(default=30, ge=0.05, description="how often what is over is removed from disk")
+    drain_timeout: _Whole = Field(default=30, ge=1, description="how long to wait for running requests after SIGTERM")
+    sweep_interval: _Seconds = Field(default=30, ge=0.05, description="how often to delete expired data from disk")
     tombstone_ttl: _Seconds = Field(
-        default=30 * 86_400, ge=0, description="how long the URL of an expired file says 410 before 404"
+        default=30 * 86_400, ge=0, description="how long the URL of an expired file answers 410 before 404"
     )
     orphan_grace: _Seconds = Field(
-        default=7 * 86_400, ge=0, description="how long bytes that no row names are kept before they are removed"
+        default=7 * 86_400, ge=0, description="how long to keep orphaned segments before deleting them"
     )
-    orphan_brake: _Share = Field(
-        default=0.5, description="share of all segments; when no row names more than that, none is removed"
+    max_orphan_share: _Share = Field(
+        default=0.5, description="delete no orphaned segments when they are more than this share of all segments"
     )
     trash_ttl: _Seconds = Field(
-        default=7 * 86_400, ge=0, description="how long what was deleted from the volume can come back"
+        default=7 * 86_400, ge=0, description="how long files deleted from the volume can be restored"
     )
-    clock_guard: _Seconds = Field(
-        default=3600, ge=0, description="how long nothing is removed after the clock leapt ahead (0: no guard)"
+    clock_jump_pause: _Seconds = Field(
+        default=3600, ge=0, description="how long to pause deletions after a forward clock jump (0: off)"
     )
     cache_size: _Size = Field(
-        default=64 * 1024**2, ge=0, description="memory of each worker for small files that are read often"
+        default=64 * 1024**2, ge=0, description="memory per worker for small files that are read often"
     )
     reply_memory: _Size = Field(
         default=128 * 1024**2,
         ge=1024**2,
-        description="memory of each worker for replies that their readers have not taken yet",
+        description="memory per worker for replies that clients have not read yet",
     )
-    max_connections: _Whole = Field(
-        default=8192, ge=16, description="connections that a worker holds at once, idle ones too"
-    )
+    max_connections: _Whole = Field(default=8192, ge=16, description="open connections per worker, idle ones included")
     log_format: Literal["auto", "json", "text"] = Field(
-        default="auto", description="json: log lines are JSON objects; text: lines to read; auto: text on a terminal"
+        default="auto", description="form of log lines: json, text, or auto (text on a terminal, else json)"
     )
 
     @classmethod
@@ -299,6 +319,7 @@ class Settings(BaseSettings):
     def load(cls, flags: Mapping[str, str | None]) -> Settings:
         """Merge flags, variables and the file that ENTREPOT_SETTINGS names. Raises SettingsError."""
         file = os.environ.get(FILE_VARIABLE, "")
+        _refuse_old_variables()
         sources: list[tuple[Callable[[str], str], Mapping[str, Any]]] = [
             (lambda name: f"{name} in {file}", _read_file(file) if file else {}),
             (variable_name, EnvSettingsSource(cls)()),
@@ -380,6 +401,14 @@ def _spelled(name: str, value: Any) -> str:
     return format_size(value) if _IS_SIZE in Settings.model_fields[name].metadata else f"{value}"
 
 
+def _refuse_old_variables() -> None:
+    old = [name for name in RENAMED if os.environ.get(variable_name(name))]
+    if old:
+        raise SettingsError(
+            "\n".join(f"{variable_name(o)} is now {variable_name(RENAMED[o])}: rename it." for o in old)
+        )
+
+
 def _read_file(name: str) -> dict[str, Any]:
     path = _path(name)
     try:
@@ -390,6 +419,9 @@ def _read_file(name: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"The settings file {name} cannot be read: {reason}.") from None
+    old = [key for key in values if key in RENAMED]
+    if old:
+        raise SettingsError("\n".join(f"{key} in {name} is now {RENAMED[key]}: rename it." for key in old))
     unknown = values.keys() - Settings.model_fields.keys()
     if unknown:
         raise SettingsError(

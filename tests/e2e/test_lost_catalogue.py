@@ -26,7 +26,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Server] = []
 
     def server(folder: str = "server", **settings: str) -> Server:
-        made.append(Server(tmp_path / folder, {"sweep_interval": "0.2", "drain": "3", **settings}))
+        made.append(Server(tmp_path / folder, {"sweep_interval": "0.2", "drain_timeout": "3", **settings}))
         return made[-1]
 
     yield server

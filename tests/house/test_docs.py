@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text("utf-8")
 PROSE_DEFAULTS = {
     "home": "`$XDG_DATA_HOME/entrepot`, else `~/.local/share/entrepot`",
-    "workers": "one a core, at most 4",
+    "workers": "one per core, at most 4",
 }
 CLIENT_VARIABLES = [
     "ENTREPOT_URL", "ENTREPOT_KEY", "FAL_KEY", "ENTREPOT_CONFIG", FILE_VARIABLE, "ENTREPOT_VOLUME",

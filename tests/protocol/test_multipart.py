@@ -42,7 +42,7 @@ def tight(small: Server) -> Talk:
 
 
 def limit(talk: Talk) -> int:
-    return parse_size(talk.server.settings["max_upload"])
+    return parse_size(talk.server.settings["max_upload_size"])
 
 
 # Doors

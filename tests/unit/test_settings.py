@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from entrepot.cli.exits import USAGE
+from entrepot.cli.main import main
 from entrepot.client.volume import PAGE
-from entrepot.settings import Settings, SettingsError
+from entrepot.settings import RENAMED, Settings, SettingsError, flag_name, variable_name
 
 TIMES = ["upload_ttl", "multipart_ttl", "token_ttl", "stall_timeout", "sweep_interval", "tombstone_ttl"]
-TIMES += ["orphan_grace", "trash_ttl", "clock_guard", "import_timeout"]
+TIMES += ["orphan_grace", "trash_ttl", "clock_jump_pause", "import_timeout"]
 
 
 @pytest.fixture
@@ -41,16 +43,16 @@ def test_a_time_is_a_finite_number_of_seconds(name: str, text: str) -> None:
         ("port", "http", "a whole number"),
         ("port", "0", "at least 1"),
         ("port", "65536", "at most 65535"),
-        ("drain", "1.5", "a whole number"),
-        ("reserve", "M", "a number of bytes"),
-        ("reserve", "1.5M", "a number of bytes"),
+        ("drain_timeout", "1.5", "a whole number"),
+        ("min_free_space", "M", "a number of bytes"),
+        ("min_free_space", "1.5M", "a number of bytes"),
         ("reply_memory", "1K", "at least 1M"),
         ("account_quota", "-1", "a number of bytes"),
         ("trash_ttl", "7d", "a number of seconds"),
         ("stall_timeout", "0", "at least 0.1"),
-        ("orphan_brake", "half", "a number from 0 to 1"),
-        ("orphan_brake", "nan", "a number from 0 to 1"),
-        ("orphan_brake", "2", "at most 1"),
+        ("max_orphan_share", "half", "a number from 0 to 1"),
+        ("max_orphan_share", "nan", "a number from 0 to 1"),
+        ("max_orphan_share", "2", "at most 1"),
         ("fetch_allow", "intranet", "addresses and networks"),
         ("accepted_hosts", "https://a.example", "host names"),
         ("accepted_hosts", "a.example/path", "host names"),
@@ -98,11 +100,11 @@ def test_an_empty_address_is_a_wildcard() -> None:
 
 
 def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(settings_file, monkeypatch) -> None:
-    settings_file('port = 1001\nworkers = 3\nmax_upload = "1M"\n')
+    settings_file('port = 1001\nworkers = 3\nmax_upload_size = "1M"\n')
     monkeypatch.setenv("ENTREPOT_PORT", "1002")
     monkeypatch.setenv("ENTREPOT_WORKERS", "2")
     settings = Settings.load({"port": "1003"})
-    assert (settings.port, settings.workers, settings.max_upload) == (1003, 2, 1024**2)
+    assert (settings.port, settings.workers, settings.max_upload_size) == (1003, 2, 1024**2)
 
 
 def test_an_empty_value_is_ignored(settings_file, monkeypatch) -> None:
@@ -114,9 +116,11 @@ def test_an_empty_value_is_ignored(settings_file, monkeypatch) -> None:
 
 
 def test_the_file_may_use_the_types_of_toml(settings_file) -> None:
-    settings_file('reserve = 5\ntrash_ttl = 1.5\naccepted_hosts = ["A.example", "b"]\nfetch_allow = "10.0.0.1, ::1"\n')
+    settings_file(
+        'min_free_space = 5\ntrash_ttl = 1.5\naccepted_hosts = ["A.example", "b"]\nfetch_allow = "10.0.0.1, ::1"\n'
+    )
     settings = Settings.load({})
-    assert (settings.reserve, settings.trash_ttl, settings.accepted_hosts) == (5, 1.5, ("a.example", "b"))
+    assert (settings.min_free_space, settings.trash_ttl, settings.accepted_hosts) == (5, 1.5, ("a.example", "b"))
     assert settings.fetch_allow == ("10.0.0.1/32", "::1/128")
 
 
@@ -126,7 +130,7 @@ def test_the_file_may_use_the_types_of_toml(settings_file) -> None:
         ("port = true", "a whole number"),
         ("port = [80]", "a whole number"),
         ("port = 80.5", "a whole number"),
-        ("reserve = false", "a number of bytes"),
+        ("min_free_space = false", "a number of bytes"),
         ("trash_ttl = true", "a number of seconds"),
         ("host = 5", "text"),
         ("home = {}", "text"),
@@ -150,13 +154,15 @@ def test_an_error_names_the_variable(monkeypatch) -> None:
 
 
 def test_all_errors_are_named_at_once(monkeypatch) -> None:
-    monkeypatch.setenv("ENTREPOT_DRAIN", "x")
+    monkeypatch.setenv("ENTREPOT_DRAIN_TIMEOUT", "x")
     with pytest.raises(SettingsError) as caught:
         Settings.load({"port": "y"})
-    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["--port", "ENTREPOT_DRAIN"]
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["--port", "ENTREPOT_DRAIN_TIMEOUT"]
 
 
-@pytest.mark.parametrize("name", ["public_url", "port", "reserve", "fetch_allow", "accepted_hosts", "log_format"])
+@pytest.mark.parametrize(
+    "name", ["public_url", "port", "min_free_space", "fetch_allow", "accepted_hosts", "log_format"]
+)
 @pytest.mark.parametrize("value", ["https://user:s3cret@h", f"{'0' * 32}:{'a' * 64}", ["s3cret@h:x/y"]])
 def test_no_secret_is_repeated(name: str, value) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -216,6 +222,22 @@ def test_certificate_and_key_go_together(monkeypatch) -> None:
 
 
 def test_a_page_of_the_volume_has_at_least_what_our_client_asks_for() -> None:
-    assert Settings.load({"volume_page": str(PAGE)}).volume_page == PAGE
-    with pytest.raises(SettingsError, match=r"volume.page"):
-        Settings.load({"volume_page": str(PAGE - 1)})
+    assert Settings.load({"volume_max_page_entries": str(PAGE)}).volume_max_page_entries == PAGE
+    with pytest.raises(SettingsError, match="volume-max-page-entries"):
+        Settings.load({"volume_max_page_entries": str(PAGE - 1)})
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_is_an_error_that_says_the_new_one(settings_file, monkeypatch, capsys, old: str, new: str) -> None:
+    assert new in Settings.model_fields and old not in Settings.model_fields
+    with monkeypatch.context() as environ:
+        environ.setenv(variable_name(old), "1")
+        with pytest.raises(SettingsError, match=f"^{variable_name(old)} is now {variable_name(new)}: rename it.$"):
+            Settings.load({new: "5"})
+        environ.setenv(variable_name(old), "")
+        Settings.load({})
+    assert main(["serve", flag_name(old), "1"]) == USAGE
+    assert f"\n{flag_name(old)} is now {flag_name(new)}.\n" in capsys.readouterr().err
+    path = settings_file(f"{old} = 1\n")
+    with pytest.raises(SettingsError, match=f"^{old} in {path} is now {new}: rename it.$"):
+        Settings.load({})

@@ -37,12 +37,13 @@ def add_to(commands: Any) -> None:
 def _add_flags(sub: argparse.ArgumentParser) -> None:
     """A flag for each setting, only once they are needed: the settings load packages that no other command uses."""
     with exits.needing_server():
-        from entrepot.settings import Settings, default_text, flag_name, variable_name
+        from entrepot.settings import RENAMED, Settings, default_text, flag_name, variable_name
 
     for name, field in Settings.model_fields.items():
         default = default_text(name)
         text = f"{field.description}{f' (default: {default})' if default else ''} [{variable_name(name)}]"
         sub.add_argument(flag_name(name), metavar="V", help=text.replace("%", "%%"))
+    sub.set_defaults(renamed={flag_name(old): flag_name(new) for old, new in RENAMED.items()})
     sub.add_argument(
         "--profile", metavar="NAME", help="save the first key under this name and make it the current profile"
     )

@@ -41,10 +41,10 @@ class ServerContext:
         home.lock_shared()  # held until the process ends
         metadata = open_catalogue(home, checkpoints=checkpoints)
         incarnation = Incarnation(home)
-        storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
-        slots = UploadLimiter(settings.max_uploads)
+        storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.min_free_space)
+        slots = UploadLimiter(settings.max_concurrent_bodies)
         volume = open_volume(home, settings, gate=slots, keys=Keys(metadata, time.time))
-        parts = Parts(volume, settings.max_open_uploads)
+        parts = Parts(volume, settings.max_unfinished_uploads)
         return cls(home, metadata, storage, volume, parts, incarnation, slots)
 
     async def close(self) -> None:
@@ -57,10 +57,10 @@ class ServerContext:
 def open_volume(home: Home, settings: Settings, **more: Any) -> Volume:
     """Open the volume of a home, which was made before. Raises OSError."""
     limits = Limits(
-        max_file=settings.volume_max_file,
+        max_file=settings.volume_max_file_size,
         quota=settings.volume_quota,
-        reserve=settings.reserve,
-        page=settings.volume_page,
+        reserve=settings.min_free_space,
+        page=settings.volume_max_page_entries,
         trash_ttl=settings.trash_ttl,
         upload_ttl=settings.multipart_ttl,
     )

@@ -47,7 +47,7 @@ def keep(settings: Settings, parent: int) -> None:
         time.time,
         _passed,
         lambda names: ended_incarnations(node.home, names),
-        Patience(settings.tombstone_ttl, settings.orphan_grace, settings.orphan_brake, settings.clock_guard),
+        Patience(settings.tombstone_ttl, settings.orphan_grace, settings.max_orphan_share, settings.clock_jump_pause),
     )
     digester = Digester(node.metadata, node.storage)
     deeds = _deeds(node, keeper, digester, settings.sweep_interval)

@@ -66,7 +66,7 @@ async def open_unfinished(settings: Settings) -> AsyncIterator[UnfinishedUploads
         try:
             with contextlib.suppress(FileNotFoundError):
                 volume = open_volume(home, settings, threads=1)
-            yield UnfinishedUploads(metadata, Uploads(volume, settings.max_open_uploads) if volume else None)
+            yield UnfinishedUploads(metadata, Uploads(volume, settings.max_unfinished_uploads) if volume else None)
         finally:
             if volume:
                 await volume.close()

@@ -92,7 +92,7 @@ def _granian(settings: Settings) -> MPServer:
         ssl_cert=settings.tls_cert,
         ssl_key=settings.tls_key,
         ssl_protocol_min=SSLProtocols.tls12,
-        workers_kill_timeout=settings.drain,
+        workers_kill_timeout=settings.drain_timeout,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
         log_dictconfig=logs.configuration(settings.log_format),
@@ -114,7 +114,7 @@ def _keeper(settings: Settings) -> Iterator[None]:
                 pass
             if stopping.is_set():
                 process.terminate()
-                process.join(settings.drain)
+                process.join(settings.drain_timeout)
                 if process.is_alive():
                     process.kill()
             # A signal to the whole group ends the keeper a moment before we hear of it.

@@ -63,11 +63,11 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
         store=node.home.store,
         prefix=wire.OBJECTS,
         purpose=wire.UPLOAD_SIGNATURE,
-        max_upload=settings.max_upload,
+        max_upload=settings.max_upload_size,
         upload_ttl=settings.upload_ttl,
         multipart_ttl=settings.multipart_ttl,
-        max_open=settings.max_open_uploads,
-        max_bodies=settings.max_uploads,
+        max_open=settings.max_unfinished_uploads,
+        max_bodies=settings.max_concurrent_bodies,
         quota=settings.account_quota,
     )
     uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots)
@@ -76,7 +76,7 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
         max_size=settings.import_max_size,
         timeout=settings.import_timeout,
         stall=settings.stall_timeout,
-        per_account=settings.imports_per_account,
+        per_account=settings.concurrent_imports_per_account,
         allow=settings.fetch_allow,
         own=(settings.api_origin, settings.cdn_origin),
     )
@@ -98,7 +98,7 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
         clock=time.time,
-        max_age=settings.max_age,
+        max_age=settings.cache_control_max_age,
         stall_timeout=settings.stall_timeout,
         replies=ReplyMemory(
             settings.reply_memory,
@@ -107,7 +107,7 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
             look=sockets_of if KNOWS_SOCKETS else None,
             end=end_connections if KNOWS_SOCKETS else None,
         ),
-        min_rate=MinRate(settings.min_rate, settings.rate_grace),
+        min_rate=MinRate(settings.min_body_rate, settings.body_rate_grace),
         accepted_hosts=settings.host_names,
         failures=FAILURES,
     )
@@ -127,7 +127,7 @@ def _lifespan(node: ServerContext, doors: Doors, settings: Settings) -> App:
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         background = [
-            asyncio.create_task(_end_with_parent(_parent_pid(), settings.drain)),
+            asyncio.create_task(_end_with_parent(_parent_pid(), settings.drain_timeout)),
             asyncio.create_task(end_stalled_connections(settings.stall_timeout)),
         ]
         await send({"type": "lifespan.startup.complete"})
