@@ -1,4 +1,4 @@
-"""What one process has open of a home: the concrete stores, and the volume."""
+"""What one process has open of a home: the concrete stores, and the volumes of its accounts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from entrepot.service.access import Keys
 from entrepot.service.request_bodies import UploadLimiter
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
-from entrepot.volume.multipart import Parts
+from entrepot.volume.registry import AccountVolume, VolumeRegistry
 from entrepot.volume.volume import Limits, Volume
 
 # How often a worker and the keeper look whether their parent is still there.
@@ -28,8 +28,7 @@ class ServerContext:
     home: Home
     metadata: SqliteMetadata
     storage: LocalStorage
-    volume: Volume
-    parts: Parts
+    volumes: VolumeRegistry
     incarnation: Incarnation
     slots: UploadLimiter  # of all bodies that this process takes in
 
@@ -44,11 +43,11 @@ class ServerContext:
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.min_free_space)
         slots = UploadLimiter(settings.max_concurrent_bodies)
         volume = open_volume(home, settings, gate=slots, keys=Keys(metadata, time.time))
-        parts = Parts(volume, settings.max_unfinished_uploads)
-        return cls(home, metadata, storage, volume, parts, incarnation, slots)
+        volumes = VolumeRegistry([AccountVolume.of(volume, settings.max_unfinished_uploads)])
+        return cls(home, metadata, storage, volumes, incarnation, slots)
 
     async def close(self) -> None:
-        await self.volume.close()
+        await self.volumes.close()
         await self.storage.close()
         await self.metadata.close()
         self.incarnation.end()

@@ -28,8 +28,6 @@ from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.sockets import KNOWS_SOCKETS, end_connections, end_stalled_connections, sockets_of
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
-from entrepot.volume.apps import Apps
-from entrepot.volume.unpack import Unpacking
 
 if TYPE_CHECKING:
     from entrepot.api.doors import Doors
@@ -80,18 +78,15 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
         allow=settings.fetch_allow,
         own=(settings.api_origin, settings.cdn_origin),
     )
-    transfer = Transfer(node.volume, node.storage, objects, uploads)
-    imports = Imports(node.volume, transfer, bounds, network)
+    transfer = Transfer(node.volumes.sink, node.storage, objects, uploads)
+    imports = Imports(node.volumes.sink, transfer, bounds, network)
     return Doors(
         access=Access(node.metadata, signer, time.time, settings.token_ttl),
         uploads=uploads,
         multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots),
         objects=objects,
         health=Health(node.metadata, node.storage),
-        volume=node.volume,
-        parts=node.parts,
-        apps=Apps(node.volume, node.parts.uploads),
-        unpack=Unpacking(node.volume),
+        volumes=node.volumes,
         imports=imports,
         transfer=transfer,
         assets=Assets(imports, uploads, objects),
