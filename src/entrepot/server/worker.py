@@ -23,7 +23,7 @@ from entrepot.service.imports import ImportBounds, Imports
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.transfer import Transfer
-from entrepot.service.upload_sessions import Rules
+from entrepot.service.upload_sessions import Rules, UploadSessions
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.sockets import KNOWS_SOCKETS, end_connections, end_stalled_connections, sockets_of
@@ -57,19 +57,12 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
     from entrepot.api.reply_memory import ReplyMemory
 
     signer = Signer(node.home.signing_secret())
-    rules = Rules(
-        store=node.home.store,
-        prefix=wire.OBJECTS,
-        purpose=wire.UPLOAD_SIGNATURE,
-        max_upload=settings.max_upload_size,
-        upload_ttl=settings.upload_ttl,
-        multipart_ttl=settings.multipart_ttl,
-        max_open=settings.max_unfinished_uploads,
-        max_bodies=settings.max_concurrent_bodies,
-        quota=settings.account_quota,
-    )
-    uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots)
-    objects = Objects(node.metadata, node.storage, time.time, settings.cache_size)
+    rules = _rules(node, settings)
+    accounts, records = node.metadata.accounts, node.metadata.uploads
+    sessions = UploadSessions(accounts, records, node.metadata.objects, rules, time.time, secrets.token_bytes)
+    takes = (sessions, records, node.metadata.objects, node.storage, signer, rules, time.time, node.slots)
+    uploads = Uploads(*takes)
+    objects = Objects(node.metadata.objects, node.storage, time.time, settings.cache_size)
     bounds = ImportBounds(
         max_size=settings.import_max_size,
         timeout=settings.import_timeout,
@@ -81,11 +74,11 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
     transfer = Transfer(node.volumes.sink, node.storage, objects, uploads)
     imports = Imports(node.volumes.sink, transfer, bounds, network)
     return Doors(
-        access=Access(node.metadata, signer, time.time, settings.token_ttl),
+        access=Access(accounts, signer, time.time, settings.token_ttl),
         uploads=uploads,
-        multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots),
+        multipart=Multipart(*takes),
         objects=objects,
-        health=Health(node.metadata, node.storage),
+        health=Health(node.metadata.housekeeping, node.storage),
         volumes=node.volumes,
         imports=imports,
         transfer=transfer,
@@ -105,6 +98,21 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
         min_rate=MinRate(settings.min_body_rate, settings.body_rate_grace),
         accepted_hosts=settings.host_names,
         failures=FAILURES,
+    )
+
+
+def _rules(node: ServerContext, settings: Settings) -> Rules:
+    """The bounds of uploads."""
+    return Rules(
+        store=node.home.store,
+        prefix=wire.OBJECTS,
+        purpose=wire.UPLOAD_SIGNATURE,
+        max_upload=settings.max_upload_size,
+        upload_ttl=settings.upload_ttl,
+        multipart_ttl=settings.multipart_ttl,
+        max_open=settings.max_unfinished_uploads,
+        max_bodies=settings.max_concurrent_bodies,
+        quota=settings.account_quota,
     )
 
 
