@@ -1,4 +1,4 @@
-"""A home that an earlier version made: how it was made, packed and unpacked, and what must be served of it.
+"""A fixture: the home of an earlier version, how to make, pack and unpack it, and what a server must reply from it.
 
 The fixture is tests/fixtures/home-0002.tar.xz (schema 0002, commit c96cd55) with home-0002.json beside it. Make one
 of another version with that version's code in the place of this checkout's:
@@ -6,9 +6,9 @@ of another version with that version's code in the place of this checkout's:
     git worktree add --detach FOLDER COMMIT
     PYTHONPATH=tests .venv/bin/python -m support.old_home FOLDER tests/fixtures/home-0002
 
-A real server of that commit makes all of it through its own routes. Its lifetimes are long enough for no open upload to
-end, and it is killed in the middle of an upload, twice: what it had noted as an orphan by then and what it had not are
-both in the fixture. The keys in home-0002.json open this home and nothing else.
+A real server of that commit makes everything through its own routes. Open uploads expire in 95 years. The server is
+killed during an upload twice, so that the fixture holds an orphan that the keeper has recorded and one that it has not.
+The keys in home-0002.json are those of this home only.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from support.volumedoors import spelled
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 ATTRIBUTES = "attributes.json"
 LONG = str(95 * 365 * 86_400)
-# What every part of an upload is made of: the test goes on with those that the old server did not get.
+# The parts of each upload. The test sends those that the old server did not get.
 PIECES = [b"one" * 1000, b"two" * 1000, b"three" * 500]
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 500
-# Two segments of a stream, without compressing badly.
+# Two segments, which compress well.
 BIG = b"".join(number.to_bytes(8, "big") + bytes(65_528) for number in range(1025))
-# What a reply says of an object for life.
+# Headers of an object that never change.
 HEADERS = ("content-type", "content-disposition", "content-length", "etag", "last-modified", "repr-digest",
            "x-entrepot-expires-at")  # fmt: skip
 HIDE, FORBID = '{"initial_acl": {"default": "hide"}}', '{"initial_acl": {"default": "forbid"}}'
@@ -70,14 +70,14 @@ def digest(data: bytes) -> str:
 
 
 def app_facts(data: bytes) -> tuple[str, dict[str, str]]:
-    """The hash that a file of an app is kept by, and what its client says of it."""
+    """The hash under which an app file is stored, and the metadata that its client sends."""
     name = digest(data + str(0o644).encode())
     return name, {"size": str(len(data)), "mtime": "1700000000.5", "mode": str(0o644), "hash": name}
 
 
-def seen(talk: Files, target: str, keys: dict[str, str | None]) -> dict[str, Any]:
-    """What an object's URL gives: the status for each key, and the reply that all have who may read it: the digest of
-    its body, and the headers that it has for life."""
+def object_replies(talk: Files, target: str, keys: dict[str, str | None]) -> dict[str, Any]:
+    """Replies to GET of an object: the status for each key, and digest and permanent headers of the 200 replies, which
+    must be equal."""
     replies = {name: talk.get(target, **_credential(key)) for name, key in keys.items()}
     readable = {
         json.dumps([digest(reply.body), {name: reply.headers.get(name) for name in HEADERS}])
@@ -93,8 +93,8 @@ def _credential(key: str | None) -> dict[str, str]:
     return {} if key is None else {"authorization": f"Key {key}"}
 
 
-def volume_of(files: Files) -> dict[str, Any]:
-    """All that the volume shows: each file with its digest, and what is used."""
+def volume_contents(files: Files) -> dict[str, Any]:
+    """The volume as its API shows it: sizes, digests, usage and trash."""
     entries = files.v1("GET", "list?recursive=true").json()
     found = {each["path"]: each["size"] for each in entries}
     read = {path: files.v1("GET", f"file/{spelled(path)}") for path in found if not _is_folder(entries, path)}
@@ -116,8 +116,8 @@ def _is_folder(entries: list[dict[str, Any]], path: str) -> bool:
 
 
 def pack(home: Path, archive: Path) -> None:
-    """Write a stopped home into an archive, with modes, times and extended attributes beside it: tar has none of them
-    exactly everywhere."""
+    """Write a stopped home into an archive. Modes, times in nanoseconds and extended attributes go into a member of
+    their own, because tar does not keep all of them exactly."""
     attributes: dict[str, Any] = {}
     with tarfile.open(archive, "w:xz", preset=9) as tar:
         for path in [home, *_below(home)]:
@@ -138,7 +138,7 @@ def pack(home: Path, archive: Path) -> None:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Everything in a folder, parents first, without what the system makes anew."""
+    """Files and folders below a folder, parents first, without SQLite's shared memory, which is made at each start."""
     for path in sorted(folder.iterdir()):
         if path.name.endswith(("-shm", ".sock")):
             continue
@@ -148,7 +148,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def unpack(archive: Path, home: Path) -> None:
-    """Make the home anew, as it was. Raises OSError where the file system keeps no extended attributes."""
+    """Restore a home. Raises OSError on a file system without extended attributes."""
     with tarfile.open(archive) as tar:
         attributes = json.load(tar.extractfile(ATTRIBUTES) or io.BytesIO())
         for member in tar:
@@ -172,7 +172,7 @@ def unpack(archive: Path, home: Path) -> None:
 
 
 class Maker:
-    """Fills a home through the routes of the server that serves it. What the test has to know is in `expected`."""
+    """Fills a home through the routes of its server. `expected` is written beside the fixture for the test."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -214,8 +214,8 @@ class Maker:
             "of bob", b"bob's own", "bob.txt", "text/plain", authorization=f"Key {self.expected['keys']['bob']}"
         )
         headers = {"content_type": "image/png", "idempotency_key": "the-first", "x_fal_file_name": "once.png"}
-        told = self.files.post("/files/upload", PNG + b"once", **headers).json()
-        self.targets["idempotent"] = urlsplit(told["access_url"]).path
+        reply = self.files.post("/files/upload", PNG + b"once", **headers).json()
+        self.targets["idempotent"] = urlsplit(reply["access_url"]).path
         self.expected["idempotent"] = headers
 
     def _upload(
@@ -226,7 +226,7 @@ class Maker:
         self.targets[title] = urlsplit(url).path
 
     def uploads(self) -> None:
-        """Ended and open ones at each of the doors."""
+        """Published, aborted and open uploads on the routes of each API."""
         begun = self.files.initiate("signed.png")
         self.expected["single"] = {"url": begun["upload_url"], "target": urlsplit(begun["file_url"]).path}
         done = self.files.initiate("done.png")
@@ -236,18 +236,18 @@ class Maker:
         ended = parts.begin(self.files, name="ended.mp4")
         cited = ended.parts(PIECES)
         ended.followed()
-        self.expected["ended"] = {**_noted(ended), "cited": cited, "reply": ended.finished(cited)}
+        self.expected["ended"] = {**_upload_fields(ended), "cited": cited, "reply": ended.finished(cited)}
         self.targets["ended"] = urlsplit(ended.url).path
         aborted = parts.begin(self.files, name="aborted.mp4")
         aborted.part(1, PIECES[0])
         assert aborted.abort().status in (200, 204)
-        self.expected["aborted"] = _noted(aborted)
+        self.expected["aborted"] = _upload_fields(aborted)
         self.expected["open"] = []
         for door in parts.DOORS:
             upload = parts.begin(self.files, door, f"open-{door}.mp4")
             upload.part(2, b"an earlier attempt")
             cited = [upload.part(1, PIECES[0]), upload.part(2, PIECES[1])]
-            self.expected["open"].append({**_noted(upload), "cited": cited})
+            self.expected["open"].append({**_upload_fields(upload), "cited": cited})
 
     def volume(self) -> None:
         files = self.files
@@ -298,23 +298,25 @@ class Maker:
             "POST", f"app/multipart/{name}/{upload_id}/complete", {"parts": [part], "metadata": facts}
         )
 
-    def look(self) -> None:
-        """Note what this server shows of all of it."""
+    def record(self) -> None:
+        """Record the replies of this server."""
         keys = {"nobody": None, **self.expected["keys"]}
-        self.expected["objects"] = {name: seen(self.files, target, keys) for name, target in self.targets.items()}
-        self.expected["volume"] = volume_of(self.files)
+        self.expected["objects"] = {
+            name: object_replies(self.files, target, keys) for name, target in self.targets.items()
+        }
+        self.expected["volume"] = volume_contents(self.files)
         self.expected["listed keys"] = sorted(
             self.server.run("keys", "list", "--json", "--home", str(self.server.home)).stdout.splitlines()
         )
 
     def expire_unswept(self) -> None:
-        """An object whose time is over before any sweep came by."""
+        """Publish an object that expires before the next sweep."""
         lifecycle = '{"expiration_duration_seconds": 1}'
         url = self.files.upload(b"just over", content_type="text/plain", x_fal_object_lifecycle=lifecycle)
         self.expected["unswept"] = urlsplit(url).path
 
     def kill_in_an_upload(self) -> str:
-        """Kill the server while it takes a body in; the key of what it leaves."""
+        """Kill the server while it receives a body; returns the key of the segment that becomes an orphan."""
         before = unnamed_files(self.server)
         with line(self.server) as connection:
             connection.send_head(
@@ -328,7 +330,7 @@ class Maker:
         return str(left.relative_to(self.server.home / "blobs"))
 
 
-def _noted(upload: parts.Upload) -> dict[str, Any]:
+def _upload_fields(upload: parts.Upload) -> dict[str, Any]:
     return {"door": upload.door, "url": upload.url, "base": upload.base, "query": upload.query}
 
 
@@ -354,16 +356,16 @@ def make(checkout: Path, folder: Path, output: Path) -> None:
         swept = maker.targets["swept"]
         eventually(lambda: rows(server, "SELECT 1 FROM objects WHERE path = ? AND state = 'expired'", swept))
         eventually(lambda: not rows(server, "SELECT 1 FROM blobs WHERE state <> 'live'"))
-        maker.look()
+        maker.record()
         ((maker.expected["usage"],),) = rows(server, "SELECT sum(bytes) FROM usage WHERE account_id <> 'id-of-bob'")
-        maker.expected["noted orphan"] = maker.kill_in_an_upload()
+        maker.expected["recorded orphan"] = maker.kill_in_an_upload()
         server.settings["sweep_interval"] = "3600"
         server.start()
         eventually(lambda: rows(server, "SELECT key FROM orphans"))
         eventually(lambda: rows(server, "SELECT value FROM facts WHERE name = 'swept_at'"))
         maker.expire_unswept()
         maker.expected["new orphan"] = maker.kill_in_an_upload()
-        time.sleep(1.5)  # what is to be over when it is packed is over
+        time.sleep(1.5)  # until the last object has expired
     finally:
         if server.process is not None:
             server.kill()
