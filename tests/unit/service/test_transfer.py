@@ -73,8 +73,9 @@ class Shelf:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def check(self, who: Principal) -> None:
+    def of(self, who: Principal) -> Shelf:
         require_account(who)
+        return self
 
     async def open(self, who: Principal, path: str) -> OpenFile:
         if not (self.root / path).exists():
@@ -137,7 +138,7 @@ class Scene:
         clock = lambda: self.now  # noqa: E731
         self.uploads = Uploads(self.metadata, self.storage, Signer(bytes(range(32))), rules, clock, secrets.token_bytes)
         self.objects = Objects(self.metadata, self.storage, clock, 1 << 20)
-        self.transfer = Transfer(Shelf(self.root), self.storage, self.objects, self.uploads)
+        self.transfer = Transfer(Shelf(self.root).of, self.storage, self.objects, self.uploads)
 
     def write(self, data: bytes, name: str = "a.bin") -> Path:
         path = self.root / name
