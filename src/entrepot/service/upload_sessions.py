@@ -11,7 +11,7 @@ from entrepot.domain.acl import Principal, Rule
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import AclChoice, Lifecycle, contradiction, fill, resolve
 from entrepot.domain.mediatypes import checked_type
-from entrepot.domain.names import clean_name, new_id, quote_segment, segment
+from entrepot.domain.names import clean_name, new_timed_id, quote_segment, segment
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Draft, Finish, Intent, Upload, UploadKind, UploadState
 from entrepot.metadata.accounts import AccountRecords
@@ -72,7 +72,7 @@ class UploadSessions:
         """Give the object to be its id and URL. Raises Problem for a type that is none."""
         account_id, key_id = require_account(who)
         declared = checked_type(intent.content_type, "body", "content_type")
-        object_id, name = new_id(self._random), clean_name(intent.file_name)
+        object_id, name = self._new_id(), clean_name(intent.file_name)
         last = segment(object_id, name, media.extension_for(declared or "application/octet-stream"))
         return Draft(
             object_id=object_id,
@@ -103,7 +103,7 @@ class UploadSessions:
         draft, now = await self.draft(who, intent), self._clock()
         ttl = self._rules.upload_ttl if kind is UploadKind.SINGLE else self._rules.multipart_ttl
         wish = Upload(
-            new_id(self._random),
+            self._new_id(),
             draft,
             kind,
             now,
@@ -153,7 +153,10 @@ class UploadSessions:
 
     def blob(self, segments: tuple[Segment, ...], size: int, sha256: bytes | None) -> Blob:
         """A new blob of these segments."""
-        return Blob(new_id(self._random), size, sha256, segments)
+        return Blob(self._new_id(), size, sha256, segments)
+
+    def _new_id(self) -> str:
+        return new_timed_id(self._clock(), self._random)
 
     def check_key(self, who: Principal) -> None:
         """Look again whether the key of `who` is valid: a request may take hours. Raises Problem."""

@@ -12,6 +12,7 @@ import logging
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
 from entrepot.domain.lifecycle import Lifecycle
+from entrepot.domain.names import leading_id
 from entrepot.domain.objects import Blob, Object
 from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Finish, Intent, Upload, UploadKind, UploadState
@@ -199,4 +200,4 @@ def _not_held() -> Problem:
 
 def object_id_of(path: str) -> str:
     """The id in an object path; garbage in gives an id that no object has."""
-    return path.rpartition("/")[2][:22]
+    return leading_id(path.rpartition("/")[2])
