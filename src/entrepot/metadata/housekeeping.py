@@ -18,7 +18,10 @@ class Condemned:
 
 
 class Housekeeping:
-    """Expiry, condemned blobs, orphans, and facts of the whole database."""
+    """Expiry, condemned blobs, orphans, and facts of the whole database.
+
+    Two keepers may work at once: each takes rows that the other has not, and nothing is counted twice.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,7 +37,11 @@ class Housekeeping:
 
     async def condemn_blobs(self, limit: int) -> Sequence[Condemned]:
         """`live -> dying` for up to `limit` blobs that no live object and no part refers to, in one transaction;
-        returns all that are dying, so that a sweep cut short goes on."""
+        returns all that are dying, so that a sweep cut short goes on.
+
+        Who refers to a blob is counted while nobody can link it: a link that came before is counted, one that comes
+        later is refused.
+        """
         await self._database.write("condemn_blobs", limit)
         keys: dict[str, list[str]] = {}
         for blob_id, key in await self._database.rows("dying_blobs"):

@@ -33,7 +33,8 @@ class ObjectRecords:
         and is no longer there.
 
         A blob whose id exists is linked, not added: pass it without its segments, so that one that was forgotten
-        meanwhile is a Conflict, as a dying one is, and never a row without bytes.
+        meanwhile is a Conflict, as a dying one is, and never a row without bytes. It cannot be condemned between the
+        look at its state and the commit.
 
         `key_id` is that of who publishes: KeyEnded when it is not valid any more, and nothing is recorded. `finish` is
         kept with the upload, so that a repetition can be compared with it.

@@ -24,6 +24,9 @@ class UploadRecords:
         nothing and return that one; the caller compares fingerprints. An open one that was over when this one was
         created is aborted, and counts as absent. None (and nothing recorded) when its key may not begin one more where
         an account may have `limit` open (`domain.uploads.may_begin`); without a limit it always may. Raises KeyEnded.
+
+        Looking and recording are one step: of any number at once, no more than `limit` are open, and one idempotency
+        key begins one upload.
         """
         outcome, row = await self._database.write("begin_upload", upload, limit)
         if outcome is Outcome.SAME:
@@ -53,7 +56,10 @@ class UploadRecords:
         return [rows.upload_of(row) for row in await self._database.rows("list_open_uploads")]
 
     async def abort(self, upload_id: str) -> bool:
-        """`OPEN -> ABORTED`, its parts forgotten, their blobs left without a reference. False when it is not open."""
+        """`OPEN -> ABORTED`, its parts forgotten, their blobs left without a reference. False when it is not open.
+
+        Of an abort, an expiry and a publish at once exactly one ends the upload.
+        """
         return bool(await self._database.write("abort_upload", upload_id))
 
     async def abort_revoked(self, limit: int) -> int:
@@ -66,6 +72,9 @@ class UploadRecords:
         an attempt at the same number with the same ETag, whose blob is left without a reference: so a part whose bytes
         were damaged is repaired by sending it again. Of the attempts at a number the last `MAX_ATTEMPTS` stay. Raises
         KeyEnded when `key_id`, that of who sent it, is not valid any more, Conflict when the blob or a segment exists.
+
+        The upload cannot end between the look at its state and the commit: a part that was recorded is forgotten by
+        that end, and none is recorded after it.
         """
         outcome = await self._database.write("add_part", part, blob, key_id)
         if outcome is Outcome.NOT_OPEN:
@@ -87,9 +96,10 @@ class UploadRecords:
         return {blob_id: tuple(segments) for blob_id, segments in found.items()}
 
     async def growing(self) -> Mapping[str, int]:
-        """The ids of open uploads that have parts, and for each a number that grows with every attempt."""
-        found = await self._database.rows("growing_uploads")
-        return {upload_id: newest for upload_id, newest in found if newest is not None}
+        """The ids of open uploads that parts were added to, and for each the version of its parts: a number that grows
+        in the transaction of every `add_part`. Who reads it before the parts misses none: a part that came later makes
+        it grow again."""
+        return dict(await self._database.rows("growing_uploads"))
 
     async def note_digest(self, upload_id: str, fingerprint: bytes, sha256: bytes) -> None:
         """Keep the SHA-256 of a list of attempts of an upload, in place of an earlier list's."""

@@ -30,9 +30,7 @@ FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr JOIN segments AS s ON s.blob
 WHERE p.upload_id = ?;
 
 -- name: growing_uploads
--- Blobs are numbered in the order in which they came.
-SELECT id, (SELECT max(p.blob_nr) FROM parts AS p WHERE p.upload_id = u.id) FROM uploads AS u
-WHERE state = 'open' AND kind = 'multipart';
+SELECT id, parts_version FROM uploads WHERE state = 'open' AND kind = 'multipart' AND parts_version > 0;
 
 -- name: note_digest
 UPDATE uploads SET digest_of = ?2, digest = ?3 WHERE id = ?1;

@@ -103,6 +103,7 @@ def add_part(db: apsw.Connection, part: Part, blob: Blob, key_id: str | None) ->
     changed(db, "replace_part", part.upload_id, part.number, part.etag)
     changed(db, "add_part_row", *rows.part_row(part, nr))
     changed(db, "drop_old_attempts", part.upload_id, part.number, MAX_ATTEMPTS)
+    changed(db, "bump_parts_version", part.upload_id)
     return Outcome.DONE
 
 

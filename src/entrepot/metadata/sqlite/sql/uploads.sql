@@ -36,6 +36,9 @@ WHERE id = (
 )
 RETURNING id;
 
+-- name: bump_parts_version
+UPDATE uploads SET parts_version = parts_version + 1 WHERE id = ?;
+
 -- name: add_part_row
 INSERT INTO parts (upload_id, number, etag, size, sha256, blob_nr, received_at) VALUES (?, ?, ?, ?, ?, ?, ?);
 
