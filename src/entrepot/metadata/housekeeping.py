@@ -60,6 +60,11 @@ class Housekeeping:
         """Those of these storage keys that any row refers to, dying ones too."""
         return {key for (key,) in await self._database.rows("known_keys", rows.array(keys))}
 
+    async def count_segments(self) -> int:
+        """The number of segments that rows name. Reads an index of them all."""
+        row = await self._database.row("count_segments")
+        return row[0] if row else 0
+
     async def note_orphans(self, keys: Collection[str], now: float) -> None:
         """Remember that a look which began `now` found these keys and no row that names them. When a key was found
         before, the earlier time stays that of its first sight (a sight later than `now` was a wrong clock)."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Finish
 from entrepot.metadata import rows
-from entrepot.metadata.base import Database, Outcome, check
+from entrepot.metadata.base import Database, WriteOutcome, check
 
 
 class ObjectRecords:
@@ -40,9 +40,9 @@ class ObjectRecords:
         kept with the upload, so that a repetition can be compared with it.
         """
         outcome, row = await self._database.write("publish", obj, blob, upload_id, key_id, finish)
-        if outcome is Outcome.PUBLISHED:
+        if outcome is WriteOutcome.PUBLISHED:
             return None if row is None else rows.object_of(row)
-        if outcome is Outcome.NOT_OPEN:
+        if outcome is WriteOutcome.NOT_OPEN:
             return None
         check(outcome, f"The object {obj.id} with the blob {blob.id}: {outcome.value}.", key_id)
         return obj

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from entrepot.domain.objects import Blob, Segment
 from entrepot.domain.uploads import Part, Upload
 from entrepot.metadata import rows
-from entrepot.metadata.base import Database, Outcome, check
+from entrepot.metadata.base import Database, WriteOutcome, check
 
 # Attempts at one part that are kept. A client cites one of its last; ever new bytes for one number must not fill rows.
 MAX_ATTEMPTS = 16
 
 
-class UploadRecords:
+class UploadSessionRecords:
     """The uploads and parts of a database."""
 
     def __init__(self, database: Database) -> None:
@@ -29,9 +29,9 @@ class UploadRecords:
         key begins one upload.
         """
         outcome, row = await self._database.write("begin_upload", upload, limit)
-        if outcome is Outcome.SAME:
+        if outcome is WriteOutcome.SAME:
             return rows.upload_of(row)
-        if outcome is Outcome.TOO_MANY:
+        if outcome is WriteOutcome.TOO_MANY:
             return None
         check(outcome, f"The upload id {upload.id} or its object id is taken.", upload.draft.key_id)
         return upload
@@ -77,7 +77,7 @@ class UploadRecords:
         that end, and none is recorded after it.
         """
         outcome = await self._database.write("add_part", part, blob, key_id)
-        if outcome is Outcome.NOT_OPEN:
+        if outcome is WriteOutcome.NOT_OPEN:
             return None
         check(outcome, f"The blob {blob.id} or one of its segments exists already.", key_id)
         return part

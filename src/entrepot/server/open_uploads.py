@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from entrepot.domain.errors import Code, Problem
 from entrepot.home import Home
-from entrepot.metadata.uploads import UploadRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.server.context import open_catalogue, open_volume
 from entrepot.settings import Settings
 from entrepot.volume.uploads import Uploads
@@ -30,7 +30,7 @@ class Unfinished:
 class UnfinishedUploads:
     """All of them; `volume` is None where none was made yet."""
 
-    def __init__(self, records: UploadRecords, volume: Uploads | None) -> None:
+    def __init__(self, records: UploadSessionRecords, volume: Uploads | None) -> None:
         self._records = records
         self._volume = volume
 
@@ -67,7 +67,7 @@ async def open_unfinished(settings: Settings) -> AsyncIterator[UnfinishedUploads
             with contextlib.suppress(FileNotFoundError):
                 volume = open_volume(home, settings, threads=1)
             yield UnfinishedUploads(
-                UploadRecords(database), Uploads(volume, settings.max_open_uploads) if volume else None
+                UploadSessionRecords(database), Uploads(volume, settings.max_open_uploads) if volume else None
             )
         finally:
             if volume:

@@ -1,21 +1,21 @@
 -- name: list_open_uploads
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
+    kind, created_at, expires_at, state, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE state = 'open' ORDER BY expires_at;
 
 -- name: upload
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
+    kind, created_at, expires_at, state, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE id = ?;
 
 -- name: upload_of
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
+    kind, created_at, expires_at, state, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE object_id = ?;
 
 -- name: same_upload
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
+    kind, created_at, expires_at, state, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE account_id = ? AND idempotency_key = ? AND state <> 'aborted';
 
 -- name: list_parts

@@ -4,3 +4,6 @@ ALTER TABLE uploads ADD COLUMN parts_version INTEGER NOT NULL DEFAULT 0;
 UPDATE uploads SET parts_version = (SELECT count(*) FROM parts AS p WHERE p.upload_id = uploads.id)
 WHERE state = 'open' AND kind = 'multipart';
 DROP INDEX parts_newest;
+
+-- A storage has no handle of a multipart upload: parts are segments as all others.
+ALTER TABLE uploads DROP COLUMN storage_id;

@@ -1,8 +1,8 @@
 -- name: add_upload
 INSERT INTO uploads (
     id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    kind, created_at, expires_at, state, idempotency_key, fingerprint
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- name: open_uploads
