@@ -1,7 +1,7 @@
 """The writes that are more than one statement: functions of the connection, which the writer's thread runs.
 
-A refusal is an `WriteOutcome`, found before anything is written: an exception would end the whole group. All of them rely on
-SQLite having one writer at a time: what a function has read stays so until it ends.
+A refusal is a `WriteOutcome`, found before anything is written: an exception would end the whole group. All of them
+rely on SQLite having one writer at a time: what a function has read stays so until it ends.
 """
 
 from __future__ import annotations
