@@ -1,4 +1,4 @@
-"""What one process has open of a home: the concrete stores, and the volume."""
+"""What one process has open of a home: the concrete stores, and the volumes of its accounts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from entrepot.service.access import Keys
 from entrepot.service.request_bodies import UploadLimiter
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
-from entrepot.volume.multipart import Parts
+from entrepot.volume.registry import AccountVolume, VolumeRegistry
 from entrepot.volume.volume import Limits, Volume
 
 # How often a worker and the keeper look whether their parent is still there.
@@ -30,8 +30,7 @@ class ServerContext:
     database: SqliteDatabase
     metadata: Metadata
     storage: LocalStorage
-    volume: Volume
-    parts: Parts
+    volumes: VolumeRegistry
     incarnation: Incarnation
     slots: UploadLimiter  # of all bodies that this process takes in
 
@@ -44,14 +43,14 @@ class ServerContext:
         database = open_catalogue(home, checkpoints=checkpoints)
         metadata = Metadata(database)
         incarnation = Incarnation(home)
-        storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
-        slots = UploadLimiter(settings.max_uploads)
+        storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.min_free_space)
+        slots = UploadLimiter(settings.max_concurrent_bodies)
         volume = open_volume(home, settings, gate=slots, keys=Keys(metadata.accounts, time.time))
-        parts = Parts(volume, settings.max_open_uploads)
-        return cls(home, database, metadata, storage, volume, parts, incarnation, slots)
+        volumes = VolumeRegistry([AccountVolume.of(volume, settings.max_unfinished_uploads)])
+        return cls(home, database, metadata, storage, volumes, incarnation, slots)
 
     async def close(self) -> None:
-        await self.volume.close()
+        await self.volumes.close()
         await self.storage.close()
         await self.database.close()
         self.incarnation.end()
@@ -60,10 +59,10 @@ class ServerContext:
 def open_volume(home: Home, settings: Settings, **more: Any) -> Volume:
     """Open the volume of a home, which was made before. Raises OSError."""
     limits = Limits(
-        max_file=settings.volume_max_file,
+        max_file=settings.volume_max_file_size,
         quota=settings.volume_quota,
-        reserve=settings.reserve,
-        page=settings.volume_page,
+        reserve=settings.min_free_space,
+        page=settings.volume_max_page_entries,
         trash_ttl=settings.trash_ttl,
         upload_ttl=settings.multipart_ttl,
     )

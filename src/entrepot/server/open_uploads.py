@@ -28,11 +28,11 @@ class Unfinished:
 
 
 class UnfinishedUploads:
-    """All of them; `volume` is None where none was made yet."""
+    """The unfinished uploads of all accounts, of objects and onto `volumes`."""
 
-    def __init__(self, records: UploadSessionRecords, volume: Uploads | None) -> None:
+    def __init__(self, records: UploadSessionRecords, volumes: Sequence[Uploads]) -> None:
         self._records = records
-        self._volume = volume
+        self._volumes = volumes
 
     async def list(self) -> Sequence[Unfinished]:
         """Oldest first."""
@@ -41,17 +41,19 @@ class UnfinishedUploads:
             size = sum(part.size for part in await self._records.list_parts(upload.id))
             draft = upload.draft
             found.append(Unfinished(upload.id, draft.path, draft.key_id, size, upload.created_at, upload.expires_at))
-        for begun, expires_at, size in await self._volume.list_open() if self._volume else ():
-            found.append(Unfinished(begun.id, begun.target, begun.key or "", size, begun.created_at, expires_at))
+        for volume in self._volumes:
+            for begun, expires_at, size in await volume.list_open():
+                found.append(Unfinished(begun.id, begun.target, begun.key or "", size, begun.created_at, expires_at))
         return sorted(found, key=lambda each: each.created_at)
 
     async def abort(self, upload_id: str) -> None:
         """End one and free its bytes. Raises Problem(NOT_FOUND) when none is open under this id."""
         if await self._records.abort(upload_id):
             return
-        for draft, _, _ in await self._volume.list_open() if self._volume else ():
-            if self._volume and draft.id == upload_id:
-                return await self._volume.abort(draft.account, draft.target, draft.id)
+        for volume in self._volumes:
+            for draft, _, _ in await volume.list_open():
+                if draft.id == upload_id:
+                    return await volume.abort(draft.account, draft.target, draft.id)
         message = f"There is no unfinished upload {upload_id!r}."
         raise Problem(Code.NOT_FOUND, message, fix="See: entrepot uploads list")
 
@@ -62,15 +64,14 @@ async def open_unfinished(settings: Settings) -> AsyncIterator[UnfinishedUploads
     home = Home.open(settings.home)
     lock = home.lock_shared()
     try:
-        database, volume = open_catalogue(home), None
+        database, volumes = open_catalogue(home), []
         try:
-            with contextlib.suppress(FileNotFoundError):
-                volume = open_volume(home, settings, threads=1)
-            yield UnfinishedUploads(
-                UploadSessionRecords(database), Uploads(volume, settings.max_open_uploads) if volume else None
-            )
+            with contextlib.suppress(FileNotFoundError):  # none was made yet
+                volumes.append(open_volume(home, settings, threads=1))
+            unfinished = [Uploads(volume, settings.max_unfinished_uploads) for volume in volumes]
+            yield UnfinishedUploads(UploadSessionRecords(database), unfinished)
         finally:
-            if volume:
+            for volume in volumes:
                 await volume.close()
             await database.close()
     finally:

@@ -77,7 +77,7 @@ class Orphans:
             log.error(
                 "no row names %d of %d stored segments: nothing is removed. Most likely the catalogue is older than "
                 "the files, from a backup: restore the newest one there is. If these files may go, start the server "
-                "with --orphan-brake 1.",
+                "with --max-orphan-share 1.",
                 unknown, total,
             )  # fmt: skip
             return Looked(segments, unknown)

@@ -194,7 +194,7 @@ def test_when_most_of_the_store_is_unknown_nothing_goes_and_the_log_says_why(cap
         assert await scene.keys() == set(keys)
         (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
         said = record.getMessage()
-        assert "catalogue is older" in said and "--orphan-brake 1" in said
+        assert "catalogue is older" in said and "--max-orphan-share 1" in said
         # The operator says that they may go.
         scene.patience = Patience(1e9, orphan_grace=0, orphan_brake=1)
         scene.again()

@@ -73,8 +73,9 @@ class Shelf:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def check(self, who: Principal) -> None:
+    def of(self, who: Principal) -> Shelf:
         require_account(who)
+        return self
 
     async def open(self, who: Principal, path: str) -> OpenFile:
         if not (self.root / path).exists():
@@ -139,7 +140,7 @@ class Scene:
         records, objects, signer = self.metadata.uploads, self.metadata.objects, Signer(bytes(range(32)))
         self.uploads = Uploads(sessions, records, objects, self.storage, signer, rules, clock)
         self.objects = Objects(self.metadata.objects, self.storage, clock, 1 << 20)
-        self.transfer = Transfer(Shelf(self.root), self.storage, self.objects, self.uploads)
+        self.transfer = Transfer(Shelf(self.root).of, self.storage, self.objects, self.uploads)
 
     def write(self, data: bytes, name: str = "a.bin") -> Path:
         path = self.root / name
