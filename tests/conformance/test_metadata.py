@@ -1109,7 +1109,7 @@ keys = st.builds(KeyRecord, ids, account, texts, digests, times, st.none() | tim
 drafts = st.builds(Draft, ids, texts, texts, account, texts, st.none() | texts, lifecycles, st.none() | texts)
 uploads = st.builds(
     Upload, ids, drafts, st.sampled_from(UploadKind), times, times, st.just(UploadState.OPEN),
-    st.none() | texts, st.none() | ids, st.none() | digests,
+    st.none() | ids, st.none() | digests,
 )  # fmt: skip
 
 

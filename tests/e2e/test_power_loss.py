@@ -26,7 +26,7 @@ from entrepot.service.accounts import Accounts
 from entrepot.service.multipart import path_of
 from entrepot.service.request_bodies import Body
 from entrepot.settings import Settings
-from entrepot.storage import tree
+from entrepot.storage import segment_folders
 from entrepot.storage.base import StorageFailed
 from support.metadata import Catalogue
 from support.powerloss import (
@@ -208,8 +208,8 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     """The log of one day. Small buckets and logs, so that there are several buckets and the log is cut back."""
-    bucket_size, long_log = tree.BUCKET_SIZE, database.LONG_LOG
-    tree.BUCKET_SIZE, database.LONG_LOG = 8, 30
+    bucket_size, long_log = segment_folders.BUCKET_SIZE, database.LONG_LOG
+    segment_folders.BUCKET_SIZE, database.LONG_LOG = 8, 30
     recorder = Recorder(tmp_path_factory.mktemp("day"))
     try:
         with recorder.recording():
@@ -217,7 +217,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
             day.live()
         yield day
     finally:
-        tree.BUCKET_SIZE, database.LONG_LOG = bucket_size, long_log
+        segment_folders.BUCKET_SIZE, database.LONG_LOG = bucket_size, long_log
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ async def opened(
             storage,
             clock,
             clock,
-            lambda names: ended_incarnations(home, names),
+            lambda: ended_incarnations(home),
             Patience(1e9, orphan_grace=0),
         ),
         now,
@@ -232,15 +233,15 @@ async def _unfinished(deeds: Deeds, claims: Claims) -> list[str]:
 async def space(deeds: Deeds) -> list[str]:
     """I8: on the disk is what rows name, all of it and nothing else, each with its facts."""
     named = dict(_rows(deeds.home.catalogue, "SELECT key, size FROM segments"))
-    listed = {entry.key: entry async for entry in deeds.storage.list()}
-    there = {key: entry.size for key, entry in listed.items()}
+    names = os.listdir(deeds.home.blobs)
+    there = {entry.key: entry.size for name in names for entry in [e async for e in deeds.storage.list(name)]}
     wrong = [
         *(f"I8: {key} is named by no row" for key in there.keys() - named.keys()),
         *(f"I2: the row of {key} has no bytes" for key in named.keys() - there.keys()),
         *(f"I2: {key} has {there[key]} bytes, not {named[key]}" for key in named.keys() & there.keys()
           if there[key] != named[key]),
     ]  # fmt: skip
-    bare = (key for key, entry in listed.items() if key in named and "object" not in entry.facts)
+    bare = [key for key in there.keys() & named.keys() if "object" not in await deeds.storage.describe(key)]
     return wrong + [f"{key} has lost its facts" for key in bare]
 
 

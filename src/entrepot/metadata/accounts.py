@@ -56,7 +56,7 @@ class AccountRecords:
         """Revoke a key for ever; False when there is none. A second revoke keeps the first time.
 
         Writes that name a key raise KeyEnded when it is not valid any more, in their own transaction: what was not
-        published when this returned never is. Its open uploads are for `UploadRecords.abort_revoked`.
+        published when this returned never is. Its open uploads are for `UploadSessionRecords.abort_revoked`.
         """
         return bool(await self._database.write("revoke_key", key_id, at))
 

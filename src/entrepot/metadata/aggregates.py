@@ -7,7 +7,7 @@ from entrepot.metadata.base import Database
 from entrepot.metadata.housekeeping import Housekeeping
 from entrepot.metadata.leases import Leases
 from entrepot.metadata.objects import ObjectRecords
-from entrepot.metadata.uploads import UploadRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 
 
 class Metadata:
@@ -15,7 +15,7 @@ class Metadata:
 
     def __init__(self, database: Database) -> None:
         self.accounts = AccountRecords(database)
-        self.uploads = UploadRecords(database)
+        self.uploads = UploadSessionRecords(database)
         self.objects = ObjectRecords(database)
         self.housekeeping = Housekeeping(database)
         self.leases = Leases(database)

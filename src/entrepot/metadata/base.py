@@ -34,7 +34,7 @@ class KeyEnded(Exception):
     """The key that a write was to be made with is revoked or expired, or its account suspended. Nothing was written."""
 
 
-class Outcome(Enum):
+class WriteOutcome(Enum):
     """The outcome of a write that may be refused; when it is not `DONE`, nothing was written.
 
     It is a value and no error, because an error ends a transaction, and with it what others wrote in the same commit.
@@ -51,11 +51,11 @@ class Outcome(Enum):
     SEGMENT_TAKEN = "segment_taken"  # a segment is another blob's, or was forgotten
 
 
-def check(outcome: Outcome, conflict: str, key_id: str | None) -> None:
+def check(outcome: WriteOutcome, conflict: str, key_id: str | None) -> None:
     """Raise KeyEnded or Conflict for a write that was refused."""
-    if outcome is Outcome.KEY_ENDED:
+    if outcome is WriteOutcome.KEY_ENDED:
         raise KeyEnded(f"The key {key_id} was revoked.")
-    if outcome is not Outcome.DONE:
+    if outcome is not WriteOutcome.DONE:
         raise Conflict(conflict)
 
 

@@ -18,7 +18,10 @@ class Condemned:
 
 
 class Housekeeping:
-    """Expiry, condemned blobs, orphans, and facts of the whole database."""
+    """Expiry, condemned blobs, orphans, and facts of the whole database.
+
+    Two keepers may work at once: each takes rows that the other has not, and nothing is counted twice.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,7 +37,11 @@ class Housekeeping:
 
     async def condemn_blobs(self, limit: int) -> Sequence[Condemned]:
         """`live -> dying` for up to `limit` blobs that no live object and no part refers to, in one transaction;
-        returns all that are dying, so that a sweep cut short goes on."""
+        returns all that are dying, so that a sweep cut short goes on.
+
+        Who refers to a blob is counted while nobody can link it: a link that came before is counted, one that comes
+        later is refused.
+        """
         await self._database.write("condemn_blobs", limit)
         keys: dict[str, list[str]] = {}
         for blob_id, key in await self._database.rows("dying_blobs"):
@@ -52,6 +59,11 @@ class Housekeeping:
     async def known_keys(self, keys: Collection[str]) -> set[str]:
         """Those of these storage keys that any row refers to, dying ones too."""
         return {key for (key,) in await self._database.rows("known_keys", rows.array(keys))}
+
+    async def count_segments(self) -> int:
+        """The number of segments that rows name. Reads an index of them all."""
+        row = await self._database.row("count_segments")
+        return row[0] if row else 0
 
     async def note_orphans(self, keys: Collection[str], now: float) -> None:
         """Remember that a look which began `now` found these keys and no row that names them. When a key was found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Finish
 from entrepot.metadata import rows
-from entrepot.metadata.base import Database, Outcome, check
+from entrepot.metadata.base import Database, WriteOutcome, check
 
 
 class ObjectRecords:
@@ -33,15 +33,16 @@ class ObjectRecords:
         and is no longer there.
 
         A blob whose id exists is linked, not added: pass it without its segments, so that one that was forgotten
-        meanwhile is a Conflict, as a dying one is, and never a row without bytes.
+        meanwhile is a Conflict, as a dying one is, and never a row without bytes. It cannot be condemned between the
+        look at its state and the commit.
 
         `key_id` is that of who publishes: KeyEnded when it is not valid any more, and nothing is recorded. `finish` is
         kept with the upload, so that a repetition can be compared with it.
         """
         outcome, row = await self._database.write("publish", obj, blob, upload_id, key_id, finish)
-        if outcome is Outcome.PUBLISHED:
+        if outcome is WriteOutcome.PUBLISHED:
             return None if row is None else rows.object_of(row)
-        if outcome is Outcome.NOT_OPEN:
+        if outcome is WriteOutcome.NOT_OPEN:
             return None
         check(outcome, f"The object {obj.id} with the blob {blob.id}: {outcome.value}.", key_id)
         return obj

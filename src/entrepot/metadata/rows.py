@@ -125,7 +125,7 @@ def upload_row(upload: Upload) -> Row:
         upload.id, draft.object_id, draft.path, draft.name, draft.account_id, draft.key_id,
         draft.declared_type, lifecycle_text(draft.lifecycle), draft.request_id,
         upload.kind.value, upload.created_at, upload.expires_at, upload.state.value,
-        upload.storage_id, upload.idempotency_key, upload.fingerprint,
+        upload.idempotency_key, upload.fingerprint,
     )  # fmt: skip
 
 

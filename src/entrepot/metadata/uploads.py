@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from entrepot.domain.objects import Blob, Segment
 from entrepot.domain.uploads import Part, Upload
 from entrepot.metadata import rows
-from entrepot.metadata.base import Database, Outcome, check
+from entrepot.metadata.base import Database, WriteOutcome, check
 
 # Attempts at one part that are kept. A client cites one of its last; ever new bytes for one number must not fill rows.
 MAX_ATTEMPTS = 16
 
 
-class UploadRecords:
+class UploadSessionRecords:
     """The uploads and parts of a database."""
 
     def __init__(self, database: Database) -> None:
@@ -24,11 +24,14 @@ class UploadRecords:
         nothing and return that one; the caller compares fingerprints. An open one that was over when this one was
         created is aborted, and counts as absent. None (and nothing recorded) when its key may not begin one more where
         an account may have `limit` open (`domain.uploads.may_begin`); without a limit it always may. Raises KeyEnded.
+
+        Looking and recording are one step: of any number at once, no more than `limit` are open, and one idempotency
+        key begins one upload.
         """
         outcome, row = await self._database.write("begin_upload", upload, limit)
-        if outcome is Outcome.SAME:
+        if outcome is WriteOutcome.SAME:
             return rows.upload_of(row)
-        if outcome is Outcome.TOO_MANY:
+        if outcome is WriteOutcome.TOO_MANY:
             return None
         check(outcome, f"The upload id {upload.id} or its object id is taken.", upload.draft.key_id)
         return upload
@@ -53,7 +56,10 @@ class UploadRecords:
         return [rows.upload_of(row) for row in await self._database.rows("list_open_uploads")]
 
     async def abort(self, upload_id: str) -> bool:
-        """`OPEN -> ABORTED`, its parts forgotten, their blobs left without a reference. False when it is not open."""
+        """`OPEN -> ABORTED`, its parts forgotten, their blobs left without a reference. False when it is not open.
+
+        Of an abort, an expiry and a publish at once exactly one ends the upload.
+        """
         return bool(await self._database.write("abort_upload", upload_id))
 
     async def abort_revoked(self, limit: int) -> int:
@@ -66,9 +72,12 @@ class UploadRecords:
         an attempt at the same number with the same ETag, whose blob is left without a reference: so a part whose bytes
         were damaged is repaired by sending it again. Of the attempts at a number the last `MAX_ATTEMPTS` stay. Raises
         KeyEnded when `key_id`, that of who sent it, is not valid any more, Conflict when the blob or a segment exists.
+
+        The upload cannot end between the look at its state and the commit: a part that was recorded is forgotten by
+        that end, and none is recorded after it.
         """
         outcome = await self._database.write("add_part", part, blob, key_id)
-        if outcome is Outcome.NOT_OPEN:
+        if outcome is WriteOutcome.NOT_OPEN:
             return None
         check(outcome, f"The blob {blob.id} or one of its segments exists already.", key_id)
         return part
@@ -87,9 +96,10 @@ class UploadRecords:
         return {blob_id: tuple(segments) for blob_id, segments in found.items()}
 
     async def growing(self) -> Mapping[str, int]:
-        """The ids of open uploads that have parts, and for each a number that grows with every attempt."""
-        found = await self._database.rows("growing_uploads")
-        return {upload_id: newest for upload_id, newest in found if newest is not None}
+        """The ids of open uploads that parts were added to, and for each the version of its parts: a number that grows
+        in the transaction of every `add_part`. Who reads it before the parts misses none: a part that came later makes
+        it grow again."""
+        return dict(await self._database.rows("growing_uploads"))
 
     async def note_digest(self, upload_id: str, fingerprint: bytes, sha256: bytes) -> None:
         """Keep the SHA-256 of a list of attempts of an upload, in place of an earlier list's."""

@@ -47,7 +47,7 @@ def keep(settings: Settings, parent: int) -> None:
         node.storage,
         time.time,
         _passed,
-        lambda names: ended_incarnations(node.home, names),
+        lambda: ended_incarnations(node.home),
         Patience(settings.tombstone_ttl, settings.orphan_grace, settings.max_orphan_share, settings.clock_jump_pause),
     )
     digester = Digester(node.metadata.uploads, node.metadata.objects, node.storage)

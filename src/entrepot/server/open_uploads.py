@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from entrepot.domain.errors import Code, Problem
 from entrepot.home import Home
-from entrepot.metadata.uploads import UploadRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.server.context import open_catalogue, open_volume
 from entrepot.settings import Settings
 from entrepot.volume.uploads import Uploads
@@ -30,7 +30,7 @@ class Unfinished:
 class UnfinishedUploads:
     """The unfinished uploads of all accounts, of objects and onto `volumes`."""
 
-    def __init__(self, records: UploadRecords, volumes: Sequence[Uploads]) -> None:
+    def __init__(self, records: UploadSessionRecords, volumes: Sequence[Uploads]) -> None:
         self._records = records
         self._volumes = volumes
 
@@ -69,7 +69,7 @@ async def open_unfinished(settings: Settings) -> AsyncIterator[UnfinishedUploads
             with contextlib.suppress(FileNotFoundError):  # none was made yet
                 volumes.append(open_volume(home, settings, threads=1))
             unfinished = [Uploads(volume, settings.max_unfinished_uploads) for volume in volumes]
-            yield UnfinishedUploads(UploadRecords(database), unfinished)
+            yield UnfinishedUploads(UploadSessionRecords(database), unfinished)
         finally:
             for volume in volumes:
                 await volume.close()

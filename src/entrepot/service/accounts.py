@@ -9,7 +9,7 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.domain.keys import ApiKey, new_key, secret_hash
 from entrepot.domain.names import new_id
 from entrepot.metadata.accounts import AccountRecords
-from entrepot.metadata.uploads import UploadRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock
 
 DEFAULT_ACCOUNT = "default"
@@ -20,7 +20,7 @@ class Accounts:
     """Used by who holds the home folder, which is the highest right there is; so no principal is asked for."""
 
     def __init__(
-        self, accounts: AccountRecords, uploads: UploadRecords, clock: Clock, random: Callable[[int], bytes]
+        self, accounts: AccountRecords, uploads: UploadSessionRecords, clock: Clock, random: Callable[[int], bytes]
     ) -> None:
         self._accounts = accounts
         self._uploads = uploads

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from entrepot.domain.multipart import fingerprint, prefix
 from entrepot.domain.objects import BLOCK_SIZE, Segment
 from entrepot.metadata.objects import ObjectRecords
-from entrepot.metadata.uploads import UploadRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock
 from entrepot.storage.base import BlobMissing, Storage, StorageFailed
 from entrepot.storage.blocks import verify
@@ -56,7 +56,7 @@ class Digester:
     """
 
     def __init__(
-        self, uploads: UploadRecords, objects: ObjectRecords, storage: Storage, monotonic: Clock = time.monotonic
+        self, uploads: UploadSessionRecords, objects: ObjectRecords, storage: Storage, monotonic: Clock = time.monotonic
     ) -> None:
         self._uploads = uploads
         self._objects = objects

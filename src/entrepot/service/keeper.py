@@ -7,11 +7,11 @@ bytes are deleted; its rows are forgotten. Killed at any point, the next sweep g
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from entrepot.metadata.housekeeping import Condemned, Housekeeping
-from entrepot.metadata.uploads import UploadRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock
 from entrepot.service.clockguard import ClockGuard
 from entrepot.service.orphans import Looked, Orphans
@@ -49,7 +49,7 @@ class Patience:
 
 
 class Keeper:
-    """`ended` tells which of the given incarnations have no living process: only those can leave orphans.
+    """`ended` names the incarnations that have no living process: only those can leave orphans.
 
     `monotonic` measures the time that passes, whatever `clock` is set to.
     """
@@ -57,11 +57,11 @@ class Keeper:
     def __init__(
         self,
         housekeeping: Housekeeping,
-        uploads: UploadRecords,
+        uploads: UploadSessionRecords,
         storage: Storage,
         clock: Clock,
         monotonic: Clock,
-        ended: Callable[[set[str]], set[str]],
+        ended: Callable[[], Collection[str]],
         patience: Patience,
     ) -> None:
         self._housekeeping = housekeeping

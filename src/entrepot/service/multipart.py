@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
@@ -19,7 +18,7 @@ from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Finish, Intent, Part, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Conflict, KeyEnded, MetadataFull
 from entrepot.metadata.objects import ObjectRecords
-from entrepot.metadata.uploads import UploadRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock, require_account, revoked
 from entrepot.service.peek import Damaged, read_head
 from entrepot.service.request_bodies import Body, Receiver, UploadLimiter, no_room
@@ -49,7 +48,7 @@ class Multipart:
     def __init__(
         self,
         sessions: UploadSessions,
-        uploads: UploadRecords,
+        uploads: UploadSessionRecords,
         objects: ObjectRecords,
         storage: Storage,
         signer: Signer,
@@ -72,7 +71,7 @@ class Multipart:
         The signature is good for all paths below the upload's: parts, finish, list and abort.
         """
         _, key_id = require_account(who)
-        upload = await self._sessions.begin(who, intent, UploadKind.MULTIPART, await self._storage.begin())
+        upload = await self._sessions.begin(who, intent, UploadKind.MULTIPART)
         return self._begun(upload, key_id)
 
     async def grant(self, who: Principal, path: str, number: int) -> Begun:
@@ -91,10 +90,9 @@ class Multipart:
         upload = await self._open(who, path)
         _check_number(number)
         self._check_open(upload)
-        write = partial(self._storage.write_part, upload.storage_id or "", number)
         facts = {"object": upload.draft.object_id, "account": upload.draft.account_id, "part": str(number)}
         room = await self._room(upload, number, body)
-        received = await self._receiver.receive_by(write, body, {**facts, "name": upload.draft.name}, room)
+        received = await self._receiver.receive(body, {**facts, "name": upload.draft.name}, room)
         return await self._record(who, upload, number, received.stored)
 
     async def finish(
@@ -141,7 +139,6 @@ class Multipart:
             now = await self._uploads.get(upload.id)
             if now is not None and now.state is UploadState.PUBLISHED:
                 raise _published()  # meanwhile
-        await self._storage.abort(upload.storage_id or "")
 
     async def list(self, who: Principal, path: str) -> Listing:
         """The parts that are held, so that a client can go on after its own death or the server's."""
@@ -230,7 +227,8 @@ class Multipart:
         # The keeper follows the last attempts: the digest of others would be waited for in vain.
         sha256 = await self._digest(upload, parts, patience if parts == prefix(held) else 0.0)
         _check_digest(sha256, finish.sha256)
-        blob = self._sessions.blob(await self._storage.seal(upload.storage_id or "", stored), total, sha256)
+        whole = tuple(segment for each in stored for segment in each.segments)
+        blob = self._sessions.blob(whole, total, sha256)
         obj = await self._sessions.publish(who, upload.draft, None, head, blob, upload.id, finish)
         if obj.blob_id != blob.id:  # another call was first
             return await self._published(await self._uploads.get(upload.id) or upload, finish, size)

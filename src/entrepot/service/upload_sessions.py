@@ -17,7 +17,7 @@ from entrepot.domain.uploads import Draft, Finish, Intent, Upload, UploadKind, U
 from entrepot.metadata.accounts import AccountRecords
 from entrepot.metadata.base import KeyEnded
 from entrepot.metadata.objects import ObjectRecords
-from entrepot.metadata.uploads import UploadRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock, Keys, require_account, revoked
 
 # How long a client that has too many unfinished uploads is told to wait, in seconds.
@@ -54,7 +54,7 @@ class UploadSessions:
     def __init__(
         self,
         accounts: AccountRecords,
-        uploads: UploadRecords,
+        uploads: UploadSessionRecords,
         objects: ObjectRecords,
         rules: Rules,
         clock: Clock,
@@ -90,7 +90,6 @@ class UploadSessions:
         who: Principal,
         intent: Intent,
         kind: UploadKind,
-        storage_id: str | None = None,
         *,
         limited: bool = True,
     ) -> Upload:
@@ -108,7 +107,6 @@ class UploadSessions:
             kind,
             now,
             now + ttl,
-            storage_id=storage_id,
             idempotency_key=intent.idempotency_key,
             fingerprint=intent.fingerprint() if intent.idempotency_key else None,
         )

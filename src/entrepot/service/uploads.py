@@ -18,7 +18,7 @@ from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Finish, Intent, Upload, UploadKind, UploadState
 from entrepot.metadata.base import Conflict, MetadataFull
 from entrepot.metadata.objects import ObjectRecords
-from entrepot.metadata.uploads import UploadRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock, require_account, require_reader
 from entrepot.service.peek import Damaged, read_head
 from entrepot.service.request_bodies import Body, Receiver, RequestSource, UploadLimiter, UploadSource, no_room
@@ -34,7 +34,7 @@ class Uploads:
     def __init__(
         self,
         sessions: UploadSessions,
-        uploads: UploadRecords,
+        uploads: UploadSessionRecords,
         objects: ObjectRecords,
         storage: Storage,
         signer: Signer,

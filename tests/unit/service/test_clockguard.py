@@ -13,8 +13,8 @@ from entrepot.domain.objects import Blob
 from entrepot.service.clockguard import LEAP, LONGEST_PAUSE, NOTED_EVERY
 from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.service.orphans import Looked
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, an_object
+from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
 
 START = 1_700_000_000.0  # November 2023
@@ -38,7 +38,7 @@ class Scene:
             self.storage,
             lambda: self.wall,
             lambda: self.monotonic,
-            lambda names: names,
+            lambda: ["memory"],
             Patience(tombstone_ttl=0, orphan_grace=0, clock_guard=self.guard),
         )
 
@@ -58,7 +58,7 @@ class Scene:
         await self.metadata.objects.publish(replace(an_object(name, blob), expires_at=self.wall + lifetime), blob)
 
     async def kept(self) -> int:
-        return len([item async for item in self.storage.list()])
+        return len([item async for item in self.storage.list("memory")])
 
 
 async def _stream() -> AsyncIterator[bytes]:

@@ -16,8 +16,8 @@ from entrepot.domain.objects import Blob, Object
 from entrepot.domain.uploads import Part
 from entrepot.service.digester import INTERVAL, SOON, Digester
 from entrepot.storage.base import StorageFailed
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, LIMIT, an_object, an_upload
+from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
 
 

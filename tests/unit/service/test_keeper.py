@@ -12,8 +12,8 @@ from entrepot.metadata.base import MetadataFailed
 from entrepot.service import keeper as keeping
 from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.storage.base import StorageFailed
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, LIMIT, a_blob, an_object, an_upload
+from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
 
 
@@ -54,7 +54,7 @@ def with_scene(test: Callable[[Scene], Awaitable[None]], metadata: Catalogue | N
             storage,
             lambda: 1000.0,
             lambda: 0.0,
-            lambda names: set(),
+            lambda: [],
             Patience(100.0),
         )
         scene = Scene(catalogue, storage, keeper)

@@ -18,8 +18,8 @@ from entrepot.service.digester import Digester
 from entrepot.service.objects import WINDOW, Objects
 from entrepot.storage.base import CHUNK_SIZE
 from entrepot.storage.blocks import checksums
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, LIMIT, a_part, an_object, an_upload
+from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
 
 COUNT = 16_000

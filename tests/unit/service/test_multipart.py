@@ -26,7 +26,7 @@ from entrepot.service.multipart import Multipart, path_of
 from entrepot.service.objects import Objects
 from entrepot.service.request_bodies import Body
 from entrepot.service.upload_sessions import Rules
-from entrepot.storage.memory import MemoryStorage
+from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
 
 WHO = Principal("account", "key")
@@ -48,7 +48,7 @@ class Scene:
             self.storage,
             lambda: 100.0,
             lambda: 0.0,
-            lambda names: set(),
+            lambda: [],
             Patience(1e9),
         )
 
@@ -193,10 +193,10 @@ def test_a_part_whose_bytes_are_harmed_is_named_and_repaired_by_sending_it_again
 
 def test_the_bytes_of_an_attempt_that_was_sent_again_are_swept() -> None:
     async def test(scene: Scene) -> None:
-        before = {entry.key async for entry in scene.storage.list()}
+        before = {entry.key async for entry in scene.storage.list("memory")}
         await scene.multipart.write(WHO, scene.path, 2, Body(_stream(b"TWO")))
         await scene.keeper.sweep()
-        after = {entry.key async for entry in scene.storage.list()}
+        after = {entry.key async for entry in scene.storage.list("memory")}
         assert len(before) == len(after) == len(before & after) + 1
         assert len((await scene.multipart.list(WHO, scene.path)).parts) == 4
 
@@ -222,7 +222,7 @@ def test_a_part_that_a_finish_overtakes_is_refused_and_freed(same: bool) -> None
     files: list[set[str]] = []
 
     async def keys(scene: Scene) -> set[str]:
-        return {entry.key async for entry in scene.storage.list()}
+        return {entry.key async for entry in scene.storage.list("memory")}
 
     async def write(scene: Scene) -> Any:
         try:
@@ -290,11 +290,11 @@ def test_the_bytes_of_a_part_whose_row_was_refused_are_freed(
         async def refuse(*args: Any) -> None:
             raise failure
 
-        before = {entry.key async for entry in scene.storage.list()}
+        before = {entry.key async for entry in scene.storage.list("memory")}
         monkeypatch.setattr(scene.metadata.uploads, "add_part", refuse)
         with pytest.raises(type(failure)):
             await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"more")))
-        assert {entry.key async for entry in scene.storage.list()} == before
+        assert {entry.key async for entry in scene.storage.list("memory")} == before
 
     with_scene(test)
 
@@ -305,13 +305,13 @@ def test_a_part_that_is_held_is_taken_again_when_the_account_is_full() -> None:
         full = scene.with_rules(rules, lambda size: bytes(size))
         again = await full.write(WHO, scene.path, 1, Body(_stream(b"ONE"), length=3))
         assert (again.number, again.size) == (1, 3)
-        before = {entry.key async for entry in scene.storage.list()}
+        before = {entry.key async for entry in scene.storage.list("memory")}
         for number, data in ((1, b"new"), (3, b"ONE")):
             for length in (None, 3):
                 with pytest.raises(Problem) as raised:
                     await full.write(WHO, scene.path, number, Body(_stream(data), length=length))
                 assert raised.value.code is Code.QUOTA_EXCEEDED
-        assert {entry.key async for entry in scene.storage.list()} == before
+        assert {entry.key async for entry in scene.storage.list("memory")} == before
         assert await scene.metadata.accounts.usage("account") == 12
 
     with_scene(test)

@@ -12,9 +12,10 @@ import pytest
 from entrepot.domain.objects import Blob
 from entrepot.service.keeper import Keeper, Patience
 from entrepot.service.orphans import FEW, Looked
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, an_object
+from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
+from support.storage_wrappers import CountingStorage
 
 GRACE = 100.0
 NOW = 1_000_000.0
@@ -28,7 +29,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.metadata = Catalogue(None)
-        self.storage = MemoryStorage()
+        self.storage = CountingStorage(MemoryStorage())
         self.again()
 
     def again(self) -> None:
@@ -39,7 +40,7 @@ class Scene:
             self.storage,
             lambda: self.now,
             lambda: self.now,
-            lambda names: set() if self.living else names,
+            lambda: [] if self.living else ["memory"],
             self.patience,
         )
 
@@ -48,14 +49,14 @@ class Scene:
         return [(await self.storage.put(_stream(), {})).segments[0].key for _ in range(count)]
 
     async def publish(self, key: str) -> None:
-        stored = {item.key: item async for item in self.storage.list()}
+        stored = {item.key: item async for item in self.storage.list("memory")}
         (segment,) = (await MemoryStorage("other").put(_stream(), {})).segments
         assert stored[key].size == segment.size
         blob = Blob(f"blob-{key}", segment.size, None, (type(segment)(key, segment.size, segment.blocks),))
         await self.metadata.objects.publish(an_object(f"object-{key}", blob), blob)
 
     async def keys(self) -> set[str]:
-        return {item.key async for item in self.storage.list()}
+        return {item.key async for item in self.storage.list("memory")}
 
     async def look(self, after: float = 0.0) -> Looked:
         self.now += after
@@ -143,10 +144,44 @@ def test_what_a_living_process_writes_is_never_noted():
     async def test(scene: Scene) -> None:
         (key,) = await scene.leave()
         for _ in range(3):
-            assert await scene.look(after=10 * GRACE) == Looked(1, 0, 0)
+            assert await scene.look(after=10 * GRACE) == Looked()
         assert await scene.keys() == {key}
 
     play(test, Scene(living=True))
+
+
+def test_an_incarnation_whose_keys_are_all_known_is_not_listed_again_by_this_process():
+    async def test(scene: Scene) -> None:
+        first, second = await scene.leave(2)
+        await scene.publish(first)
+        assert await scene.look() == Looked(2, 1, 0)
+        assert await scene.look(after=GRACE) == Looked(2, 1, 1)
+        assert await scene.look() == Looked(1, 0, 0)
+        calls = scene.storage.calls["list"]
+        assert await scene.look() == Looked()
+        assert scene.storage.calls["list"] == calls
+        scene.again()  # a power cut may have brought files back
+        await scene.leave()
+        assert await scene.look() == Looked(2, 1, 0)
+        assert await scene.keys() > {first} and second not in await scene.keys()
+
+    play(test)
+
+
+def test_what_a_process_published_just_before_it_ended_is_no_orphan():
+    async def test(scene: Scene) -> None:
+        (key,) = await scene.leave()
+        scene.living = True
+        assert await scene.look() == Looked()
+
+        async def published_meanwhile() -> None:
+            await scene.publish(key)
+
+        scene.living = False
+        scene.metadata.interrupt("known_keys", published_meanwhile)
+        assert await scene.look() == Looked(1, 0, 0)
+
+    play(test)
 
 
 def test_when_most_of_the_store_is_unknown_nothing_goes_and_the_log_says_why(caplog: pytest.LogCaptureFixture):

@@ -21,7 +21,7 @@ from entrepot.service.request_bodies import Body
 from entrepot.service.upload_sessions import Rules
 from entrepot.service.uploads import Uploads
 from entrepot.storage.base import StorageFailed
-from entrepot.storage.memory import MemoryStorage
+from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
 
 WHO = Principal("account", "key")

@@ -32,9 +32,9 @@ from entrepot.service.upload_sessions import Rules
 from entrepot.service.uploads import Uploads
 from entrepot.storage.base import Storage
 from entrepot.storage.local import LocalStorage
-from entrepot.storage.memory import MemoryStorage
-from entrepot.storage.wrappers import Wrapped
+from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
+from support.storage_wrappers import Wrapped
 
 WHO = Principal("account", "key", by_key=True)
 BOB = Principal("bob", "key2", by_key=True)
@@ -164,7 +164,7 @@ class Scene:
             return b"".join([piece async for piece in pieces])
 
     async def keys(self) -> list[str]:
-        return [entry.key async for entry in self.storage.list()]
+        return [entry.key for name in ("memory", "p1") for entry in [e async for e in self.storage.list(name)]]
 
     def files(self) -> list[str]:
         return sorted(os.listdir(self.root))

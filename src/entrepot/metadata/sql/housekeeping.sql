@@ -7,6 +7,9 @@ ORDER BY b.nr, s.start;
 -- name: forget_blob
 DELETE FROM blobs WHERE id = ? AND state = 'dying';
 
+-- name: count_segments
+SELECT count(*) FROM segments;
+
 -- name: due_orphans
 SELECT key FROM orphans WHERE looked_at = ? AND seen_at <= ? LIMIT ?;
 

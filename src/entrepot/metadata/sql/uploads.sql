@@ -1,21 +1,21 @@
 -- name: list_open_uploads
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
+    kind, created_at, expires_at, state, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE state = 'open' ORDER BY expires_at;
 
 -- name: upload
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
+    kind, created_at, expires_at, state, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE id = ?;
 
 -- name: upload_of
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
+    kind, created_at, expires_at, state, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE object_id = ?;
 
 -- name: same_upload
 SELECT id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint, finish, finish_sha256
+    kind, created_at, expires_at, state, idempotency_key, fingerprint, finish, finish_sha256
 FROM uploads WHERE account_id = ? AND idempotency_key = ? AND state <> 'aborted';
 
 -- name: list_parts
@@ -30,9 +30,7 @@ FROM parts AS p JOIN blobs AS b ON b.nr = p.blob_nr JOIN segments AS s ON s.blob
 WHERE p.upload_id = ?;
 
 -- name: growing_uploads
--- Blobs are numbered in the order in which they came.
-SELECT id, (SELECT max(p.blob_nr) FROM parts AS p WHERE p.upload_id = u.id) FROM uploads AS u
-WHERE state = 'open' AND kind = 'multipart';
+SELECT id, parts_version FROM uploads WHERE state = 'open' AND kind = 'multipart' AND parts_version > 0;
 
 -- name: note_digest
 UPDATE uploads SET digest_of = ?2, digest = ?3 WHERE id = ?1;

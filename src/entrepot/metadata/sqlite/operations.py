@@ -1,7 +1,7 @@
 """The writes that are more than one statement: functions of the connection, which the writer's thread runs.
 
-A refusal is an `Outcome`, found before anything is written: an exception would end the whole group. All of them rely on
-SQLite having one writer at a time: what a function has read stays so until it ends.
+A refusal is a `WriteOutcome`, found before anything is written: an exception would end the whole group. All of them
+rely on SQLite having one writer at a time: what a function has read stays so until it ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import apsw
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Finish, Part, Upload, UploadState, may_begin
 from entrepot.metadata import queries, rows
-from entrepot.metadata.base import Outcome, Row
+from entrepot.metadata.base import Row, WriteOutcome
 from entrepot.metadata.uploads import MAX_ATTEMPTS
 
 SQL = queries.load("sqlite")
@@ -36,20 +36,20 @@ def changed(db: apsw.Connection, name: str, *args: Any) -> int:
     return db.changes()
 
 
-def begin_upload(db: apsw.Connection, upload: Upload, limit: int | None) -> tuple[Outcome, Row | None]:
-    """See `UploadRecords.begin`; with SAME the row of the upload that is there."""
+def begin_upload(db: apsw.Connection, upload: Upload, limit: int | None) -> tuple[WriteOutcome, Row | None]:
+    """See `UploadSessionRecords.begin`; with SAME the row of the upload that is there."""
     if _is_ended(db, upload.draft.key_id, upload.created_at):
-        return Outcome.KEY_ENDED, None
+        return WriteOutcome.KEY_ENDED, None
     # A key that is NULL equals nothing.
     for row in fetch(db, "same_upload", upload.draft.account_id, upload.idempotency_key):
         same = rows.upload_of(row)
         if same.state is not UploadState.OPEN or same.expires_at > upload.created_at:
-            return Outcome.SAME, row
+            return WriteOutcome.SAME, row
         abort_upload(db, same.id)
     if limit is not None and not _may_begin(db, upload, limit):
-        return Outcome.TOO_MANY, None
+        return WriteOutcome.TOO_MANY, None
     added = changed(db, "add_upload", *rows.upload_row(upload))
-    return Outcome.DONE if added else Outcome.EXISTS, None
+    return WriteOutcome.DONE if added else WriteOutcome.EXISTS, None
 
 
 def _may_begin(db: apsw.Connection, upload: Upload, limit: int) -> bool:
@@ -63,7 +63,7 @@ def _may_begin(db: apsw.Connection, upload: Upload, limit: int) -> bool:
 
 
 def abort_upload(db: apsw.Connection, upload_id: str) -> bool:
-    """See `UploadRecords.abort`."""
+    """See `UploadSessionRecords.abort`."""
     if not changed(db, "end_open_upload", upload_id):
         return False
     _forget_parts(db, [upload_id])
@@ -76,7 +76,7 @@ def expire_uploads(db: apsw.Connection, now: float, limit: int) -> int:
 
 
 def abort_revoked_uploads(db: apsw.Connection, limit: int) -> int:
-    """See `UploadRecords.abort_revoked`."""
+    """See `UploadSessionRecords.abort_revoked`."""
     return _abort_some(db, limit, "end_revoked_upload")
 
 
@@ -89,47 +89,48 @@ def _abort_some(db: apsw.Connection, limit: int, name: str, *args: Any) -> int:
     return ended
 
 
-def add_part(db: apsw.Connection, part: Part, blob: Blob, key_id: str | None) -> Outcome:
-    """See `UploadRecords.add_part`."""
+def add_part(db: apsw.Connection, part: Part, blob: Blob, key_id: str | None) -> WriteOutcome:
+    """See `UploadSessionRecords.add_part`."""
     if _is_ended(db, key_id, part.received_at):
-        return Outcome.KEY_ENDED
+        return WriteOutcome.KEY_ENDED
     if _state_of(db, part.upload_id)[0] is not UploadState.OPEN:
-        return Outcome.NOT_OPEN
+        return WriteOutcome.NOT_OPEN
     if fetch(db, "blob", blob.id):
-        return Outcome.EXISTS
+        return WriteOutcome.EXISTS
     if refused := _refusal(db, blob, set()):
         return refused
     nr = _add_blob(db, blob, set())
     changed(db, "replace_part", part.upload_id, part.number, part.etag)
     changed(db, "add_part_row", *rows.part_row(part, nr))
     changed(db, "drop_old_attempts", part.upload_id, part.number, MAX_ATTEMPTS)
-    return Outcome.DONE
+    changed(db, "bump_parts_version", part.upload_id)
+    return WriteOutcome.DONE
 
 
 def publish(
     db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None, key_id: str | None, finish: Finish | None
-) -> tuple[Outcome, Row | None]:
+) -> tuple[WriteOutcome, Row | None]:
     """See `ObjectRecords.publish`; with PUBLISHED the row of the object that is there, None when it is gone."""
     if _is_ended(db, key_id, obj.published_at):
-        return Outcome.KEY_ENDED, None
+        return WriteOutcome.KEY_ENDED, None
     if upload_id is not None:
         state, object_id = _state_of(db, upload_id)
         if state is UploadState.PUBLISHED:
             found = fetch(db, "object", object_id)
-            return Outcome.PUBLISHED, found[0] if found else None
+            return WriteOutcome.PUBLISHED, found[0] if found else None
         if state is not UploadState.OPEN:
-            return Outcome.NOT_OPEN, None
+            return WriteOutcome.NOT_OPEN, None
         if object_id != obj.id:
-            return Outcome.EXISTS, None
+            return WriteOutcome.EXISTS, None
     if fetch(db, "has_object", obj.id):
-        return Outcome.EXISTS, None
+        return WriteOutcome.EXISTS, None
     if refused := _add_object(db, obj, blob, upload_id):
         return refused, None
     if upload_id is not None:
         arguments = (finish.fingerprint, finish.sha256) if finish else (None, None)
         changed(db, "end_upload", upload_id, obj.published_at, *arguments)
         changed(db, "forget_empty_blobs", rows.array(_forget_parts(db, [upload_id])))
-    return Outcome.DONE, None
+    return WriteOutcome.DONE, None
 
 
 def condemn_blobs(db: apsw.Connection, limit: int) -> None:
@@ -150,12 +151,12 @@ def _is_ended(db: apsw.Connection, key_id: str | None, now: float) -> bool:
     return key_id is not None and bool(fetch(db, "ended_key", key_id, now))
 
 
-def _add_object(db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None) -> Outcome | None:
+def _add_object(db: apsw.Connection, obj: Object, blob: Blob, upload_id: str | None) -> WriteOutcome | None:
     """Insert an object, and its blob unless that exists; what refuses it."""
     if found := fetch(db, "blob", blob.id):
         ((nr, state),) = found
         if state == "dying":
-            return Outcome.BLOB_GONE
+            return WriteOutcome.BLOB_GONE
     else:
         moved = _movable(db, blob, upload_id) if upload_id else set()
         if refused := _refusal(db, blob, moved):
@@ -171,16 +172,16 @@ def _movable(db: apsw.Connection, blob: Blob, upload_id: str) -> set[str]:
     return {key for (key,) in fetch(db, "movable_segments", wanted, upload_id)}
 
 
-def _refusal(db: apsw.Connection, blob: Blob, moved: set[str]) -> Outcome | None:
+def _refusal(db: apsw.Connection, blob: Blob, moved: set[str]) -> WriteOutcome | None:
     """Why a new blob of these segments, some of which are moved to it, cannot be; None when it can."""
     if sum(segment.size for segment in blob.segments) != blob.size:
         # A link to what was forgotten meanwhile: without its bytes it must not exist.
-        return Outcome.BLOB_GONE
+        return WriteOutcome.BLOB_GONE
     added = [segment for segment in blob.segments if segment.key not in moved]
     twice = len({segment.key for segment in blob.segments}) < len(blob.segments)
     if twice or not all(segment.blocks for segment in added):
-        return Outcome.SEGMENT_TAKEN
-    return Outcome.SEGMENT_TAKEN if added and fetch(db, "known_keys", rows.array(s.key for s in added)) else None
+        return WriteOutcome.SEGMENT_TAKEN
+    return WriteOutcome.SEGMENT_TAKEN if added and fetch(db, "known_keys", rows.array(s.key for s in added)) else None
 
 
 def _add_blob(db: apsw.Connection, blob: Blob, moved: set[str]) -> int:

@@ -1,8 +1,8 @@
 -- name: add_upload
 INSERT INTO uploads (
     id, object_id, path, name, account_id, key_id, declared_type, lifecycle, request_id,
-    kind, created_at, expires_at, state, storage_id, idempotency_key, fingerprint
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    kind, created_at, expires_at, state, idempotency_key, fingerprint
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- name: open_uploads
@@ -35,6 +35,9 @@ WHERE id = (
     WHERE k.revoked_at IS NOT NULL AND u.state = 'open' LIMIT 1
 )
 RETURNING id;
+
+-- name: bump_parts_version
+UPDATE uploads SET parts_version = parts_version + 1 WHERE id = ?;
 
 -- name: add_part_row
 INSERT INTO parts (upload_id, number, etag, size, sha256, blob_nr, received_at) VALUES (?, ?, ?, ?, ?, ?, ?);
