@@ -36,9 +36,9 @@ BOUNDS = {
 # Public class names that are used more than once.
 SHARED = {
     "ArchiveEncrypted", "ArchiveError", "ArchiveRefused", "ArchiveTooLarge", "Attempt", "Body", "Call", "Conditions",
-    "ConnectionFailed", "Entry", "Extent", "File", "Files", "Limits", "Listing", "Outcome", "Page", "Part", "Piece", "Place",
-    "Policy", "Remote", "Reservation", "Source", "Stalled", "Target", "TlsFailed", "Token", "TrashPage", "Trashed",
-    "Tree", "UploadRecords", "Uploads", "Usage", "Version", "Volume", "Way", "Wish",
+    "ConnectionFailed", "Entry", "Extent", "File", "Files", "Limits", "Listing", "Page", "Part", "Piece",
+    "Place", "Policy", "Remote", "Reservation", "Source", "Stalled", "Target", "TlsFailed", "Token", "TrashPage",
+    "Trashed", "Tree", "Uploads", "Usage", "Version", "Volume", "Way", "Wish",
 }  # fmt: skip
 
 # Those and packages that are being renamed in these days: what is gone of them need not be taken off the lists at once.
