@@ -56,8 +56,8 @@ async def stream() -> AsyncIterator[bytes]:
 
 
 async def put(deeds: Deeds, lifetime: int | None = None) -> Object:
-    (account,) = await deeds.metadata.list_accounts()
-    (key,) = await deeds.metadata.list_keys()
+    (account,) = await deeds.metadata.accounts.list()
+    (key,) = await deeds.metadata.accounts.list_keys()
     return await deeds.uploads.put(Principal(account.id, key.id), Intent(Lifecycle(lifetime)), Body(stream()))
 
 

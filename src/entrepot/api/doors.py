@@ -16,12 +16,9 @@ from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.transfer import Transfer
 from entrepot.service.uploads import Uploads
-from entrepot.volume.apps import Apps
 from entrepot.volume.entries import Conditions, Entry
-from entrepot.volume.multipart import Parts
 from entrepot.volume.paths import Path
-from entrepot.volume.unpack import Unpacking
-from entrepot.volume.volume import Volume
+from entrepot.volume.registry import VolumeRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +31,7 @@ class Doors:
     multipart: Multipart
     objects: Objects
     health: Health
-    volume: Volume
-    parts: Parts
-    apps: Apps
-    unpack: Unpacking
+    volumes: VolumeRegistry
     imports: Imports[Path, Conditions, Entry]
     transfer: Transfer[Path, Conditions, Entry]
     assets: Assets

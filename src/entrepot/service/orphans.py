@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.housekeeping import Housekeeping
 from entrepot.storage.base import Storage
 
 log = logging.getLogger("entrepot.keeper")
@@ -38,9 +38,14 @@ class Orphans:
     share `brake` of all segments is unknown, none is removed."""
 
     def __init__(
-        self, metadata: Metadata, storage: Storage, ended: Callable[[set[str]], set[str]], grace: float, brake: float
+        self,
+        housekeeping: Housekeeping,
+        storage: Storage,
+        ended: Callable[[set[str]], set[str]],
+        grace: float,
+        brake: float,
     ) -> None:
-        self._metadata = metadata
+        self._housekeeping = housekeeping
         self._storage = storage
         self._ended = ended
         self._grace = grace
@@ -64,12 +69,12 @@ class Orphans:
             log.error(
                 "no row names %d of %d stored segments: nothing is removed. Most likely the catalogue is older than "
                 "the files, from a backup: restore the newest one there is. If these files may go, start the server "
-                "with --orphan-brake 1.",
+                "with --max-orphan-share 1.",
                 unknown, segments,
             )  # fmt: skip
             return Looked(segments, unknown)
         removed = await self._remove_due(now)
-        while await self._metadata.forget_other_orphans(now, BATCH):
+        while await self._housekeeping.forget_other_orphans(now, BATCH):
             pass
         return Looked(segments, unknown, removed)
 
@@ -79,18 +84,18 @@ class Orphans:
         ended = self._ended(set(batch.values()))
         unknown = await self._unknown([key for key, incarnation in batch.items() if incarnation in ended])
         if unknown:
-            await self._metadata.note_orphans(unknown, now)
+            await self._housekeeping.note_orphans(unknown, now)
         return len(unknown)
 
     async def _remove_due(self, now: float) -> int:
         removed = 0
-        while due := await self._metadata.due_orphans(now, now - self._grace, BATCH):
+        while due := await self._housekeeping.due_orphans(now, now - self._grace, BATCH):
             unknown = await self._unknown(due)
             await self._storage.delete(unknown)
-            await self._metadata.forget_orphans(due)
+            await self._housekeeping.forget_orphans(due)
             removed += len(unknown)
         return removed
 
     async def _unknown(self, keys: Sequence[str]) -> list[str]:
-        known = await self._metadata.known_keys(keys)
+        known = await self._housekeeping.known_keys(keys)
         return [key for key in keys if key not in known]

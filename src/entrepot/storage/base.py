@@ -32,7 +32,7 @@ class BlobMissing(Exception):
 
 
 class StorageFull(Exception):
-    """No room (ENOSPC, EDQUOT, or the configured reserve): the write failed and left nothing behind."""
+    """No room (ENOSPC, EDQUOT, or less free space than is reserved): the write failed and left nothing behind."""
 
 
 class StorageFailed(Exception):

@@ -57,7 +57,7 @@ class Tree:
         if space.f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         if space.f_bavail * space.f_frsize < self._reserve:
-            raise OSError(errno.ENOSPC, "the free space is down to the configured reserve")
+            raise OSError(errno.ENOSPC, "the disk has less free space than the server keeps (--min-free-space)")
 
     def check_root(self) -> None:
         """Raise RootChanged unless the root's path still leads to the folder that was opened."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from entrepot.domain.objects import Blob
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.keeper import Keeper, Patience
 from entrepot.service.orphans import FEW, Looked
 from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, an_object
+from support.metadata import Catalogue
 
 GRACE = 100.0
 NOW = 1_000_000.0
@@ -27,14 +27,15 @@ class Scene:
     now: float = NOW
 
     def __post_init__(self) -> None:
-        self.metadata = SqliteMetadata(None)
+        self.metadata = Catalogue(None)
         self.storage = MemoryStorage()
         self.again()
 
     def again(self) -> None:
         """A new process: it remembers nothing but what the catalogue does."""
         self.keeper = Keeper(
-            self.metadata,
+            self.metadata.housekeeping,
+            self.metadata.uploads,
             self.storage,
             lambda: self.now,
             lambda: self.now,
@@ -51,7 +52,7 @@ class Scene:
         (segment,) = (await MemoryStorage("other").put(_stream(), {})).segments
         assert stored[key].size == segment.size
         blob = Blob(f"blob-{key}", segment.size, None, (type(segment)(key, segment.size, segment.blocks),))
-        await self.metadata.publish(an_object(f"object-{key}", blob), blob)
+        await self.metadata.objects.publish(an_object(f"object-{key}", blob), blob)
 
     async def keys(self) -> set[str]:
         return {item.key async for item in self.storage.list()}
@@ -69,7 +70,7 @@ def play(test: Callable[[Scene], Awaitable[None]], scene: Scene | None = None) -
     async def run() -> None:
         one = scene or Scene()
         try:
-            await one.metadata.add_account(ACCOUNT)
+            await one.metadata.accounts.add(ACCOUNT)
             await test(one)
         finally:
             await one.metadata.close()
@@ -106,7 +107,7 @@ def test_a_key_that_became_known_stays_and_its_sight_is_forgotten():
         await scene.publish(key)  # the newer catalogue is back
         assert await scene.look(after=10 * GRACE) == Looked(1, 0, 0)
         assert await scene.keys() == {key}
-        assert await scene.metadata.due_orphans(NOW, scene.now, 10) == []
+        assert await scene.metadata.housekeeping.due_orphans(NOW, scene.now, 10) == []
 
     play(test)
 
@@ -158,7 +159,7 @@ def test_when_most_of_the_store_is_unknown_nothing_goes_and_the_log_says_why(cap
         assert await scene.keys() == set(keys)
         (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
         said = record.getMessage()
-        assert "catalogue is older" in said and "--orphan-brake 1" in said
+        assert "catalogue is older" in said and "--max-orphan-share 1" in said
         # The operator says that they may go.
         scene.patience = Patience(1e9, orphan_grace=0, orphan_brake=1)
         scene.again()

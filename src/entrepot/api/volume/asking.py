@@ -14,15 +14,15 @@ from entrepot.api.volume.place import Place
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import Conditions
+from entrepot.volume.registry import AccountVolume
 
 MAX_HASHES = 4 * 1024 * 1024  # bytes: a list of 60,000 hashes
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
-async def principal(x: Exchange, doors: Doors) -> Principal:
-    """Somebody who may use the volume: of anybody else the body is not read. Raises Problem."""
-    doors.volume.check(x.principal)
-    return x.principal
+def account_volume(x: Exchange, doors: Doors) -> tuple[Principal, AccountVolume]:
+    """The caller and the volume of their account: of anybody else the body is not read. Raises Problem."""
+    return x.principal, doors.volumes.of(x.principal)
 
 
 async def fields(

@@ -20,8 +20,8 @@ _LAST_DATE = 253_402_300_799.0  # of the year 9999
 
 async def download(x: Exchange, doors: Doors, place: Place) -> None:
     """The bytes as they are now: a file that is replaced meanwhile is sent to its end from where it was opened."""
-    who = await asking.principal(x, doors)
-    opened = await doors.volume.open(who, place.path)
+    who, mine = asking.account_volume(x, doors)
+    opened = await mine.volume.open(who, place.path)
     try:
         entry = opened.entry
         file = Version(entry.etag, entry.updated_at, entry.size, _TYPE, changes=True)

@@ -19,26 +19,27 @@ from entrepot.api.volume.replies import platform_entry
 from entrepot.api.volume.writing import file_of_form
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
+from entrepot.volume.registry import AccountVolume
 
 _PART_FIELDS = {"part_number", "partNumber", "etag"}
 
 
 async def initiate(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: a name for the upload; nothing is at the path until it is complete."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(x, doors)
     with _no_conflict(place):
-        upload_id = await doors.parts.begin(who, place.target, asking.conditions(x), md5=asking.wants_md5(x))
-    ends = wire.timestamp_ms(doors.clock() + doors.volume.limits.upload_ttl)
+        upload_id = await mine.parts.begin(who, place.target, asking.conditions(x), md5=asking.wants_md5(x))
+    ends = wire.timestamp_ms(doors.clock() + mine.volume.limits.upload_ttl)
     await x.json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_at": ends})
 
 
 async def part(x: Exchange, doors: Doors, place: Place) -> None:
     """PUT one part: durable when it is acknowledged."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(x, doors)
     path, upload_id, number = place.path, place.upload_id, place.part_number
-    stream, length, expected = await bytes_of(x, doors, place)
+    stream, length, expected = await bytes_of(x, doors, mine, place)
     with _no_conflict(place):
-        held = await doors.parts.write(who, path, upload_id, number, stream, length=length, expected=expected)
+        held = await mine.parts.write(who, path, upload_id, number, stream, length=length, expected=expected)
     told: dict[str, Any] = {"part_number": held.number, "etag": held.etag}
     await x.json(200, told if place.legacy else {**told, "size": held.size})
 
@@ -46,19 +47,19 @@ async def part(x: Exchange, doors: Doors, place: Place) -> None:
 async def complete(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the list of parts: the file is there. `etag` is its MD5 in hex, or empty when it is not known: anything else
     fails in the stock client."""
-    who, path = await asking.principal(x, doors), place.path
+    (who, mine), path = asking.account_volume(x, doors), place.path
     given = await asking.fields(x, doors, place, "parts", "size", "digest", most=jsonbody.MAX_PARTS_LIST)
     cited, size, sha256 = await asyncio.to_thread(_completed, place, given)
     with _no_conflict(place):
-        done = await doors.parts.finish(who, path, place.upload_id, cited, size=size, sha256=sha256)
+        done = await mine.parts.finish(who, path, place.upload_id, cited, size=size, sha256=sha256)
     told: dict[str, Any] = {"etag": done.md5 or ""}
     await x.json(200, told if place.legacy else {**told, "entry": platform_entry(done.entry)})
 
 
 async def listing(x: Exchange, doors: Doors, place: Place) -> None:
     """GET which parts are held, for a client that goes on after a break."""
-    who, path = await asking.principal(x, doors), place.path
-    found = await doors.parts.list(who, path, place.upload_id)
+    (who, mine), path = asking.account_volume(x, doors), place.path
+    found = await mine.parts.list(who, path, place.upload_id)
     await x.json(
         200,
         {
@@ -72,8 +73,8 @@ async def listing(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def cancel(x: Exchange, doors: Doors, place: Place) -> None:
     """POST or DELETE: the parts are freed."""
-    who = await asking.principal(x, doors)
-    await doors.parts.abort(who, place.path, place.upload_id)
+    who, mine = asking.account_volume(x, doors)
+    await mine.parts.abort(who, place.path, place.upload_id)
     await x.json(200, True)
 
 
@@ -99,13 +100,13 @@ def _completed(place: Place, given: dict[str, Any]) -> Completed:
 
 
 async def bytes_of(
-    x: Exchange, doors: Doors, place: Place
+    x: Exchange, doors: Doors, mine: AccountVolume, place: Place
 ) -> tuple[AsyncIterator[bytes], int | None, tuple[Expected, ...]]:
     """The bytes of a part, as a form, or raw on the Platform API; with their length and digests where declared. The
     conditions of the whole are those that it was begun with."""
     asking.unconditional(x)
     if place.legacy or forms.is_form(x.text("content-type")):
-        stream, expected = await file_of_form(x, doors)
+        stream, expected = await file_of_form(x, doors, mine)
         return stream, None, expected
     body = body_of(x, doors)
     return body.stream, body.length, body.expected

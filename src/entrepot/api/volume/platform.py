@@ -19,9 +19,9 @@ from entrepot.volume.paths import Path
 
 async def list_folder(x: Exchange, doors: Doors, place: Place) -> None:
     """GET a folder's entries by name: all, or with `limit` a page, whose headers lead to the next."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(x, doors)
     limit, recursive = asking.query_limit(x), asking.query_flag(x, "recursive")
-    page = await doors.volume.list(
+    page = await mine.volume.list(
         who, place.path, limit=limit, cursor=asking.query(x, "cursor") or None, recursive=recursive
     )
     asked: dict[str, str | int] = {} if limit is None else {"limit": limit}
@@ -32,9 +32,9 @@ async def list_folder(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def delete(x: Exchange, doors: Doors, place: Place) -> None:
     """DELETE a file or a folder: into the trash, from where it comes back by its id, or for good."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(x, doors)
     path = place.path
-    gone = await doors.volume.delete(
+    gone = await mine.volume.delete(
         who,
         path,
         recursive=asking.query_flag(x, "recursive", True),
@@ -46,23 +46,23 @@ async def delete(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def stat(x: Exchange, doors: Doors, place: Place) -> None:
     """GET one entry; with `checksum` its digests are computed when they are not known."""
-    who = await asking.principal(x, doors)
-    entry = await doors.volume.stat(who, place.path, checksum=asking.query_flag(x, "checksum"))
+    who, mine = asking.account_volume(x, doors)
+    entry = await mine.volume.stat(who, place.path, checksum=asking.query_flag(x, "checksum"))
     await x.json(200, platform_entry(entry))
 
 
 async def rename(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the new path of a file or folder."""
-    who, path = await asking.principal(x, doors), place.path
+    (who, mine), path = asking.account_volume(x, doors), place.path
     destination, overwrite = await _destination(x, doors, place)
-    await x.json(200, platform_entry(await doors.volume.rename(who, path, destination, overwrite=overwrite)))
+    await x.json(200, platform_entry(await mine.volume.rename(who, path, destination, overwrite=overwrite)))
 
 
 async def copy(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the path of a copy of a file or folder."""
-    who, path = await asking.principal(x, doors), place.path
+    (who, mine), path = asking.account_volume(x, doors), place.path
     destination, overwrite = await _destination(x, doors, place)
-    await x.json(200, platform_entry(await doors.volume.copy(who, path, destination, overwrite=overwrite)))
+    await x.json(200, platform_entry(await mine.volume.copy(who, path, destination, overwrite=overwrite)))
 
 
 async def _destination(x: Exchange, doors: Doors, place: Place) -> tuple[Path, bool]:
@@ -73,46 +73,46 @@ async def _destination(x: Exchange, doors: Doors, place: Place) -> tuple[Path, b
 
 async def make_folder(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: make a folder and those above it; one that is there is fine."""
-    who, path = await asking.principal(x, doors), place.target
+    (who, mine), path = asking.account_volume(x, doors), place.target
     await asking.fields(x, doors, place)
-    await x.json(200, platform_entry(await doors.volume.make_folder(who, path)))
+    await x.json(200, platform_entry(await mine.volume.make_folder(who, path)))
 
 
 async def usage(x: Exchange, doors: Doors, place: Place) -> None:
     """GET how much a folder holds, and how much room is left."""
-    who = await asking.principal(x, doors)
-    await x.json(200, replies.usage(await doors.volume.usage(who, place.path)))
+    who, mine = asking.account_volume(x, doors)
+    await x.json(200, replies.usage(await mine.volume.usage(who, place.path)))
 
 
 async def list_trash(x: Exchange, doors: Doors, place: Place) -> None:
     """GET what was deleted and can come back, the newest first."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(x, doors)
     limit = asking.query_limit(x)
-    page = await doors.volume.list_trash(who, limit=limit, cursor=asking.query(x, "cursor") or None)
+    page = await mine.volume.list_trash(who, limit=limit, cursor=asking.query(x, "cursor") or None)
     asked: dict[str, str | int] = {} if limit is None else {"limit": limit}
     await replies.send_list(x, page.entries, replies.trashed, replies.next_page(x, doors, page.cursor, **asked))
 
 
 async def restore(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: bring it back to where it was, or to a destination."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(x, doors)
     given = await asking.fields(x, doors, place, "destination")
     destination = asking.optional_text(given, "destination")
     there = None if destination is None else place.field(destination, "destination")
-    await x.json(200, platform_entry(await doors.volume.restore(who, place.text("trash_id"), there)))
+    await x.json(200, platform_entry(await mine.volume.restore(who, place.text("trash_id"), there)))
 
 
 async def drop(x: Exchange, doors: Doors, place: Place) -> None:
     """DELETE it from the trash, for good."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(x, doors)
     asking.unconditional(x)
-    await doors.volume.drop_trash(who, place.text("trash_id"))
+    await mine.volume.drop_trash(who, place.text("trash_id"))
     await x.json(200, True)
 
 
 async def publish(x: Exchange, doors: Doors, place: Place) -> None:
     """POST: a CDN object of the file's bytes as they are now."""
-    who, path = await asking.principal(x, doors), place.path
+    (who, _), path = asking.account_volume(x, doors), place.path
     given = await asking.fields(x, doors, place, "file_name", "content_type")
     intent = Intent(
         lifecycle=x.lifecycle(),
@@ -127,7 +127,7 @@ async def publish(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def keep(x: Exchange, doors: Doors, place: Place) -> None:
     """POST the URL of an object of this server: its bytes become a file."""
-    who, path = await asking.principal(x, doors), place.target
+    (who, _), path = asking.account_volume(x, doors), place.target
     given = await asking.fields(x, doors, place, "url", "overwrite")
     url_path = _own_path(doors, asking.text(given, "url"))
     when = Conditions(if_none_match=not asking.flag(given, "overwrite"))

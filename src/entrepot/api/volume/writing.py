@@ -16,22 +16,23 @@ from entrepot.archive.unpacking import check_encoding
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import ALWAYS
+from entrepot.volume.registry import AccountVolume
 
 
 async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a form whose file goes to the path; with `unzip` what is in it goes into the folder of that path. The
     name that the form gives the file means nothing."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(x, doors)
     path, unzip, when = place.target, asking.query_flag(x, "unzip"), asking.conditions(x)
     encoding = _encoding(x, unzip=unzip)
-    stream, expected = await file_of_form(x, doors)
+    stream, expected = await file_of_form(x, doors, mine)
     if not unzip:
-        await doors.volume.put(who, path, stream, expected=expected, when=when, check_client=x.check_client)
+        await mine.volume.put(who, path, stream, expected=expected, when=when, check_client=x.check_client)
     elif expected or when != ALWAYS:
         message = "Digests and conditions are those of one file; of an archive that is unpacked they are not checked."
         raise Problem(Code.INVALID_REQUEST, message)
     else:
-        await doors.unpack.unpack(who, path, stream, encoding=encoding, check_client=x.check_client)
+        await mine.unpack.unpack(who, path, stream, encoding=encoding, check_client=x.check_client)
     await x.json(200, True)
 
 
@@ -51,10 +52,12 @@ def _encoding(x: Exchange, *, unzip: bool) -> str | None:
     return encoding
 
 
-async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
+async def file_of_form(
+    x: Exchange, doors: Doors, mine: AccountVolume
+) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
     """The file in a form's body, and the digests of it that were declared. Raises Problem."""
     expected = form_digests(x)
-    limit, declared = doors.volume.limits.max_file, x.content_length()
+    limit, declared = mine.volume.limits.max_file, x.content_length()
     if declared is not None and declared > limit + forms.MAX_AROUND:
         raise Problem(Code.TOO_LARGE, f"The file is larger than the limit of {limit} bytes.")
     part = await forms.file_part(x.body(doors.stall_timeout, watch=True), x.text("content-type"))
@@ -64,7 +67,7 @@ async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes],
 async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
     """POST a URL: the reply comes when its file is whole at the path, as the stock client expects. A client that goes
     ends the fetch."""
-    who, path = await asking.principal(x, doors), place.target
+    (who, _), path = asking.account_volume(x, doors), place.target
     when, given = asking.conditions(x), await asking.fields(x, doors, place, "url", conditional=True)
     await x.unless_gone(doors.imports.run(who, path, asking.text(given, "url"), when))
     await x.json(200, True)
@@ -72,9 +75,9 @@ async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
 
 async def put(x: Exchange, doors: Doors, place: Place) -> None:
     """PUT the bytes themselves: 201 when nothing was there."""
-    who, path = await asking.principal(x, doors), place.target
+    (who, mine), path = asking.account_volume(x, doors), place.target
     body = body_of(x, doors)
-    entry, created = await doors.volume.put(
+    entry, created = await mine.volume.put(
         who,
         path,
         body.stream,
