@@ -6,7 +6,7 @@ running server.
 
 from __future__ import annotations
 
-from entrepot.api.cdn import MAX_SIZE_DIGITS
+from entrepot.api.bytes.uploads import MAX_SIZE_DIGITS
 from entrepot.api.components import (
     EXAMPLES,
     LIFECYCLE,

@@ -30,9 +30,9 @@ from entrepot.sockets import KNOWS_SOCKETS, end_connections, end_stalled_connect
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
-    from entrepot.api.doors import Doors
-    from entrepot.api.exchange import Receive, Scope, Send
     from entrepot.api.front import App, Front
+    from entrepot.api.http_context import Receive, Scope, Send
+    from entrepot.api.services import Services
     from entrepot.fetch.network import Network
 
 # The web framework and the ASGI server are imported by the processes that use them, where they do: loading them takes
@@ -50,11 +50,11 @@ FAILURES: dict[type[Exception], Code] = {
 }
 
 
-def doors_of(node: ServerContext, settings: Settings, network: Network | None = None) -> Doors:
+def services_of(node: ServerContext, settings: Settings, network: Network | None = None) -> Services:
     """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
-    from entrepot.api.doors import Doors
-    from entrepot.api.exchange import MinRate
-    from entrepot.api.reply_memory import ReplyMemory
+    from entrepot.api.bytes.reply_memory import ReplyMemory
+    from entrepot.api.http_context import MinRate
+    from entrepot.api.services import Services
 
     signer = Signer(node.home.signing_secret())
     rules = _rules(node, settings)
@@ -73,7 +73,7 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
     )
     transfer = Transfer(node.volumes.sink, node.storage, objects, uploads)
     imports = Imports(node.volumes.sink, transfer, bounds, network)
-    return Doors(
+    return Services(
         access=Access(accounts, signer, time.time, settings.token_ttl),
         uploads=uploads,
         multipart=Multipart(*takes),
@@ -122,11 +122,11 @@ def app(settings: Settings) -> Front:
 
     logs.configure(settings.log_format)
     node = ServerContext.open(settings)
-    doors = doors_of(node, settings)
-    return api.build(doors, _lifespan(node, doors, settings), as_json=logs.as_json(settings.log_format))
+    services = services_of(node, settings)
+    return api.build(services, _lifespan(node, services, settings), as_json=logs.as_json(settings.log_format))
 
 
-def _lifespan(node: ServerContext, doors: Doors, settings: Settings) -> App:
+def _lifespan(node: ServerContext, services: Services, settings: Settings) -> App:
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         background = [
@@ -137,7 +137,7 @@ def _lifespan(node: ServerContext, doors: Doors, settings: Settings) -> App:
         await receive()
         for task in background:
             task.cancel()
-        doors.imports.close()
+        services.imports.close()
         await node.close()
         await send({"type": "lifespan.shutdown.complete"})
 

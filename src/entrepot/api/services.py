@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from entrepot.api.exchange import MinRate
-from entrepot.api.reply_memory import ReplyMemory
+from entrepot.api.bytes.reply_memory import ReplyMemory
+from entrepot.api.http_context import MinRate
 from entrepot.domain.errors import Code
 from entrepot.service.access import Access
 from entrepot.service.assets import Assets
@@ -22,7 +22,7 @@ from entrepot.volume.registry import VolumeRegistry
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class Services:
     """Origins without trailing slash; times in seconds. `failures` says which exceptions of the rooms below are whose
     fault; `accepted_hosts` empty means any Host header is taken, and none is ever used to make a link."""
 
