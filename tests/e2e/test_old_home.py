@@ -29,9 +29,9 @@ KEYS = EXPECTED["keys"]
 def files(tmp_path: Path) -> Iterator[Files]:
     """The server of this version on the old home."""
     settings = {
-        "multipart_ttl": old_home.LONG, "tombstone_ttl": old_home.LONG, "trash_ttl": old_home.LONG, "clock_jump_pause": "0",
-        "sweep_interval": "0.2", "orphan_grace": "60", "account_quota": str(EXPECTED["usage"] + HEADROOM),
-        "volume_quota": "1G",
+        "multipart_ttl": old_home.LONG, "tombstone_ttl": old_home.LONG, "trash_ttl": old_home.LONG,
+        "clock_jump_pause": "0", "sweep_interval": "0.2", "orphan_grace": "60",
+        "account_quota": str(EXPECTED["usage"] + HEADROOM), "volume_quota": "1G",
     }  # fmt: skip
     server = Server(tmp_path / "server", settings, key=KEYS["first"])
     try:
