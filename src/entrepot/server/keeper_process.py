@@ -30,7 +30,7 @@ ROWS = 500  # rows in one transaction: others write between two (docs/threats.md
 def periodic_tasks(node: ServerContext, settings: Settings) -> list[PeriodicTask]:
     """Everything that runs periodically, and how often (in seconds)."""
     keeper = _keeper(node, settings)
-    digester = Digester(node.metadata, node.storage)
+    digester = Digester(node.metadata.uploads, node.metadata.objects, node.storage)
     more = _Batches(node, keeper, digester)
     sweep = settings.sweep_interval
     return [
@@ -60,27 +60,31 @@ class _Batches:
         return Batch(more=await self._digester.step(size))
 
     async def assemble_parts(self, _: int) -> Batch:
-        return Batch(more=await self._node.parts.step())
+        return Batch(more=any([await each.parts.step() for each in self._node.volumes]))
 
     async def abort_revoked_uploads(self, limit: int) -> Batch:
-        revoked = sum(key.revoked_at is not None for key in await self._node.metadata.list_keys())
+        revoked = sum(key.revoked_at is not None for key in await self._node.metadata.accounts.list_keys())
         if revoked == self._revoked:
             return Batch()
         batch = await self._keeper.abort_revoked_uploads(limit)
         if not batch.more:
-            await self._node.parts.sweep()
+            for each in self._node.volumes:
+                await each.parts.sweep()
             self._revoked = revoked
         return batch
 
     async def checkpoint(self, _: int) -> Batch:
-        await self._node.metadata.checkpoint()
+        await self._node.database.checkpoint()
         return Batch()
 
     async def sweep_volume(self, _: int) -> Batch:
         if (now := await self._keeper.now()) is None:
             return Batch()
-        await self._node.parts.sweep()  # before it would be removed without a word to who comes too late
-        return Batch(more=await self._node.volume.sweep_some(now))
+        more = False
+        for each in self._node.volumes:
+            await each.parts.sweep()  # first: who comes too late is to be told so
+            more |= await each.volume.sweep_some(now)
+        return Batch(more=more)
 
     async def collect_orphans(self, _: int) -> Batch:
         log.info("looked for orphans: %s", await self._keeper.collect_orphans())
@@ -117,12 +121,13 @@ async def _keep(settings: Settings, parent: int) -> None:
 
 def _keeper(node: ServerContext, settings: Settings) -> Keeper:
     return Keeper(
-        node.metadata,
+        node.metadata.housekeeping,
+        node.metadata.uploads,
         node.storage,
         time.time,
         _uptime,
-        lambda names: ended_incarnations(node.home, names),
-        Patience(settings.tombstone_ttl, settings.orphan_grace, settings.orphan_brake, settings.clock_guard),
+        lambda: ended_incarnations(node.home),
+        Patience(settings.tombstone_ttl, settings.orphan_grace, settings.max_orphan_share, settings.clock_jump_pause),
     )
 
 

@@ -7,10 +7,11 @@ bytes are deleted; its rows are forgotten. Killed at any point, the next batch g
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from entrepot.metadata.base import Condemned, Metadata
+from entrepot.metadata.housekeeping import Condemned, Housekeeping
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock
 from entrepot.service.clock_guard import ClockGuard
 from entrepot.service.orphans import OrphanReport, Orphans
@@ -34,23 +35,25 @@ class Keeper:
     """Each method but `now` is one batch of a periodic task (`service/tasks.py`) and gets the most items that it may
     deal with. While the clock is in doubt a batch that destroys by it does nothing.
 
-    `ended` tells which of the given incarnations have no living process: only those can leave orphans. `monotonic`
-    measures the time that passes, whatever `clock` is set to.
+    `ended` names the incarnations that have no living process: only those can leave orphans. `monotonic` measures the
+    time that passes, whatever `clock` is set to.
     """
 
     def __init__(
         self,
-        metadata: Metadata,
+        housekeeping: Housekeeping,
+        uploads: UploadSessionRecords,
         storage: Storage,
         clock: Clock,
         monotonic: Clock,
-        ended: Callable[[set[str]], set[str]],
+        ended: Callable[[], Collection[str]],
         patience: Patience,
     ) -> None:
-        self._metadata = metadata
+        self._housekeeping = housekeeping
+        self._uploads = uploads
         self._storage = storage
-        self._guard = ClockGuard(metadata, clock, monotonic, patience.clock_guard)
-        self._orphans = Orphans(metadata, storage, ended, patience.orphan_grace, patience.orphan_brake)
+        self._guard = ClockGuard(housekeeping, clock, monotonic, patience.clock_guard)
+        self._orphans = Orphans(housekeeping, storage, ended, patience.orphan_grace, patience.orphan_brake)
         self._tombstone_ttl = patience.tombstone_ttl
         self._tried: set[str] = set()  # ids of condemned blobs, since the last time that none was left
         self._stuck: set[str] = set()  # those whose bytes could not be deleted: each is logged once
@@ -62,13 +65,13 @@ class Keeper:
     async def expire_objects(self, limit: int) -> Batch:
         """Objects whose time is over let go of their bytes."""
         now = await self._guard.now()
-        done = 0 if now is None else await self._metadata.expire_objects(now, limit)
+        done = 0 if now is None else await self._housekeeping.expire_objects(now, limit)
         return Batch(done, more=done > 0)
 
     async def expire_uploads(self, limit: int) -> Batch:
         """Unfinished uploads whose time is over are aborted."""
         now = await self._guard.now()
-        done = 0 if now is None else await self._metadata.expire_uploads(now, limit)
+        done = 0 if now is None else await self._housekeeping.expire_uploads(now, limit)
         return Batch(done, more=done > 0)
 
     async def delete_blobs(self, limit: int) -> Batch:
@@ -76,7 +79,7 @@ class Keeper:
         up no other."""
         if await self._guard.now() is None:
             return Batch()
-        condemned = [b for b in await self._metadata.condemn_blobs(limit) if b.blob_id not in self._tried]
+        condemned = [b for b in await self._housekeeping.condemn_blobs(limit) if b.blob_id not in self._tried]
         if not condemned:
             self._stuck &= self._tried
             self._tried = set()
@@ -90,12 +93,12 @@ class Keeper:
     async def forget_ended(self, limit: int) -> Batch:
         """Rows of ended objects and uploads are forgotten after the tombstone time."""
         now = await self._guard.now()
-        done = 0 if now is None else await self._metadata.forget_ended(now - self._tombstone_ttl, limit)
+        done = 0 if now is None else await self._housekeeping.forget_ended(now - self._tombstone_ttl, limit)
         return Batch(done, more=done > 0)
 
     async def abort_revoked_uploads(self, limit: int) -> Batch:
         """Uploads that were begun with keys which are revoked now are aborted, as far as who revoked them did not."""
-        done = await self._metadata.abort_revoked_uploads(limit)
+        done = await self._uploads.abort_revoked(limit)
         return Batch(done, more=done > 0)
 
     async def collect_orphans(self) -> OrphanReport:
@@ -111,6 +114,6 @@ class Keeper:
                 log.error("the bytes of blob=%s stay until they can be deleted: %s", blob.blob_id, error)
             self._stuck.add(blob.blob_id)
             return False
-        await self._metadata.forget_blob(blob.blob_id)
+        await self._housekeeping.forget_blob(blob.blob_id)
         self._stuck.discard(blob.blob_id)
         return True
