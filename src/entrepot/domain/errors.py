@@ -6,8 +6,9 @@ fix says what to do. Neither ever holds a secret.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 
 class Code(Enum):
@@ -74,6 +75,22 @@ class Problem(Exception):
 
     def __repr__(self) -> str:
         return f"Problem({self.code.code}: {self.message})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """This problem as JSON values, for `from_dict`."""
+        return {
+            "code": self.code.code,
+            "message": self.message,
+            "where": list(self.where),
+            "fix": self.fix,
+            "retry_after": self.retry_after,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Problem:
+        """The problem that `as_dict` wrote down."""
+        code = next(code for code in Code if code.code == fields["code"])
+        return cls(code, fields["message"], where=fields["where"], fix=fields["fix"], retry_after=fields["retry_after"])
 
 
 def not_found() -> Problem:

@@ -14,8 +14,8 @@ from entrepot.home import HomeError, ended_incarnations, forget_incarnations
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.server.context import PARENT_CHECK_SECONDS, ServerContext
 from entrepot.service.digester import STEP, Digester
-from entrepot.service.keeper import Keeper, Patience
-from entrepot.service.tasks import Batch, PeriodicTask, run_all
+from entrepot.service.keeper import Keeper, KeeperTimes
+from entrepot.service.tasks import BatchOutcome, PeriodicTask, run_all
 from entrepot.settings import Settings
 from entrepot.storage.base import StorageFailed, StorageFull
 
@@ -56,16 +56,16 @@ class _Batches:
         self._digester = digester
         self._revoked = -1  # keys that were revoked when their uploads were aborted last
 
-    async def compute_digests(self, size: int) -> Batch:
-        return Batch(more=await self._digester.step(size))
+    async def compute_digests(self, size: int) -> BatchOutcome:
+        return BatchOutcome(more=await self._digester.step(size))
 
-    async def assemble_parts(self, _: int) -> Batch:
-        return Batch(more=any([await each.parts.step() for each in self._node.volumes]))
+    async def assemble_parts(self, _: int) -> BatchOutcome:
+        return BatchOutcome(more=any([await each.parts.step() for each in self._node.volumes]))
 
-    async def abort_revoked_uploads(self, limit: int) -> Batch:
+    async def abort_revoked_uploads(self, limit: int) -> BatchOutcome:
         revoked = sum(key.revoked_at is not None for key in await self._node.metadata.accounts.list_keys())
         if revoked == self._revoked:
-            return Batch()
+            return BatchOutcome()
         batch = await self._keeper.abort_revoked_uploads(limit)
         if not batch.more:
             for each in self._node.volumes:
@@ -73,23 +73,23 @@ class _Batches:
             self._revoked = revoked
         return batch
 
-    async def checkpoint(self, _: int) -> Batch:
+    async def checkpoint(self, _: int) -> BatchOutcome:
         await self._node.database.checkpoint()
-        return Batch()
+        return BatchOutcome()
 
-    async def sweep_volume(self, _: int) -> Batch:
+    async def sweep_volume(self, _: int) -> BatchOutcome:
         if (now := await self._keeper.now()) is None:
-            return Batch()
+            return BatchOutcome()
         more = False
         for each in self._node.volumes:
             await each.parts.sweep()  # first: who comes too late is to be told so
             more |= await each.volume.sweep_some(now)
-        return Batch(more=more)
+        return BatchOutcome(more=more)
 
-    async def collect_orphans(self, _: int) -> Batch:
+    async def collect_orphans(self, _: int) -> BatchOutcome:
         log.info("looked for orphans: %s", await self._keeper.collect_orphans())
         forget_incarnations(self._node.home)
-        return Batch()
+        return BatchOutcome()
 
 
 def keep(settings: Settings, parent: int) -> None:
@@ -127,7 +127,9 @@ def _keeper(node: ServerContext, settings: Settings) -> Keeper:
         time.time,
         _uptime,
         lambda: ended_incarnations(node.home),
-        Patience(settings.tombstone_ttl, settings.orphan_grace, settings.max_orphan_share, settings.clock_jump_pause),
+        KeeperTimes(
+            settings.tombstone_ttl, settings.orphan_grace, settings.max_orphan_share, settings.clock_jump_pause
+        ),
     )
 
 

@@ -17,7 +17,7 @@ LONGEST_BACKOFF = 30.0
 SHORTEST_BACKOFF = 0.1
 
 
-class Batch(NamedTuple):
+class BatchOutcome(NamedTuple):
     """The outcome of one batch: how many items it dealt with, and whether the next batch is to follow at once."""
 
     done: int = 0
@@ -36,7 +36,7 @@ class PeriodicTask:
 
     name: str
     interval: float | Callable[[], float]
-    batch: Callable[[int], Awaitable[Batch]]
+    batch: Callable[[int], Awaitable[BatchOutcome]]
     batch_size: int = 0
     items: str = ""
     last_success: float | None = None

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from entrepot.service import tasks
-from entrepot.service.tasks import Batch, PeriodicTask, run_all
+from entrepot.service.tasks import BatchOutcome, PeriodicTask, run_all
 
 
-async def nothing(limit: int) -> Batch:
-    return Batch()
+async def nothing(limit: int) -> BatchOutcome:
+    return BatchOutcome()
 
 
 def play(*running: PeriodicTask, until: Callable[[], object]) -> None:
@@ -31,10 +31,10 @@ def play(*running: PeriodicTask, until: Callable[[], object]) -> None:
     asyncio.run(play())
 
 
-def counted(seen: list[str], name: str, more: bool = False) -> Callable[[int], Awaitable[Batch]]:
-    async def batch(limit: int) -> Batch:
+def counted(seen: list[str], name: str, more: bool = False) -> Callable[[int], Awaitable[BatchOutcome]]:
+    async def batch(limit: int) -> BatchOutcome:
         seen.append(name)
-        return Batch(1, more)
+        return BatchOutcome(1, more)
 
     return batch
 
@@ -52,9 +52,9 @@ def test_an_endless_backlog_starves_no_other_task() -> None:
 def test_a_task_that_waits_in_the_middle_of_a_batch_holds_up_no_other() -> None:
     seen: list[str] = []
 
-    async def slow(limit: int) -> Batch:
+    async def slow(limit: int) -> BatchOutcome:
         await asyncio.Event().wait()
-        return Batch()
+        return BatchOutcome()
 
     play(PeriodicTask("slow", 0.0, slow), PeriodicTask("short", 0.0, counted(seen, "short")), until=lambda: seen[9:])
 
@@ -67,11 +67,11 @@ def test_a_failing_task_backs_off_and_is_logged_and_the_others_go_on(
     seen: list[str] = []
     failing = True
 
-    async def fail(limit: int) -> Batch:
+    async def fail(limit: int) -> BatchOutcome:
         seen.append("fail")
         if failing:
             raise error
-        return Batch()
+        return BatchOutcome()
 
     task = PeriodicTask("first", 0.0, fail)
     play(task, PeriodicTask("other", 0.0, counted(seen, "other")), until=lambda: seen.count("fail") >= 4)
@@ -93,9 +93,9 @@ def test_a_backoff_doubles_up_to_its_bound_and_is_never_longer_than_it() -> None
 def test_a_batch_gets_its_size_and_what_a_run_did_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     limits: list[int] = []
 
-    async def batch(limit: int) -> Batch:
+    async def batch(limit: int) -> BatchOutcome:
         limits.append(limit)
-        return Batch(limit, more=len(limits) < 3)
+        return BatchOutcome(limit, more=len(limits) < 3)
 
     with caplog.at_level(logging.INFO):
         play(PeriodicTask("rows", 60.0, batch, 7, "rows forgotten"), until=lambda: caplog.messages)

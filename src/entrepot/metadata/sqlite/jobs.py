@@ -24,8 +24,10 @@ def claim_jobs(
     error: str,
 ) -> list[Row]:
     """See `JobRecords.claim`."""
-    for job_id, attempts in _fetch(db, "lost_jobs", now):
-        if attempts >= max_attempts:
+    for job_id, attempts, cancel in _fetch(db, "lost_jobs", now):
+        if cancel:
+            end_job(db, job_id, attempts, "cancelled", now, None, None)
+        elif attempts >= max_attempts:
             end_job(db, job_id, attempts, "failed", now, None, error)
         else:
             retry_job(db, job_id, attempts, now, now)
@@ -55,6 +57,20 @@ def retry_job(db: apsw.Connection, job_id: str, attempt: int, not_before: float,
     if queued:
         _changed(db, "forget_lease", lease_name(job_id))
     return queued
+
+
+def cancel_job(db: apsw.Connection, job_id: str, now: float) -> int:
+    """See `JobRecords.cancel`."""
+    asked = _changed(db, "ask_to_cancel", job_id)
+    _changed(db, "cancel_queued_jobs", now)
+    return asked
+
+
+def cancel_jobs_of_waiters(db: apsw.Connection, waiters: str, now: float) -> int:
+    """See `JobRecords.cancel_of_waiters`."""
+    asked = _changed(db, "ask_to_cancel_of_waiters", waiters)
+    _changed(db, "cancel_queued_jobs", now)
+    return asked
 
 
 def _fetch(db: apsw.Connection, name: str, *args: Any) -> list[Row]:
