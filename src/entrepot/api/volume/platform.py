@@ -122,7 +122,7 @@ async def publish(ctx: HttpContext, services: Services, place: Place) -> None:
         idempotency_key=ctx.stored_header(wire.IDEMPOTENCY_KEY),
     )
     obj = await ctx.unless_disconnected(services.transfer.publish(who, path, intent))
-    await ctx.send_json(200, uploaded(services, obj))
+    await ctx.send_json(200, uploaded(services, obj).model_dump())
 
 
 async def keep(ctx: HttpContext, services: Services, place: Place) -> None:
