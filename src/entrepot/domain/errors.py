@@ -96,3 +96,20 @@ class Problem(Exception):
 def not_found() -> Problem:
     """The one answer for what does not exist and for what the reader may not know to exist (ACL `hide`)."""
     return Problem(Code.NOT_FOUND, "There is no file at this URL.")
+
+
+def as_problem(error: Exception, failures: Mapping[type[Exception], Code]) -> Problem | None:
+    """The problem that an exception stands for; None for a defect of ours."""
+    if isinstance(error, Problem):
+        return error
+    for kind, code in failures.items():
+        if isinstance(error, kind):
+            return Problem(code, _CAUSES[code])
+    return None
+
+
+_CAUSES = {
+    Code.INSUFFICIENT_STORAGE: "The server has no room for this; nothing was stored.",
+    Code.UNAVAILABLE: "The server cannot read or write its storage at the moment; nothing was acknowledged.",
+    Code.GONE: "This file was removed.",
+}

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
-from entrepot.domain.errors import Code, Problem
+from entrepot.domain.errors import Code, Problem, as_problem
 from entrepot.domain.jobs import MAX_ATTEMPTS, Job, JobState
 from entrepot.metadata.jobs import JobRecords, lease_name
 from entrepot.service.access import Clock
@@ -151,11 +151,10 @@ class JobPool:
             await self._records.end(job.id, job.attempts, JobState.FAILED, now, error=problem.as_dict())
 
     def _problem(self, job: Job, error: Exception) -> Problem:
-        if isinstance(error, Problem):
-            return error
-        for kind, code in self._failures.items():
-            if isinstance(error, kind):
-                log.error("job=%s attempt=%d: %s", job.id, job.attempts, error)
-                return Problem(code, f"The job could not be done: {code.fix}")
-        log.error("job=%s attempt=%d failed", job.id, job.attempts, exc_info=error)
-        return Problem(Code.INTERNAL, "The server met a defect in itself.")
+        problem = as_problem(error, self._failures)
+        if problem is None:
+            log.error("job=%s attempt=%d met a defect", job.id, job.attempts, exc_info=error)
+            return Problem(Code.INTERNAL, "The server failed to do this job.")
+        if problem is not error:
+            log.error("job=%s attempt=%d: %s: %s", job.id, job.attempts, type(error).__name__, error)
+        return problem
