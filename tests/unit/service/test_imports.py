@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -511,6 +512,10 @@ def test_a_job_is_cancelled_by_its_owner_and_when_its_waiting_process_is_gone() 
     play(test, sends(Reply(bytes(4 * MIB), cut=MIB, pause=gate)))
 
 
+def _is_over(scene: Scene, runs: int) -> bool:
+    return scene.shelf.begun == runs and not scene.pool._running
+
+
 def test_a_job_that_the_server_could_not_do_is_tried_again_and_then_fails() -> None:
     async def test(scene: Scene) -> None:
         ahead = 0.0
@@ -518,7 +523,7 @@ def test_a_job_that_the_server_could_not_do_is_tried_again_and_then_fails() -> N
         scene.shelf.fails = Problem(Code.UNAVAILABLE, "no disk", retry_after=7)
         task = asyncio.create_task(scene.run())
         for runs in (1, 2, 3):
-            await until(lambda runs=runs: scene.shelf.begun == runs and not scene.pool._running)
+            await until(partial(_is_over, scene, runs))
             ahead += 10
         with pytest.raises(Problem) as refused:
             await task
