@@ -147,7 +147,7 @@ def test_the_lists_of_headers_here_is_complete():
     assert {name for name in names if name.startswith("x-") or name.endswith("-key")} == set(HEADERS)
 
 
-def test_every_room_is_in_the_table_of_rooms():
+def test_every_layer_is_in_the_table_of_packages():
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     for number, row in enumerate(contracts[0]["layers"], 1):
