@@ -1,4 +1,4 @@
-"""A disk that fails or is full at any one operation of an upload (hostile.md H03, H04): the upload fails as such,
+"""A disk that fails or is full at any one operation of an upload (docs/threats.md H03, H04): the upload fails as such,
 nothing of it stays, and the next one works."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Power loss at every moment of a day's work (hostile.md H02): what was acknowledged is there, the rest is absent or
-whole, and no space is lost. Taking any one sync out of the code is noticed."""
+"""Power loss at every moment of a day's work (docs/threats.md H02): what was acknowledged is there, the rest is absent
+or whole, and no space is lost. Taking any one sync out of the code is noticed."""
 
 from __future__ import annotations
 

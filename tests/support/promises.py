@@ -1,4 +1,4 @@
-"""Holds a home after a crash against what was acknowledged before it (promises I1, I2 and I8)."""
+"""Holds a home after a crash against what was acknowledged before it (docs/threats.md I1, I2 and I8)."""
 
 from __future__ import annotations
 
