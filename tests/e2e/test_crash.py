@@ -1,4 +1,5 @@
-"""A real server killed in the middle of its work (hostile.md H01): at each step of a publish, and at any moment."""
+"""A real server killed in the middle of its work (docs/threats.md H01): at each step of a publish, and at any
+moment."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ ANY_UPLOAD = [
 
 @pytest.fixture
 def server(tmp_path: Path):
-    server = Server(tmp_path, {"sweep_interval": "0.2", "drain": "5"})
+    server = Server(tmp_path, {"sweep_interval": "0.2", "drain_timeout": "5"})
     yield server
     if server.process is not None:
         server.kill()

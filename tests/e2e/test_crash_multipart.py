@@ -1,4 +1,4 @@
-"""A real server killed at each step of a part and of the end of a multipart upload (hostile.md H01)."""
+"""A real server killed at each step of a part and of the end of a multipart upload (docs/threats.md H01)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OF_THE_END = ["db_write:1", "db_write:4", "db_sync:1", "reply:1"]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "server", {"sweep_interval": "0.2", "drain": "5"})
+    server = Server(tmp_path / "server", {"sweep_interval": "0.2", "drain_timeout": "5"})
     yield server
     if server.process is not None:
         server.kill()

@@ -1,5 +1,5 @@
-"""A real server on a disk that is full, read-only, or gone (hostile.md H04, H05): writes are refused with the cause,
-reads go on, nothing is written where it does not belong, and all is well when the disk is."""
+"""A real server on a disk that is full, read-only, or gone (docs/threats.md H04, H05): writes are refused with the
+cause, reads go on, nothing is written where it does not belong, and all is well when the disk is."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "disk", {"sweep_interval": "0.2", "drain": "5", "reserve": "0"})
+    server = Server(tmp_path / "disk", {"sweep_interval": "0.2", "drain_timeout": "5", "min_free_space": "0"})
     yield server
     if server.process is not None:
         server.kill()

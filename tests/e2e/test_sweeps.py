@@ -1,4 +1,4 @@
-"""What is over leaves the disk of a real server by itself, and nothing else does (promises I5 and I8)."""
+"""What is over leaves the disk of a real server by itself, and nothing else does (docs/threats.md I5 and I8)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Server] = []
 
     def server(**settings: str) -> Server:
-        made.append(Server(tmp_path / "server", {"sweep_interval": "0.1", "drain": "3", **settings}))
+        made.append(Server(tmp_path / "server", {"sweep_interval": "0.1", "drain_timeout": "3", **settings}))
         return made[-1]
 
     yield server

@@ -1,4 +1,4 @@
-"""The volume on a disk of its own that is full, read-only or gone (hostile.md H04, H05), on a real server."""
+"""The volume on a disk of its own that is full, read-only or gone (docs/threats.md H04, H05), on a real server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = "/v1/serverless/files"
 def server(tmp_path: Path):
     folder = tmp_path / "volume"
     folder.mkdir()
-    server = Server(tmp_path / "server", {"volume": str(folder), "reserve": "0", "drain": "5"})
+    server = Server(tmp_path / "server", {"volume": str(folder), "min_free_space": "0", "drain_timeout": "5"})
     yield server
     if server.process is not None:
         server.kill()

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import pytest
 
 from entrepot.metadata.base import MetadataFailed
-from entrepot.metadata.sqlite import SqliteMetadata
-from entrepot.service import keeper as keeping
-from entrepot.service.keeper import Keeper, Patience, Swept
+from entrepot.service.keeper import Keeper, Patience
 from entrepot.storage.base import StorageFailed
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, LIMIT, a_blob, an_object, an_upload
+from support.memory_storage import MemoryStorage
+from support.metadata import Catalogue
+from support.sweeping import Swept, sweep
 
 
 class Stuck(MemoryStorage):
@@ -32,26 +32,34 @@ class Stuck(MemoryStorage):
 
 
 class Scene:
-    def __init__(self, metadata: SqliteMetadata, storage: Stuck, keeper: Keeper) -> None:
+    def __init__(self, metadata: Catalogue, storage: Stuck, keeper: Keeper) -> None:
         self.metadata, self.storage, self.keeper = metadata, storage, keeper
 
     async def expired(self, *names: str) -> None:
         for name in names:
             blob = a_blob(name)
-            await self.metadata.publish(an_object(f"o-{name}", blob, expires_at=200.0), blob)
+            await self.metadata.objects.publish(an_object(f"o-{name}", blob, expires_at=200.0), blob)
 
     async def known(self, names: Collection[str]) -> set[str]:
         keys = {f"{name}/0": name for name in names}
-        return {keys[key] for key in await self.metadata.known_keys(keys)}
+        return {keys[key] for key in await self.metadata.housekeeping.known_keys(keys)}
 
 
-def with_scene(test: Callable[[Scene], Awaitable[None]], metadata: SqliteMetadata | None = None) -> None:
+def with_scene(test: Callable[[Scene], Awaitable[None]], metadata: Catalogue | None = None) -> None:
     async def run() -> None:
-        storage, catalogue = Stuck(), metadata or SqliteMetadata(None)
-        keeper = Keeper(catalogue, storage, lambda: 1000.0, lambda: 0.0, lambda names: set(), Patience(100.0))
+        storage, catalogue = Stuck(), metadata or Catalogue(None)
+        keeper = Keeper(
+            catalogue.housekeeping,
+            catalogue.uploads,
+            storage,
+            lambda: 1000.0,
+            lambda: 0.0,
+            lambda: [],
+            Patience(100.0),
+        )
         scene = Scene(catalogue, storage, keeper)
         try:
-            await catalogue.add_account(ACCOUNT)
+            await catalogue.accounts.add(ACCOUNT)
             await test(scene)
         finally:
             await catalogue.close()
@@ -65,17 +73,16 @@ def test_bytes_that_cannot_be_deleted_hold_up_no_others(caplog: pytest.LogCaptur
     async def test(scene: Scene) -> None:
         await scene.expired(*names)
         scene.storage.stuck = {"b0/0", "b4/0"}
-        swept = await scene.keeper.sweep()
+        swept = await sweep(scene.keeper)
         assert swept == Swept(expired=9, blobs=7, forgotten=9)
-        assert str(swept).startswith("9 files expired, 0 unfinished uploads ended, 7 blobs removed")
         assert await scene.known(names) == {"b0", "b4"}
-        assert await scene.keeper.sweep() == Swept()
+        assert await sweep(scene.keeper) == Swept()
         await scene.expired("late")
-        assert await scene.keeper.sweep() == Swept(expired=1, blobs=1, forgotten=1)
+        assert await sweep(scene.keeper) == Swept(expired=1, blobs=1, forgotten=1)
         scene.storage.stuck = {"b4/0"}
-        assert await scene.keeper.sweep() == Swept(blobs=1)
+        assert await sweep(scene.keeper) == Swept(blobs=1)
         scene.storage.stuck = set()
-        assert await scene.keeper.sweep() == Swept(blobs=1)
+        assert await sweep(scene.keeper) == Swept(blobs=1)
         assert await scene.known([*names, "late"]) == set()
 
     with caplog.at_level(logging.ERROR):
@@ -84,50 +91,39 @@ def test_bytes_that_cannot_be_deleted_hold_up_no_others(caplog: pytest.LogCaptur
     assert len(caplog.records) == 2, "each is told once"
 
 
-def test_more_stuck_blobs_than_a_batch_do_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "BATCH", 3)
+def test_more_stuck_blobs_than_a_batch_do_not_hold_up_the_others() -> None:
     names = [f"b{i}" for i in range(20)]
 
     async def test(scene: Scene) -> None:
         await scene.expired(*names)
         scene.storage.stuck = {f"b{i}/0" for i in range(10)}
-        assert (await scene.keeper.sweep()).blobs == 10
+        assert (await sweep(scene.keeper, limit=3)).blobs == 10
         assert await scene.known(names) == {f"b{i}" for i in range(10)}
 
     with_scene(test)
 
 
-class Failing(SqliteMetadata):
-    """One method fails."""
-
-    failing = ""
-
-    def __getattribute__(self, name: str) -> object:
-        if name != super().__getattribute__("failing"):
-            return super().__getattribute__(name)
-
-        async def fail(*args: object) -> int:
-            raise MetadataFailed(name)
-
-        return fail
-
-
 @pytest.mark.parametrize("failing", ["expire_objects", "expire_uploads", "condemn_blobs", "forget_blob"])
 def test_a_step_that_fails_keeps_no_other_from_its_work_and_is_told(failing: str) -> None:
-    metadata = Failing(None)
+    metadata = Catalogue()
 
     async def test(scene: Scene) -> None:
         await scene.expired("old")
-        await metadata.expire_objects(500.0, 10)
+        await metadata.housekeeping.expire_objects(500.0, 10)
         await scene.expired("b")
-        await metadata.begin_upload(an_upload("u"), LIMIT)
-        metadata.failing = failing
+        await metadata.uploads.begin(an_upload("u"), LIMIT)
+
+        async def fail(runs: str) -> None:
+            if runs == failing:
+                raise MetadataFailed(runs)
+
+        metadata.hook = fail
         with pytest.raises(MetadataFailed, match=failing):
-            await scene.keeper.sweep()
-        metadata.failing = ""
-        assert await metadata.object("o-old") is None, "the last step was reached"
+            await sweep(scene.keeper)
+        metadata.hook = None
+        assert await metadata.objects.get("o-old") is None, "the last step was reached"
         if failing != "expire_uploads":
-            assert not await metadata.abort_upload("u")
+            assert not await metadata.uploads.abort("u")
         if failing in ("expire_objects", "expire_uploads"):
             assert "old" not in await scene.known(["old"])
 
