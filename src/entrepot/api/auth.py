@@ -1,4 +1,4 @@
-"""From the request's credentials to a principal (protocol 1.5, 1.6, C4, C10)."""
+"""From the request's credentials to a principal (docs/protocol.md 1.5, 1.6, C4, C10)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def uploader(ctx: HttpContext, access: Access) -> Principal:
 
 async def _signed(ctx: HttpContext, access: Access, path: str) -> Principal:
     """The right to write one begun upload: its signature alone. An Authorization header is ignored, as the stock
-    client's fallback sends one (protocol 2.4)."""
+    client's fallback sends one (docs/protocol.md 2.4)."""
     signature = ctx.query(wire.SIGNATURE_PARAMETER)
     if signature is None:
         raise Problem(

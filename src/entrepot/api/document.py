@@ -17,7 +17,7 @@ from entrepot.api.models import ErrorResponse, PlatformError
 from entrepot.api.parameters import LIFECYCLE_SCHEMAS, Schema
 from entrepot.api.routing import Operation, Route
 from entrepot.domain.multipart import MAX_PARTS
-from entrepot.domain.names import ID_LENGTH
+from entrepot.domain.names import ID_LENGTH, TIME_LENGTH
 from entrepot.domain.version import __version__
 
 _TAGS: list[Schema] = [
@@ -91,7 +91,7 @@ _ERRORS = {
 # Forms of the names in paths.
 _NAMES: Mapping[str, Schema] = {
     "store": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
-    "upload_id": {"type": "string", "pattern": f"^[0-9A-Za-z]{{{ID_LENGTH}}}$"},
+    "upload_id": {"type": "string", "pattern": f"^[0-9A-Za-z]{{{ID_LENGTH},{ID_LENGTH + TIME_LENGTH}}}$"},
     "key": {"type": "string", "pattern": "^[0-9a-f]{8}/[^/]+$"},
     "part": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
 }

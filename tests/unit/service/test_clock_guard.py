@@ -1,4 +1,4 @@
-"""A clock that jumps destroys nothing, and makes nothing immortal (hostile.md H07)."""
+"""A clock that jumps destroys nothing, and makes nothing immortal (docs/threats.md H07)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The Platform API's files, `/v1/serverless/files`: what fal describes (protocol 6.4), and what we add to it."""
+"""The Platform API's files, `/v1/serverless/files`: what fal describes (docs/protocol.md 6.4), and what we add to
+it."""
 
 from __future__ import annotations
 

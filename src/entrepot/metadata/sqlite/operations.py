@@ -22,7 +22,7 @@ from entrepot.metadata.uploads import MAX_ATTEMPTS
 
 SQL = queries.load("sqlite")
 
-# Uploads expire in one transaction until so many of their parts went: others write between two (hostile.md H08).
+# Uploads expire in one transaction until so many of their parts went: others write between two (docs/threats.md H08).
 PARTS_AT_ONCE = 10_000
 
 
