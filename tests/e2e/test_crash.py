@@ -1,4 +1,5 @@
-"""A real server killed in the middle of its work (hostile.md H01): at each step of a publish, and at any moment."""
+"""A real server killed in the middle of its work (docs/threats.md H01): at each step of a publish, and at any
+moment."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from support.crashing import COMMITTED, FAILPOINTS, Ledger, wait_for_clean_disk
 from support.promises import live_paths
 from support.server import Server
 
-ROUNDS = int(os.environ.get("ENTREPOT_CRASH_ROUNDS", "15"))
+ROUNDS = int(os.environ.get("ENTREPOT_CRASH_ROUNDS", "8"))
 MIB = 1024 * 1024
 
 # Each step of the commit protocol, in order. The folders are made by the first upload of a process; the body is

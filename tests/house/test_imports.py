@@ -12,7 +12,7 @@ grimp = pytest.importorskip("grimp", reason="import-linter is not installed: mak
 ROOT = Path(__file__).parents[2]
 
 
-def test_packages_import_only_what_the_contracts_allow():
+def test_every_package_imports_downwards_only():
     lint = Path(sys.executable).with_name("lint-imports")
     result = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
