@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.cases import Bench, Case, Pair
 from benchmarks.load import Stopwatch, put
-from benchmarks.servers import ROOT
+from benchmarks.servers import ROOT, own_environ
 
 GIB = 1024**3
 HIT_SIZE = 64 * 1024 * 1024
@@ -134,12 +134,12 @@ def _sync(path: Path) -> None:
 
 def _environ(bench: Bench) -> dict[str, str]:
     """With our servers as the configured ones: their files may be read though their addresses are private."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
+    environ = own_environ(bench.folder)
     servers = [bench.ours, bench.secure] if bench.secure else [bench.ours]
     for server in servers:
         if server.ca:
             environ |= {"SSL_CERT_FILE": str(server.ca), "CURL_CA_BUNDLE": str(server.ca)}
-    return environ | {"HOME": str(bench.folder), "ENTREPOT_URL": ",".join(server.origin for server in servers)}
+    return environ | {"ENTREPOT_URL": ",".join(server.origin for server in servers)}
 
 
 def _case(name: str, what: str, peer: str, mark: float, command: Callable[[str, Path], list[str]], need: str) -> Case:

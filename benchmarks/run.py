@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks import downloads, reads, sdk, volume, volumecli, writes
 from benchmarks.cases import Bench, Case, Pair
 from benchmarks.seaweed import WEED, seaweed
-from benchmarks.servers import Nginx, nginx, nginx_has_dav, nginx_path, nginx_version, ours
+from benchmarks.servers import Nginx, nginx, nginx_has_dav, nginx_path, nginx_version, ours, own_environ
 from benchmarks.table import Result, render
 
 CASES = [*reads.CASES, *writes.CASES, *sdk.CASES, *downloads.CASES, *volume.CASES, *volumecli.CASES]
@@ -70,6 +70,9 @@ def measure(cases: Sequence[Case], pairs: int, seconds: float) -> list[Result]:
     if able:
         place = os.environ.get("TMPDIR") or ("/var/tmp" if Path("/var/tmp").is_dir() else None)
         with tempfile.TemporaryDirectory(prefix="entrepot-bench-", dir=place) as name, contextlib.ExitStack() as stack:
+            environ = own_environ(Path(name))  # also for what is started without an environment of its own
+            os.environ.clear()
+            os.environ.update(environ)
             bench = _started(Path(name), {need for case in able for need in case.needs}, seconds, stack)
             results |= {case.name: run(case, bench, pairs) for case in able}
     return [results[case.name] for case in cases]

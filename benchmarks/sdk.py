@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.cases import Bench, Case, Pair
 from benchmarks.load import Stopwatch, put
-from benchmarks.servers import ROOT
+from benchmarks.servers import ROOT, own_environ
 
 GIB = 1024**3
 PART = 10 * 1024 * 1024
@@ -67,9 +67,8 @@ def write(path: Path, size: int) -> None:
 
 def _measured(bench: Bench, command: list[str]) -> tuple[float, int]:
     """Seconds and the peak of resident bytes of one process that uploads."""
-    home = str(bench.folder)
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
-    environ |= {"HOME": home, "ENTREPOT_URL": f"http://127.0.0.1:{bench.ours.port}", "FAL_KEY": bench.ours.key}
+    own = {"ENTREPOT_URL": f"http://127.0.0.1:{bench.ours.port}", "FAL_KEY": bench.ours.key}
+    environ = own_environ(bench.folder) | own
     os.sync()
     watch = Stopwatch()
     told = subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True).stdout

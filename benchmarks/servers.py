@@ -120,12 +120,17 @@ class Nginx:
         return f"/{name}"
 
 
+def own_environ(folder: Path) -> dict[str, str]:
+    """The environment without what configures the user's own clients and servers, and with this home folder."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
+    return kept | {"HOME": str(folder)}
+
+
 @contextlib.contextmanager
 def ours(folder: Path, *, tls: bool = False) -> Iterator[Ours]:
     folder.mkdir()
     port = free_port()
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
-    environ |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
+    environ = own_environ(folder)
     arguments = ["serve", "--home", str(folder / "home"), "--port", str(port), "--workers", str(WORKERS)]
     if tls:
         arguments += _certified(folder)

@@ -14,6 +14,7 @@ from benchmarks.cases import Bench, Case, Pair
 from benchmarks.downloads import FAL_PYTHON, GIB
 from benchmarks.load import Stopwatch
 from benchmarks.sdk import write
+from benchmarks.servers import own_environ
 
 # The command, and then its peak in KiB, told by itself: what the kernel tells its parent begins with the parent's.
 MEASURED = """
@@ -87,9 +88,7 @@ def _file(bench: Bench) -> Path:
 
 def _run(bench: Bench, command: list[str], check: bool = True) -> tuple[float, int]:
     """Seconds and the peak of resident bytes of one process."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
-    environ |= {
-        "HOME": str(bench.folder),
+    environ = own_environ(bench.folder) | {
         "ENTREPOT_URL": f"http://127.0.0.1:{bench.ours.port}",
         "FAL_KEY": bench.ours.key,
     }
