@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.servers import own_environ
+from benchmarks.servers import THIS_TREE
 from scripts import demo
 
 from entrepot.client import resume, saved
@@ -45,7 +45,7 @@ def test_no_variable_of_the_user_configures_the_tests():
     assert [name for name in left if not name.startswith(isolation._KNOBS)] == []
 
 
-@pytest.mark.parametrize("make", [None, clean_environ, own_environ, demo.environment])
+@pytest.mark.parametrize("make", [None, clean_environ, THIS_TREE.environ, demo.environment])
 def test_what_tests_benchmarks_and_demo_start_has_a_home_of_its_own(tmp_path, make):
     own = tmp_path if make else Path(os.environ["HOME"])
     found = places(make(tmp_path) if make else None)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from entrepot.api.sending import guards
+from entrepot.api.bytes.sending import guards
 from support.browser import CHROMIUM, Browser, browser
 from support.server import Server
 from support.talk import Talk

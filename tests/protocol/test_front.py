@@ -47,7 +47,7 @@ def filled(template: str) -> str:
 def known(inside: InProcess) -> dict[str, set[str]]:
     """All path templates of the three route tables, and their methods."""
     found = {path: set(methods) for path, methods in {**api.ROUTES, **volume.ROUTES}.items()}
-    for route in rest.build(inside._doors).routes:
+    for route in rest.build(inside._services).routes:
         found.setdefault(getattr(route, "path", str(route)), set()).update(getattr(route, "methods", None) or METHODS)
     return found
 

@@ -21,7 +21,7 @@ from entrepot.fetch.network import Network
 from entrepot.home import Home
 from entrepot.server.bootstrap import prepare
 from entrepot.server.context import ServerContext
-from entrepot.server.worker import doors_of
+from entrepot.server.worker import services_of
 from entrepot.settings import Settings
 from support.talk import Reply
 
@@ -45,13 +45,13 @@ class InProcess:
 
     async def _open(self) -> None:
         self._node = ServerContext.open(self._settings)
-        self._doors = doors_of(self._node, self._settings, self._net)
-        self._app = api.build(self._doors, _no_lifespan)
+        self._services = services_of(self._node, self._settings, self._net)
+        self._app = api.build(self._services, _no_lifespan)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._doors.imports.close()
+        self._services.imports.close()
         self._runner.run(self._node.close())
         self._runner.close()
 

@@ -1,1 +1,1 @@
-"""The HTTP doors: a handler parses, makes one service call, and responds."""
+"""The HTTP interface: a handler parses, makes one service call, and responds."""

@@ -9,26 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from entrepot import wire
-from entrepot.api import assets, auth, cdn, multipart, rest, serve
-from entrepot.api.doors import Doors
+from entrepot.api import assets, auth, rest
+from entrepot.api.bytes import multipart, objects, uploads
 from entrepot.api.front import App, Front, Methods, Route
+from entrepot.api.services import Services
 from entrepot.api.volume import routes as volume
 
 # Whoever asks may be anybody here: the object's ACL decides. All other routes want a credential or a signature.
-_READ = Route(serve.get_object, auth.principal)
+_READ = Route(objects.get_object, auth.principal)
 _LISTING = Route(multipart.listing, auth.multipart_writer)
-_OLD_UPLOAD = Route(cdn.old_upload)
+_OLD_UPLOAD = Route(uploads.old_upload)
 _OBJECT = wire.OBJECTS + "{store}/{name}"
 _MULTIPART = _OBJECT + "/multipart/{upload_id}"
 _OLD_MULTIPART = wire.OLD_UPLOAD + _MULTIPART
 _ASSETS_BELOW = wire.ASSETS + "/{path}"
 ROUTES: Mapping[str, Methods] = {
-    _OBJECT: {"GET": _READ, "HEAD": _READ, "PUT": Route(cdn.signed_put, auth.uploader)},
+    _OBJECT: {"GET": _READ, "HEAD": _READ, "PUT": Route(uploads.signed_put, auth.uploader)},
     _MULTIPART: {"GET": _LISTING, "HEAD": _LISTING, "DELETE": Route(multipart.abort, auth.multipart_writer)},
     _MULTIPART + "/{part_number}": {"PUT": Route(multipart.part, auth.part_writer)},
     _MULTIPART + "/complete": {"POST": Route(multipart.complete, auth.part_writer)},
-    wire.UPLOAD: {"POST": Route(cdn.upload)},
-    wire.EXISTING_UPLOAD: {"POST": Route(cdn.existing)},
+    wire.UPLOAD: {"POST": Route(uploads.upload)},
+    wire.EXISTING_UPLOAD: {"POST": Route(uploads.existing)},
     wire.MULTIPART_UPLOAD: {"POST": Route(multipart.create)},
     wire.OLD_UPLOAD: {"PUT": _OLD_UPLOAD, "POST": _OLD_UPLOAD},
     _OLD_MULTIPART: {
@@ -67,6 +68,6 @@ def byte_path(raw_path: bytes) -> Methods | None:
     return ROUTES[_MULTIPART + ("/complete" if below[0].endswith(b"/complete") else "/{part_number}")]
 
 
-def build(doors: Doors, lifespan: App, *, as_json: bool = True) -> Front:
+def build(services: Services, lifespan: App, *, as_json: bool = True) -> Front:
     """The one ASGI app of the server; its access lines are JSON objects or lines to read."""
-    return Front(doors, byte_path, rest.build(doors), lifespan, as_json=as_json)
+    return Front(services, byte_path, rest.build(services), lifespan, as_json=as_json)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from entrepot import wire
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
 from entrepot.api.front import Methods, Route
+from entrepot.api.http_context import HttpContext
+from entrepot.api.services import Services
 from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
 from entrepot.domain.errors import Code, Problem
@@ -23,9 +23,9 @@ _LIBRARY = ("prompt", "collection_id", "favorite", "tag_ids")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
-async def upload(x: Exchange, doors: Doors) -> None:
+async def upload(ctx: HttpContext, services: Services) -> None:
     """POST /v1/assets/uploads: `url` and `type`; the reply comes when the file can be read."""
-    given = await asking.fields(x, doors, Place(legacy=False), "url", "type", *_LIBRARY)
+    given = await asking.fields(ctx, services, Place(legacy=False), "url", "type", *_LIBRARY)
     url = asking.text(given, "url")
     if len(url) > MAX_URL:
         raise Problem(Code.VALIDATION_FAILED, f"It is longer than {MAX_URL} characters.", where=("body", "url"))
@@ -36,15 +36,17 @@ async def upload(x: Exchange, doors: Doors) -> None:
     asking.flag(given, "favorite")
     if given.get("tag_ids") is not None:
         asking.texts(given, "tag_ids")
-    x.warnings += [f"body: {field} is not kept here" for field in _LIBRARY if given.get(field)]
+    ctx.warnings += [f"body: {field} is not kept here" for field in _LIBRARY if given.get(field)]
     intent = Intent(
-        x.lifecycle(), request_id=x.short(wire.SOURCE_REQUEST), idempotency_key=x.short(wire.IDEMPOTENCY_KEY)
+        ctx.lifecycle(),
+        request_id=ctx.stored_header(wire.SOURCE_REQUEST),
+        idempotency_key=ctx.stored_header(wire.IDEMPOTENCY_KEY),
     )
-    obj = await x.unless_gone(doors.assets.add(x.principal, url, intent))
-    await x.json(200, {"asset": _asset(doors, obj, given["type"], prompt)})
+    obj = await ctx.unless_disconnected(services.assets.add(ctx.principal, url, intent))
+    await ctx.send_json(200, {"asset": _asset(services, obj, given["type"], prompt)})
 
 
-async def absent(x: Exchange, doors: Doors) -> None:
+async def absent(ctx: HttpContext, services: Services) -> None:
     """All else below /v1/assets."""
     message = f"This server keeps no library of assets; of /v1/assets it has POST {wire.ASSET_UPLOADS} only."
     raise Problem(Code.NOT_FOUND, message, fix="Keep the URLs of files yourself; see /openapi.json for what there is.")
@@ -53,12 +55,12 @@ async def absent(x: Exchange, doors: Doors) -> None:
 ABSENT: Methods = dict.fromkeys(_METHODS, Route(absent))
 
 
-def _asset(doors: Doors, obj: Object, kind: str, prompt: str | None) -> dict[str, Any]:
+def _asset(services: Services, obj: Object, kind: str, prompt: str | None) -> dict[str, Any]:
     """What fal tells of an asset, null where it is known to a library alone."""
     return {
         "vector_id": object_id_of(obj.path),
         "request_id": None,
-        "url": doors.cdn_origin + obj.path,
+        "url": services.cdn_origin + obj.path,
         "type": kind,
         "title": obj.name or None,
         "endpoint": None,

@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from entrepot import wire
-from entrepot.api.exchange import Exchange
+from entrepot.api.http_context import HttpContext
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.service.access import Access, require_account
 
-Right = Callable[[Exchange, Access], Awaitable[Principal]]
+Right = Callable[[HttpContext, Access], Awaitable[Principal]]
 
 
-async def account(x: Exchange, access: Access) -> Principal:
+async def account(ctx: HttpContext, access: Access) -> Principal:
     """Somebody who may act for an account: the right that a route asks for when it names no other. Raises Problem."""
-    who = await principal(x, access)
+    who = await principal(ctx, access)
     require_account(who)
     return who
 
 
-async def key_holder(x: Exchange, access: Access) -> Principal:
+async def key_holder(ctx: HttpContext, access: Access) -> Principal:
     """Somebody with a key: a token may be in a web page, and shall not make this server fetch. Raises Problem."""
-    who = await account(x, access)
+    who = await account(ctx, access)
     if not who.by_key:
         raise Problem(Code.UNAUTHORIZED, "This is asked for with a key, not with a token or a signature.")
     return who
 
 
-async def principal(x: Exchange, access: Access) -> Principal:
+async def principal(ctx: HttpContext, access: Access) -> Principal:
     """`Key id:secret`, `Bearer <token>` or `Bearer id:secret`; nobody without a header.
 
     Raises Problem(UNAUTHORIZED) for a header that is there and not right, so that a mistyped key is never taken for an
     anonymous reader.
     """
-    header = x.text("authorization")
+    header = ctx.header("authorization")
     if header is None:
         return ANONYMOUS
     scheme, _, credential = header.partition(" ")
@@ -45,43 +45,43 @@ async def principal(x: Exchange, access: Access) -> Principal:
         who = await access.by_token(credential, wire.CDN_TOKEN)
     else:
         raise Problem(Code.UNAUTHORIZED, "This authorization scheme is not known; use Key or Bearer.")
-    x.who = who.key_id or ""
+    ctx.key_id = who.key_id or ""
     return who
 
 
-async def multipart_writer(x: Exchange, access: Access) -> Principal:
+async def multipart_writer(ctx: HttpContext, access: Access) -> Principal:
     """The right to act on the multipart upload that the path names."""
-    return await _writer(x, access, x.canonical_path())
+    return await _writer(ctx, access, ctx.canonical_path())
 
 
-async def old_multipart_writer(x: Exchange, access: Access) -> Principal:
+async def old_multipart_writer(ctx: HttpContext, access: Access) -> Principal:
     """The right to act on the multipart upload that a path below /upload names."""
-    return await _writer(x, access, x.canonical_path().removeprefix(wire.OLD_UPLOAD))
+    return await _writer(ctx, access, ctx.canonical_path().removeprefix(wire.OLD_UPLOAD))
 
 
-async def part_writer(x: Exchange, access: Access) -> Principal:
+async def part_writer(ctx: HttpContext, access: Access) -> Principal:
     """The right to act on the multipart upload that the path without its last segment names."""
-    return await _writer(x, access, x.canonical_path().rpartition("/")[0])
+    return await _writer(ctx, access, ctx.canonical_path().rpartition("/")[0])
 
 
-async def _writer(x: Exchange, access: Access, path: str) -> Principal:
+async def _writer(ctx: HttpContext, access: Access, path: str) -> Principal:
     """The signature of the upload, else a credential of its account."""
-    return await (_signed(x, access, path) if x.query(wire.SIGNATURE_PARAMETER) else account(x, access))
+    return await (_signed(ctx, access, path) if ctx.query(wire.SIGNATURE_PARAMETER) else account(ctx, access))
 
 
-async def uploader(x: Exchange, access: Access) -> Principal:
+async def uploader(ctx: HttpContext, access: Access) -> Principal:
     """The right to write the begun upload that the path names."""
-    return await _signed(x, access, x.canonical_path())
+    return await _signed(ctx, access, ctx.canonical_path())
 
 
-async def _signed(x: Exchange, access: Access, path: str) -> Principal:
+async def _signed(ctx: HttpContext, access: Access, path: str) -> Principal:
     """The right to write one begun upload: its signature alone. An Authorization header is ignored, as the stock
     client's fallback sends one (protocol 2.4)."""
-    signature = x.query(wire.SIGNATURE_PARAMETER)
+    signature = ctx.query(wire.SIGNATURE_PARAMETER)
     if signature is None:
         raise Problem(
             Code.FORBIDDEN, "This URL is written to with a PUT to the whole upload_url, its signature included."
         )
     who = await access.by_signature(signature, wire.UPLOAD_SIGNATURE, path)
-    x.who = who.key_id or ""
+    ctx.key_id = who.key_id or ""
     return who

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from entrepot.api.exchange import MAX_STORED_HEADER
+from entrepot.api.http_context import MAX_STORED_HEADER
 from entrepot.domain.acl import Decision
 from entrepot.domain.lifecycle import MAX_LIFETIME, MAX_RULES
 from entrepot.domain.mediatypes import MAX_TYPE_LENGTH

@@ -16,21 +16,21 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from entrepot.api import auth, wellformed
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import ClientGone, Exchange, Message, Receive, Scope, Send
+from entrepot.api.http_context import ClientGone, HttpContext, Message, Receive, Scope, Send
 from entrepot.api.responses import CORS, as_problem, cut_short, no_route
+from entrepot.api.services import Services
 from entrepot.domain.errors import Code, Problem
 from entrepot.logs import clock, iso, printable
 
 log = logging.getLogger("entrepot.api")
 
-Handler = Callable[[Exchange, Doors], Awaitable[None]]
+Handler = Callable[[HttpContext, Services], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A handler and the right that is checked before it sees the request; it finds who asks in `Exchange.principal`.
+    """A handler and the right that is checked before it sees the request; it finds who asks in `HttpContext.principal`.
 
     A route that names no right asks for a credential, so that one which forgets it is closed and not open.
     """
@@ -58,14 +58,14 @@ class Front:
 
     def __init__(
         self,
-        doors: Doors,
+        services: Services,
         byte_path: Callable[[bytes], Methods | None],
         control: App,
         lifespan: App,
         out: TextIO = sys.stderr,
         as_json: bool = True,
     ) -> None:
-        self._doors = doors
+        self._services = services
         self._byte_path = byte_path
         self._control = control
         self._lifespan = lifespan
@@ -78,47 +78,47 @@ class Front:
             return await self._lifespan(scope, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1000})
-        x = Exchange(scope, receive, send, secrets.token_hex(8), self._doors.min_rate)
+        ctx = HttpContext(scope, receive, send, secrets.token_hex(8), self._services.min_rate)
         try:
-            await self._answer(x, receive, send)
+            await self._answer(ctx, receive, send)
         except ClientGone:
             # Who closed only its sending half, or framed a chunk wrong, reads why. When a reply has begun, returning
             # without its last message cuts the connection: a body never ends short as if it were whole.
-            await x.refuse(cut_short())
-            self._log(x, "client_gone")
+            await ctx.send_error(cut_short())
+            self._log(ctx, "client_gone")
         except Exception as error:
-            await self._fail(x, error)
+            await self._fail(ctx, error)
         else:
-            self._log(x)
+            self._log(ctx)
 
-    async def _answer(self, x: Exchange, receive: Receive, send: Send) -> None:
-        wellformed.check(x, self._doors.accepted_hosts)
-        if x.method == "OPTIONS":
-            return await _preflight(x)
-        methods = self._byte_path(x.raw_path)
+    async def _answer(self, ctx: HttpContext, receive: Receive, send: Send) -> None:
+        wellformed.check(ctx, self._services.accepted_hosts)
+        if ctx.method == "OPTIONS":
+            return await _preflight(ctx)
+        methods = self._byte_path(ctx.raw_path)
         if methods is None:
-            return await self._control(_marked(x), receive, _stamped(x, send))
+            return await self._control(_marked(ctx), receive, _stamped(ctx, send))
         if not methods:
             raise no_route()
-        route = methods.get(x.method)
+        route = methods.get(ctx.method)
         if route is None:
-            problem = Problem(Code.METHOD_NOT_ALLOWED, f"{x.method} is not possible here.")
-            return await x.refuse(problem, [(b"allow", ", ".join([*methods, "OPTIONS"]).encode())])
-        x.principal = await route.right(x, self._doors.access)
-        await route.handler(x, self._doors)
+            problem = Problem(Code.METHOD_NOT_ALLOWED, f"{ctx.method} is not possible here.")
+            return await ctx.send_error(problem, [(b"allow", ", ".join([*methods, "OPTIONS"]).encode())])
+        ctx.principal = await route.right(ctx, self._services.access)
+        await route.handler(ctx, self._services)
 
-    async def _fail(self, x: Exchange, error: Exception) -> None:
-        problem = as_problem(error, self._doors.failures)
+    async def _fail(self, ctx: HttpContext, error: Exception) -> None:
+        problem = as_problem(error, self._services.failures)
         if problem is None:
-            log.exception("defect in request %s", x.request_id)
+            log.exception("defect in request %s", ctx.request_id)
             problem = Problem(Code.INTERNAL, "The server failed to handle this request.")
         elif problem is not error:
-            log.error("request %s: %s: %s", x.request_id, type(error).__name__, error)
-        await x.refuse(problem)
-        self._log(x, problem.code.code)
+            log.error("request %s: %s: %s", ctx.request_id, type(error).__name__, error)
+        await ctx.send_error(problem)
+        self._log(ctx, problem.code.code)
 
-    def _log(self, x: Exchange, outcome: str = "") -> None:
-        line = (_json_line if self._as_json else _text_line)(x, outcome)
+    def _log(self, ctx: HttpContext, outcome: str = "") -> None:
+        line = (_json_line if self._as_json else _text_line)(ctx, outcome)
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write_lines)
         self._lines.append(line)
@@ -132,36 +132,36 @@ class Front:
             self._out.flush()
 
 
-def _json_line(x: Exchange, outcome: str) -> str:
+def _json_line(ctx: HttpContext, outcome: str) -> str:
     """The access line as JSON; the path without its query: signatures and tokens stay out of the log."""
     return _LINE % (
         iso(time.time()),
-        x.request_id,
-        _quoted((x.scope.get("client") or ("",))[0]),
-        _quoted(x.method),
-        _quoted(x.raw_path.decode("latin-1")),
-        x.status,
-        x.sent,
-        (time.perf_counter() - x.started) * 1000,
-        f', "key": {_quoted(x.who)}' if x.who else "",
+        ctx.request_id,
+        _quoted((ctx.scope.get("client") or ("",))[0]),
+        _quoted(ctx.method),
+        _quoted(ctx.raw_path.decode("latin-1")),
+        ctx.status,
+        ctx.sent,
+        (time.perf_counter() - ctx.started) * 1000,
+        f', "key": {_quoted(ctx.key_id)}' if ctx.key_id else "",
         f', "outcome": "{outcome}"' if outcome else "",
     )
 
 
-def _text_line(x: Exchange, outcome: str) -> str:
+def _text_line(ctx: HttpContext, outcome: str) -> str:
     """The access line for a person at a terminal, with the same facts but the client's address and the key."""
-    asked = printable(f"{x.method} {x.raw_path.decode('latin-1')}")
-    took = (time.perf_counter() - x.started) * 1000
-    said = f" {outcome} (request {x.request_id})" if outcome else ""
-    return f"{clock(time.time())} {x.status} {asked} {x.sent} bytes in {took:.0f} ms{said}\n"
+    asked = printable(f"{ctx.method} {ctx.raw_path.decode('latin-1')}")
+    took = (time.perf_counter() - ctx.started) * 1000
+    said = f" {outcome} (request {ctx.request_id})" if outcome else ""
+    return f"{clock(time.time())} {ctx.status} {asked} {ctx.sent} bytes in {took:.0f} ms{said}\n"
 
 
-async def _preflight(x: Exchange) -> None:
+async def _preflight(ctx: HttpContext) -> None:
     """CORS preflight, and plain OPTIONS. What is asked for is granted: rights hang on credentials, not on origins."""
-    asked = (x.text("access-control-request-headers") or "")[:_MAX_ASKED].lower().split(",")
+    asked = (ctx.header("access-control-request-headers") or "")[:_MAX_ASKED].lower().split(",")
     named = (each.strip() for each in asked)
     headers = ", ".join(h for h in named if h and set(h) <= _TOKEN)[:2000] or "authorization, content-type, range"
-    await x.reply(
+    await ctx.reply(
         204,
         [
             *CORS,
@@ -173,34 +173,34 @@ async def _preflight(x: Exchange) -> None:
     )
 
 
-def _marked(x: Exchange) -> Scope:
-    """The control plane's scope: it knows the request's exchange, and paths keep their own spelling."""
-    scope = dict(x.scope)
-    scope["entrepot.exchange"] = x
-    scope["path"] = x.path()
+def _marked(ctx: HttpContext) -> Scope:
+    """The control plane's scope: it knows the request's context, and paths keep their own spelling."""
+    scope = dict(ctx.scope)
+    scope["entrepot.context"] = ctx
+    scope["path"] = ctx.path()
     return scope
 
 
-def _stamped(x: Exchange, send: Send) -> Send:
+def _stamped(ctx: HttpContext, send: Send) -> Send:
     """Note the control plane's reply for the log, and give it the request id and CORS headers."""
 
     async def stamped(message: Message) -> None:
         if message["type"] == "http.response.start":
-            x.status = message["status"]
+            ctx.status = message["status"]
             headers = list(message.get("headers", []))
             if not any(name == b"access-control-allow-origin" for name, _ in headers):
                 headers += CORS
-            headers += x.own_headers()
+            headers += ctx.common_headers()
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
-            x.sent += 0 if x.method == "HEAD" else len(message.get("body", b""))
-            x.finished = not message.get("more_body", False)
+            ctx.sent += 0 if ctx.method == "HEAD" else len(message.get("body", b""))
+            ctx.finished = not message.get("more_body", False)
         await send(message)
 
     return stamped
 
 
-def exchange_of(scope: Mapping[str, Any]) -> Exchange:
-    """The exchange of a request in the control plane."""
-    found: Exchange = scope["entrepot.exchange"]
+def context_of(scope: Mapping[str, Any]) -> HttpContext:
+    """The context of a request in the control plane."""
+    found: HttpContext = scope["entrepot.context"]
     return found

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from entrepot import wire
-from entrepot.api import auth, jsonbody, multipart, openapi, users
-from entrepot.api.cdn import uploaded
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import ClientGone, Exchange
-from entrepot.api.front import exchange_of
+from entrepot.api import auth, jsonbody, openapi, users
+from entrepot.api.bytes import multipart
+from entrepot.api.bytes.uploads import uploaded
+from entrepot.api.front import context_of
+from entrepot.api.http_context import ClientGone, HttpContext
 from entrepot.api.responses import as_problem, cut_short, no_route
+from entrepot.api.services import Services
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.names import quote_segment
 from entrepot.domain.uploads import Intent
@@ -40,7 +41,7 @@ class InitiateUploadRequest(BaseModel):
     content_type: str | None = Field(default=None, max_length=255)
 
 
-def build(doors: Doors) -> FastAPI:
+def build(services: Services) -> FastAPI:
     """The FastAPI app. Paths are taken as they come: no redirect to a cleaned one (protocol A11)."""
 
     app = FastAPI(
@@ -50,52 +51,52 @@ def build(doors: Doors) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         openapi_url=None,
-        dependencies=[Depends(_right(doors))],
+        dependencies=[Depends(_right(services))],
     )
-    kinds: list[type[Exception]] = [Problem, *doors.failures, Exception]
+    kinds: list[type[Exception]] = [Problem, *services.failures, Exception]
     for kind in kinds:
-        app.add_exception_handler(kind, _failure(doors))
+        app.add_exception_handler(kind, _failure(services))
     app.add_exception_handler(HTTPException, _http_failure)
     app.add_exception_handler(ClientGone, _cut_body)
 
     @app.post(wire.TOKEN)
     async def token(request: Request) -> Response:
-        return await _token(request, doors)
+        return await _token(request, services)
 
     @app.post(wire.INITIATE)
     async def initiate(request: Request) -> Response:
-        return await _initiate(request, doors)
+        return await _initiate(request, services)
 
     @app.post(wire.OLD_INITIATE_MULTIPART)
     async def old_initiate_multipart(request: Request) -> Response:
-        return await _old_initiate_multipart(request, doors)
+        return await _old_initiate_multipart(request, services)
 
     @app.post(wire.INITIATE_MULTIPART)
     async def initiate_multipart(request: Request) -> Response:
-        return await _initiate_multipart(request, doors)
+        return await _initiate_multipart(request, services)
 
     @app.post(wire.GCS_MULTIPART + "/complete")
     async def gcs_complete(request: Request, key: str, upload_id: str) -> Response:
-        return await _gcs_complete(request, doors, _object_path(key, upload_id))
+        return await _gcs_complete(request, services, _object_path(key, upload_id))
 
     @app.post(wire.GCS_MULTIPART + "/{number}")
     async def gcs_part(request: Request, key: str, upload_id: str, number: str) -> Response:
-        return await _gcs_part(request, doors, _object_path(key, upload_id), number)
+        return await _gcs_part(request, services, _object_path(key, upload_id), number)
 
-    _add_reads(app, doors)
+    _add_reads(app, services)
     return app
 
 
-def _add_reads(app: FastAPI, doors: Doors) -> None:
+def _add_reads(app: FastAPI, services: Services) -> None:
     """The routes that only tell something."""
 
     @app.api_route(wire.CURRENT_USER, methods=_READING)
     async def current_user(request: Request) -> Response:
-        return _json(await users.current(exchange_of(request.scope), doors))
+        return _json(await users.current(context_of(request.scope), services))
 
     @app.api_route(wire.TEAMS, methods=_READING)
     async def teams(request: Request) -> Response:
-        return _json(await users.teams(exchange_of(request.scope), doors))
+        return _json(await users.teams(context_of(request.scope), services))
 
     @app.api_route("/healthz", methods=_READING)
     async def healthz() -> Response:
@@ -103,35 +104,35 @@ def _add_reads(app: FastAPI, doors: Doors) -> None:
 
     @app.api_route("/readyz", methods=_READING)
     async def readyz() -> Response:
-        return _json({"status": "ready", "writable": await doors.health.check()})
+        return _json({"status": "ready", "writable": await services.health.check()})
 
     @app.api_route("/openapi.json", methods=_READING)
     async def document() -> Response:
-        return _json(openapi.document(doors.api_origin))
+        return _json(openapi.document(services.api_origin))
 
 
-def _right(doors: Doors) -> Callable[[Request], Awaitable[None]]:
+def _right(services: Services) -> Callable[[Request], Awaitable[None]]:
     """What is checked before any handler: a credential, on all routes but the public ones."""
 
     async def check(request: Request) -> None:
         if request.scope["path"] not in PUBLIC:
-            x = exchange_of(request.scope)
-            x.principal = await auth.account(x, doors.access)
+            ctx = context_of(request.scope)
+            ctx.principal = await auth.account(ctx, services.access)
 
     return check
 
 
-async def _token(request: Request, doors: Doors) -> Response:
+async def _token(request: Request, services: Services) -> Response:
     """POST /storage/auth/token: whatever else the request says, a good key gets a token (protocol C2)."""
-    x = exchange_of(request.scope)
-    lifetime = _asked_lifetime(await x.small_body(MAX_PASSED_OVER, doors.stall_timeout))
-    token = await doors.access.issue_token(x.principal, wire.CDN_TOKEN, lifetime)
+    ctx = context_of(request.scope)
+    lifetime = _asked_lifetime(await ctx.read_body(MAX_PASSED_OVER, services.stall_timeout))
+    token = await services.access.issue_token(ctx.principal, wire.CDN_TOKEN, lifetime)
     return _json(
         {
             "token": token.text,
             "token_type": "Bearer",
-            "base_url": doors.cdn_origin,
-            "base_upload_url": doors.cdn_origin,
+            "base_url": services.cdn_origin,
+            "base_upload_url": services.cdn_origin,
             "created_at": wire.timestamp(token.created_at),
             "expires_at": wire.timestamp(token.expires_at),
         }
@@ -151,51 +152,51 @@ def _asked_lifetime(raw: bytes) -> float | None:
     return float(min(seconds, MAX_TOKEN_LIFETIME))
 
 
-async def _initiate(request: Request, doors: Doors) -> Response:
+async def _initiate(request: Request, services: Services) -> Response:
     """POST /storage/upload/initiate: a URL to PUT the bytes to, and the one to read them from (protocol 2.3)."""
-    x = exchange_of(request.scope)
-    _storage_type(x)
-    begun = await doors.uploads.begin(x.principal, await _intent(x, doors))
-    file_url = doors.cdn_origin + begun.upload.draft.path
+    ctx = context_of(request.scope)
+    _storage_type(ctx)
+    begun = await services.uploads.begin(ctx.principal, await _intent(ctx, services))
+    file_url = services.cdn_origin + begun.upload.draft.path
     return _json({"file_url": file_url, "upload_url": f"{file_url}?{wire.SIGNATURE_PARAMETER}={begun.signature}"})
 
 
-async def _initiate_multipart(request: Request, doors: Doors) -> Response:
+async def _initiate_multipart(request: Request, services: Services) -> Response:
     """POST /storage/upload/initiate-multipart: clients put the part number between path and query (protocol 2.5); in
     the GCS style they ask for each part's URL (2.6)."""
-    x = exchange_of(request.scope)
-    in_gcs_style = _storage_type(x) == "gcs"
-    begun = await doors.multipart.begin(x.principal, await _intent(x, doors))
-    file_url = doors.cdn_origin + begun.upload.draft.path
+    ctx = context_of(request.scope)
+    in_gcs_style = _storage_type(ctx) == "gcs"
+    begun = await services.multipart.begin(ctx.principal, await _intent(ctx, services))
+    file_url = services.cdn_origin + begun.upload.draft.path
     signed = f"{file_url}/multipart/{begun.upload.id}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
     key = begun.upload.draft.path.removeprefix(wire.OBJECTS)
-    by_parts = f"{doors.api_origin}/storage/files/{key}/multipart/{begun.upload.id}"
+    by_parts = f"{services.api_origin}/storage/files/{key}/multipart/{begun.upload.id}"
     return _json({"file_url": file_url, "upload_url": by_parts if in_gcs_style else signed})
 
 
-async def _old_initiate_multipart(request: Request, doors: Doors) -> Response:
+async def _old_initiate_multipart(request: Request, services: Services) -> Response:
     """POST /upload/initiate-multipart: toolkits `fal` 1.5 to 1.75 with the repository fal_v2 append `&part_number=1`
     to the URL."""
-    x = exchange_of(request.scope)
-    begun = await doors.multipart.begin(x.principal, await _intent(x, doors))
+    ctx = context_of(request.scope)
+    begun = await services.multipart.begin(ctx.principal, await _intent(ctx, services))
     path = begun.upload.draft.path
     signed = f"{path}/multipart/{begun.upload.id}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
-    return _json({"file_url": doors.cdn_origin + path, "upload_url": doors.cdn_origin + wire.OLD_UPLOAD + signed})
+    return _json({"file_url": services.cdn_origin + path, "upload_url": services.cdn_origin + wire.OLD_UPLOAD + signed})
 
 
-async def _gcs_part(request: Request, doors: Doors, path: str, number: str) -> Response:
+async def _gcs_part(request: Request, services: Services, path: str, number: str) -> Response:
     """POST {upload_url}/{n}: the URL to PUT this part to (protocol 2.6)."""
-    who = exchange_of(request.scope).principal
-    begun = await doors.multipart.grant(who, path, multipart.part_number(number))
-    url = f"{doors.cdn_origin}{path}/{number}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
+    who = context_of(request.scope).principal
+    begun = await services.multipart.grant(who, path, multipart.part_number(number))
+    url = f"{services.cdn_origin}{path}/{number}?{wire.SIGNATURE_PARAMETER}={begun.signature}"
     return _json({"upload_url": url})
 
 
-async def _gcs_complete(request: Request, doors: Doors, path: str) -> Response:
+async def _gcs_complete(request: Request, services: Services, path: str) -> Response:
     """POST {upload_url}/complete in the GCS style."""
-    x = exchange_of(request.scope)
-    obj = await doors.multipart.finish(x.principal, path, *await multipart.cited_parts(x, doors))
-    return _json(uploaded(doors, obj))
+    ctx = context_of(request.scope)
+    obj = await services.multipart.finish(ctx.principal, path, *await multipart.cited_parts(ctx, services))
+    return _json(uploaded(services, obj))
 
 
 def _object_path(key: str, upload_id: str) -> str:
@@ -204,22 +205,22 @@ def _object_path(key: str, upload_id: str) -> str:
     return f"{wire.OBJECTS}{store}/{quote_segment(name)}/multipart/{upload_id}"
 
 
-def _storage_type(x: Exchange) -> str:
-    storage_type = (x.queries("storage_type") or [""])[-1] or wire.STORAGE_TYPES[0]
+def _storage_type(ctx: HttpContext) -> str:
+    storage_type = (ctx.queries("storage_type") or [""])[-1] or wire.STORAGE_TYPES[0]
     if storage_type not in wire.STORAGE_TYPES:
         known = ", ".join(wire.STORAGE_TYPES)
         raise Problem(Code.VALIDATION_FAILED, f"It must be one of {known}.", where=("query", "storage_type"))
     return storage_type
 
 
-async def _intent(x: Exchange, doors: Doors) -> Intent:
-    asked = _validated(await x.small_body(jsonbody.MAX_FIELDS, doors.stall_timeout))
+async def _intent(ctx: HttpContext, services: Services) -> Intent:
+    asked = _validated(await ctx.read_body(jsonbody.MAX_FIELDS, services.stall_timeout))
     return Intent(
-        lifecycle=x.lifecycle(),
+        lifecycle=ctx.lifecycle(),
         file_name=asked.file_name,
         content_type=asked.content_type or None,
-        request_id=x.short(wire.SOURCE_REQUEST),
-        idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
+        request_id=ctx.stored_header(wire.SOURCE_REQUEST),
+        idempotency_key=ctx.stored_header(wire.IDEMPOTENCY_KEY),
     )
 
 
@@ -244,12 +245,12 @@ class _Sent(Response):
         pass
 
 
-def _failure(doors: Doors) -> Any:
+def _failure(services: Services) -> Any:
     async def handle(request: Request, error: Exception) -> Response:
-        x, problem = exchange_of(request.scope), as_problem(error, doors.failures)
+        ctx, problem = context_of(request.scope), as_problem(error, services.failures)
         if problem is not error:
-            log.error("request %s: %r", x.request_id, error)
-        await x.refuse(problem or Problem(Code.INTERNAL, "The server failed to handle this request."))
+            log.error("request %s: %r", ctx.request_id, error)
+        await ctx.send_error(problem or Problem(Code.INTERNAL, "The server failed to handle this request."))
         return _Sent()
 
     return handle
@@ -257,18 +258,18 @@ def _failure(doors: Doors) -> Any:
 
 async def _cut_body(request: Request, error: Exception) -> Response:
     """The connection ended within the request; a client that only closed its sending half reads this."""
-    await exchange_of(request.scope).refuse(cut_short())
+    await context_of(request.scope).send_error(cut_short())
     return _Sent()
 
 
 async def _http_failure(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: no such route, or another method."""
     assert isinstance(error, HTTPException)
-    x = exchange_of(request.scope)
+    ctx = context_of(request.scope)
     if error.status_code != 405:
-        await x.refuse(no_route())
+        await ctx.send_error(no_route())
         return _Sent()
     allowed = ", ".join(filter(None, [(error.headers or {}).get("Allow"), "OPTIONS"]))
     problem = Problem(Code.METHOD_NOT_ALLOWED, f"{request.method} is not possible here.")
-    await x.refuse(problem, [(b"allow", allowed.encode())])
+    await ctx.send_error(problem, [(b"allow", allowed.encode())])
     return _Sent()

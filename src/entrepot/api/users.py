@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
+from entrepot.api.http_context import HttpContext
+from entrepot.api.services import Services
 from entrepot.domain.accounts import Account
 
 
-async def current(x: Exchange, doors: Doors) -> dict[str, Any]:
+async def current(ctx: HttpContext, services: Services) -> dict[str, Any]:
     """GET /users/current: the account of the credential."""
-    return _described(await doors.access.account(x.principal))
+    return _described(await services.access.account(ctx.principal))
 
 
-async def teams(x: Exchange, doors: Doors) -> list[dict[str, Any]]:
+async def teams(ctx: HttpContext, services: Services) -> list[dict[str, Any]]:
     """GET /users/teams: the accounts that the credential may act for, which is the one that it is of."""
-    return [await current(x, doors)]
+    return [await current(ctx, services)]
 
 
 def _described(account: Account) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from entrepot.api.exchange import Exchange, no_trailers
+from entrepot.api.http_context import HttpContext, no_trailers
 from entrepot.domain.errors import Code, Problem
 
 _HOST = re.compile(
@@ -17,23 +17,23 @@ _HOST = re.compile(
 )
 
 
-def check(x: Exchange, accepted: frozenset[str]) -> None:
+def check(ctx: HttpContext, accepted: frozenset[str]) -> None:
     """Raise Problem for a request that is not well formed, or for another host than the `accepted` ones; any is
     accepted when none is named."""
-    raw = x.headers.get("host", b"")
+    raw = ctx.headers.get("host", b"")
     if accepted and not _names(raw) & accepted:
         raise Problem(Code.MISDIRECTED, "This server does not answer for that host name.")
-    if not _is_host(raw) and (raw or not _is_old(x)):
+    if not _is_host(raw) and (raw or not _is_old(ctx)):
         raise _malformed("Its Host is missing, given twice or no host name.", "Send one Host header.")
-    if not x.raw_path.startswith(b"/") and (x.method, x.raw_path) != ("OPTIONS", b"*"):
+    if not ctx.raw_path.startswith(b"/") and (ctx.method, ctx.raw_path) != ("OPTIONS", b"*"):
         raise _malformed("Its target is not a path.", "Send a path that begins with a slash.")
-    if "transfer-encoding" not in x.headers:
+    if "transfer-encoding" not in ctx.headers:
         return
-    if "content-length" in x.headers:
+    if "content-length" in ctx.headers:
         raise _malformed("It has both a Content-Length and a Transfer-Encoding.", "Send one of them.")
-    if (x.text("transfer-encoding") or "").lower() != "chunked":
+    if (ctx.header("transfer-encoding") or "").lower() != "chunked":
         raise _malformed("The only Transfer-Encoding is chunked, once.", "Send the bytes as they are.")
-    if "trailer" in x.headers:
+    if "trailer" in ctx.headers:
         raise no_trailers()
 
 
@@ -49,9 +49,9 @@ def _names(raw: bytes) -> set[str]:
     return {host, host.rpartition(":")[0]}
 
 
-def _is_old(x: Exchange) -> bool:
+def _is_old(ctx: HttpContext) -> bool:
     """Whether it is of a version without Host headers."""
-    return str(x.scope.get("http_version", "1.1")) in ("1", "1.0")
+    return str(ctx.scope.get("http_version", "1.1")) in ("1", "1.0")
 
 
 def _malformed(message: str, fix: str) -> Problem:

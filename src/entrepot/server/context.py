@@ -1,4 +1,4 @@
-"""What one process has open of a home: the concrete stores, and the volume."""
+"""What one process has open of a home: the concrete stores, and the volumes of its accounts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from entrepot.home import Home, HomeError, Incarnation
+from entrepot.metadata.aggregates import Metadata
 from entrepot.metadata.base import MetadataFailed, MetadataFull
-from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.metadata.sqlite.database import SqliteDatabase
 from entrepot.service.access import Keys
 from entrepot.service.request_bodies import UploadLimiter
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
-from entrepot.volume.multipart import Parts
+from entrepot.volume.registry import AccountVolume, VolumeRegistry
 from entrepot.volume.volume import Limits, Volume
 
 # How often a worker and the keeper look whether their parent is still there.
@@ -26,10 +27,10 @@ class ServerContext:
     """What one process has open of a home."""
 
     home: Home
-    metadata: SqliteMetadata
+    database: SqliteDatabase
+    metadata: Metadata
     storage: LocalStorage
-    volume: Volume
-    parts: Parts
+    volumes: VolumeRegistry
     incarnation: Incarnation
     slots: UploadLimiter  # of all bodies that this process takes in
 
@@ -39,18 +40,19 @@ class ServerContext:
         home = Home.open(settings.home)
         home.check_blobs()
         home.lock_shared()  # held until the process ends
-        metadata = open_catalogue(home, checkpoints=checkpoints)
+        database = open_catalogue(home, checkpoints=checkpoints)
+        metadata = Metadata(database)
         incarnation = Incarnation(home)
         storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.min_free_space)
         slots = UploadLimiter(settings.max_concurrent_bodies)
-        volume = open_volume(home, settings, gate=slots, keys=Keys(metadata, time.time))
-        parts = Parts(volume, settings.max_unfinished_uploads)
-        return cls(home, metadata, storage, volume, parts, incarnation, slots)
+        volume = open_volume(home, settings, gate=slots, keys=Keys(metadata.accounts, time.time))
+        volumes = VolumeRegistry([AccountVolume.of(volume, settings.max_unfinished_uploads)])
+        return cls(home, database, metadata, storage, volumes, incarnation, slots)
 
     async def close(self) -> None:
-        await self.volume.close()
+        await self.volumes.close()
         await self.storage.close()
-        await self.metadata.close()
+        await self.database.close()
         self.incarnation.end()
 
 
@@ -67,7 +69,7 @@ def open_volume(home: Home, settings: Settings, **more: Any) -> Volume:
     return Volume(settings.volume_root, home.store, limits, time.time, **more)
 
 
-def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteMetadata:
+def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteDatabase:
     """Open or migrate the catalogue of a complete home, never make it. Raises HomeError."""
     home.check_catalogue()
     return catalogue(home.root, store=home.store, checkpoints=checkpoints)
@@ -75,11 +77,11 @@ def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteMetadata:
 
 def catalogue(
     root: Path, *, create: bool = False, store: str | None = None, checkpoints: bool = False
-) -> SqliteMetadata:
+) -> SqliteDatabase:
     """Open it. Raises HomeError, for those who start something on a home."""
     path, lock = root / "catalogue.db", root / "catalogue.lock"
     try:
-        return SqliteMetadata(path, lock_path=lock, create=create, store=store, checkpoints=checkpoints)
+        return SqliteDatabase(path, lock_path=lock, create=create, store=store, checkpoints=checkpoints)
     except (MetadataFailed, MetadataFull) as error:
         raise HomeError(
             f"The catalogue of the home at {root} cannot be used. {error} "

@@ -42,14 +42,15 @@ def keep(settings: Settings, parent: int) -> None:
         log.error("%s", error)
         raise SystemExit(1) from None
     keeper = Keeper(
-        node.metadata,
+        node.metadata.housekeeping,
+        node.metadata.uploads,
         node.storage,
         time.time,
         _passed,
-        lambda names: ended_incarnations(node.home, names),
+        lambda: ended_incarnations(node.home),
         Patience(settings.tombstone_ttl, settings.orphan_grace, settings.max_orphan_share, settings.clock_jump_pause),
     )
-    digester = Digester(node.metadata, node.storage)
+    digester = Digester(node.metadata.uploads, node.metadata.objects, node.storage)
     deeds = _deeds(node, keeper, digester, settings.sweep_interval)
     with asyncio.Runner() as runner:
         while not stop.is_set() and os.getppid() == parent:
@@ -79,10 +80,11 @@ def _deeds(node: ServerContext, keeper: Keeper, digester: Digester, sweep_interv
 
     async def end_uploads_of_revoked_keys() -> bool:
         nonlocal revoked
-        found = sum(key.revoked_at is not None for key in await node.metadata.list_keys())
+        found = sum(key.revoked_at is not None for key in await node.metadata.accounts.list_keys())
         if found != revoked:
             await keeper.end_revoked_uploads()
-            await node.parts.sweep()
+            for each in node.volumes:
+                await each.parts.sweep()
             revoked = found
         return False
 
@@ -94,16 +96,22 @@ def _deeds(node: ServerContext, keeper: Keeper, digester: Digester, sweep_interv
     async def sweep_volume() -> bool:
         if (now := await keeper.now()) is None:
             return False
-        await node.parts.sweep()  # before it would be removed without a word to who comes too late
-        return await node.volume.sweep_some(now)
+        more = False
+        for each in node.volumes:
+            await each.parts.sweep()  # before it would be removed without a word to who comes too late
+            more |= await each.volume.sweep_some(now)
+        return more
+
+    async def follow_parts() -> bool:
+        return any([await each.parts.step() for each in node.volumes])
 
     async def checkpoint() -> bool:
-        await node.metadata.checkpoint()
+        await node.database.checkpoint()
         return False
 
     return [
         Deed("digests", digester.pause, digester.step, KEEPER_SURVIVES),
-        Deed("parts", PARTS_INTERVAL, node.parts.step, KEEPER_SURVIVES),
+        Deed("parts", PARTS_INTERVAL, follow_parts, KEEPER_SURVIVES),
         Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
         Deed("revoked keys", REVOKED_INTERVAL, end_uploads_of_revoked_keys, KEEPER_SURVIVES),
         Deed("volume", VOLUME_INTERVAL, sweep_volume, KEEPER_SURVIVES),

@@ -23,18 +23,16 @@ from entrepot.service.imports import ImportBounds, Imports
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.transfer import Transfer
-from entrepot.service.upload_sessions import Rules
+from entrepot.service.upload_sessions import Rules, UploadSessions
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.sockets import KNOWS_SOCKETS, end_connections, end_stalled_connections, sockets_of
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
-from entrepot.volume.apps import Apps
-from entrepot.volume.unpack import Unpacking
 
 if TYPE_CHECKING:
-    from entrepot.api.doors import Doors
-    from entrepot.api.exchange import Receive, Scope, Send
     from entrepot.api.front import App, Front
+    from entrepot.api.http_context import Receive, Scope, Send
+    from entrepot.api.services import Services
     from entrepot.fetch.network import Network
 
 # The web framework and the ASGI server are imported by the processes that use them, where they do: loading them takes
@@ -52,26 +50,19 @@ FAILURES: dict[type[Exception], Code] = {
 }
 
 
-def doors_of(node: ServerContext, settings: Settings, network: Network | None = None) -> Doors:
+def services_of(node: ServerContext, settings: Settings, network: Network | None = None) -> Services:
     """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
-    from entrepot.api.doors import Doors
-    from entrepot.api.exchange import MinRate
-    from entrepot.api.reply_memory import ReplyMemory
+    from entrepot.api.bytes.reply_memory import ReplyMemory
+    from entrepot.api.http_context import MinRate
+    from entrepot.api.services import Services
 
     signer = Signer(node.home.signing_secret())
-    rules = Rules(
-        store=node.home.store,
-        prefix=wire.OBJECTS,
-        purpose=wire.UPLOAD_SIGNATURE,
-        max_upload=settings.max_upload_size,
-        upload_ttl=settings.upload_ttl,
-        multipart_ttl=settings.multipart_ttl,
-        max_open=settings.max_unfinished_uploads,
-        max_bodies=settings.max_concurrent_bodies,
-        quota=settings.account_quota,
-    )
-    uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots)
-    objects = Objects(node.metadata, node.storage, time.time, settings.cache_size)
+    rules = _rules(node, settings)
+    accounts, records = node.metadata.accounts, node.metadata.uploads
+    sessions = UploadSessions(accounts, records, node.metadata.objects, rules, time.time, secrets.token_bytes)
+    takes = (sessions, records, node.metadata.objects, node.storage, signer, rules, time.time, node.slots)
+    uploads = Uploads(*takes)
+    objects = Objects(node.metadata.objects, node.storage, time.time, settings.cache_size)
     bounds = ImportBounds(
         max_size=settings.import_max_size,
         timeout=settings.import_timeout,
@@ -80,18 +71,15 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
         allow=settings.fetch_allow,
         own=(settings.api_origin, settings.cdn_origin),
     )
-    transfer = Transfer(node.volume, node.storage, objects, uploads)
-    imports = Imports(node.volume, transfer, bounds, network)
-    return Doors(
-        access=Access(node.metadata, signer, time.time, settings.token_ttl),
+    transfer = Transfer(node.volumes.sink, node.storage, objects, uploads)
+    imports = Imports(node.volumes.sink, transfer, bounds, network)
+    return Services(
+        access=Access(accounts, signer, time.time, settings.token_ttl),
         uploads=uploads,
-        multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots),
+        multipart=Multipart(*takes),
         objects=objects,
-        health=Health(node.metadata, node.storage),
-        volume=node.volume,
-        parts=node.parts,
-        apps=Apps(node.volume, node.parts.uploads),
-        unpack=Unpacking(node.volume),
+        health=Health(node.metadata.housekeeping, node.storage),
+        volumes=node.volumes,
         imports=imports,
         transfer=transfer,
         assets=Assets(imports, uploads, objects),
@@ -113,17 +101,32 @@ def doors_of(node: ServerContext, settings: Settings, network: Network | None = 
     )
 
 
+def _rules(node: ServerContext, settings: Settings) -> Rules:
+    """The bounds of uploads."""
+    return Rules(
+        store=node.home.store,
+        prefix=wire.OBJECTS,
+        purpose=wire.UPLOAD_SIGNATURE,
+        max_upload=settings.max_upload_size,
+        upload_ttl=settings.upload_ttl,
+        multipart_ttl=settings.multipart_ttl,
+        max_open=settings.max_unfinished_uploads,
+        max_bodies=settings.max_concurrent_bodies,
+        quota=settings.account_quota,
+    )
+
+
 def app(settings: Settings) -> Front:
     """The ASGI app of a worker."""
     from entrepot.api import app as api
 
     logs.configure(settings.log_format)
     node = ServerContext.open(settings)
-    doors = doors_of(node, settings)
-    return api.build(doors, _lifespan(node, doors, settings), as_json=logs.as_json(settings.log_format))
+    services = services_of(node, settings)
+    return api.build(services, _lifespan(node, services, settings), as_json=logs.as_json(settings.log_format))
 
 
-def _lifespan(node: ServerContext, doors: Doors, settings: Settings) -> App:
+def _lifespan(node: ServerContext, services: Services, settings: Settings) -> App:
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         background = [
@@ -134,7 +137,7 @@ def _lifespan(node: ServerContext, doors: Doors, settings: Settings) -> App:
         await receive()
         for task in background:
             task.cancel()
-        doors.imports.close()
+        services.imports.close()
         await node.close()
         await send({"type": "lifespan.shutdown.complete"})
 

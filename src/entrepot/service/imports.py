@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol
@@ -58,13 +58,13 @@ class Imports(Generic[Place, When, Entry]):
 
     def __init__(
         self,
-        sink: Sink[Place, When, Entry],
+        sink_of: Callable[[Principal], Sink[Place, When, Entry]],
         own: Keeping[Place, When, Entry],
         bounds: ImportBounds,
         network: Network | None = None,
     ) -> None:
         """`network` takes the place of the system's."""
-        self._sink = sink
+        self._sink_of = sink_of
         self._own = own
         self._fetcher = Fetcher(bounds.policy(), network)
         self._bounds = bounds
@@ -79,13 +79,13 @@ class Imports(Generic[Place, When, Entry]):
         remote server and the way there can do wrong, RATE_LIMITED when the account's turn did not come; and as the sink
         does.
         """
-        self._sink.check(who)
+        sink = self._sink_of(who)
         require_account(who)
         own_path = self.own_path(url)
         if own_path is not None:
             return await self._own.keep(who, path, own_path, when)
         async with self.fetched(who, url) as (response, pieces):
-            entry, _ = await self._sink.take(
+            entry, _ = await sink.take(
                 who, path, pieces, length=response.length, expected=declared(response), when=when
             )
         return entry

@@ -20,10 +20,10 @@ Entry = TypeVar("Entry")
 
 
 class Sink(Protocol[Place_contra, When_contra, Entry_co]):
-    """Where files go: a stream is published at a place when it has ended well, and leaves nothing when it has not."""
+    """Where files go: a stream is published at a place when it has ended well, and leaves nothing when it has not.
 
-    def check(self, who: Principal) -> None:
-        """Raises Problem unless `who` may write here."""
+    Each account has its own, or none: services are given a function that raises Problem unless `who` may write there.
+    """
 
     async def take(
         self,

@@ -92,8 +92,14 @@ class Files(Sink[Place_contra, When_contra, Entry_co], Protocol[Place_contra, Wh
 class Transfer(Generic[Place, When, Entry]):
     """Publish and keep. Where the storage has no files the bytes are streamed."""
 
-    def __init__(self, files: Files[Place, When, Entry], storage: Storage, objects: Objects, uploads: Uploads) -> None:
-        self._files = files
+    def __init__(
+        self,
+        files_of: Callable[[Principal], Files[Place, When, Entry]],
+        storage: Storage,
+        objects: Objects,
+        uploads: Uploads,
+    ) -> None:
+        self._files_of = files_of
         self._storage = storage
         self._objects = objects
         self._uploads = uploads
@@ -105,8 +111,7 @@ class Transfer(Generic[Place, When, Entry]):
         Raises Problem: NOT_FOUND, QUOTA_EXCEEDED, CONFLICT when the file is written to meanwhile. With an idempotency
         key, equal calls give equal answers as long as the file has the same bytes.
         """
-        self._files.check(who)
-        source = await self._files.open(who, path)
+        source = await self._files_of(who).open(who, path)
         try:
             copy = _Copy(source, self._storage, self._copies, who.key_id or "")
             named = replace(intent, file_name=intent.file_name or source.entry.name)
@@ -127,19 +132,19 @@ class Transfer(Generic[Place, When, Entry]):
 
         Raises Problem as `Objects.open` and `read` do (INTEGRITY_FAILED: nothing is published), and as the files do.
         """
-        self._files.check(who)
+        files = self._files_of(who)
         obj = await self._objects.open(who, url_path)
         cloning = self._storage.cloning()
         if cloning is None:
             expected = (Expected("sha-256", obj.sha256),) if obj.sha256 else ()
             async with contextlib.aclosing(self._objects.read(obj, 0, obj.size)) as pieces:
-                entry, _ = await self._files.take(who, path, pieces, length=obj.size, expected=expected, when=when)
+                entry, _ = await files.take(who, path, pieces, length=obj.size, expected=expected, when=when)
             return entry
         async with (
             self._copies.turn(who.key_id or ""),
             contextlib.aclosing(self._extents(obj, cloning)) as extents,
         ):
-            entry, _ = await self._files.adopt(who, path, extents, sha256=obj.sha256, size=obj.size, when=when)
+            entry, _ = await files.adopt(who, path, extents, sha256=obj.sha256, size=obj.size, when=when)
         return entry
 
     async def _extents(self, obj: Object, cloning: Cloning) -> AsyncGenerator[Extent, None]:
@@ -208,7 +213,7 @@ class _Copy:
         if cloning := self._storage.cloning():
             return await cloning.adopt(self._source.fileno(), size, facts)
         async with contextlib.aclosing(self._source.read(0, size)) as pieces:
-            return await self._storage.put(pieces, facts)
+            return await self._storage.put(pieces, facts, length=size)
 
     async def _head(self, stored: Stored) -> bytes:
         if not stored.segments:

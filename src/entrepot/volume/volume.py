@@ -49,6 +49,12 @@ class Limits:
     upload_ttl: float = 7 * 86_400
 
 
+def require_key(who: Principal) -> None:
+    """Raise Problem unless `who` showed a key: a token may be in a web page."""
+    if who.account_id is None or not who.by_key:
+        raise Problem(Code.UNAUTHORIZED, "The volume is opened by a key, not by a token or a signature.")
+
+
 class Volume:
     """The volume of one account, as one process has it open; `prepare` made it. Raises OSError."""
 
@@ -87,12 +93,16 @@ class Volume:
         self._sweep: Steps | None = None
         self._trash = Trash(self.ground, self.places, self._files, self.gone, clock, limits.trash_ttl)
 
+    @property
+    def owner(self) -> str:
+        """The id of the account."""
+        return self.ground.owner
+
     def check(self, who: Principal) -> None:
-        """Raise Problem unless `who` showed a key of the volume's owner: a token may be in a web page. The key is asked
-        about again when something gets its place (`VolumeRoot.locked`)."""
-        if who.account_id is None or not who.by_key:
-            raise Problem(Code.UNAUTHORIZED, "The volume is opened by a key, not by a token or a signature.")
-        if who.account_id != self.ground.owner:
+        """Raise Problem unless `who` showed a valid key of the volume's owner. The key is checked again when a file is
+        published (`VolumeRoot.locked`)."""
+        require_key(who)
+        if who.account_id != self.owner:
             raise Problem(Code.FORBIDDEN, "This volume belongs to another account.")
         self.ground.act_for(who)
 

@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from entrepot import wire
+from entrepot.api.bytes.multipart import read_complete
 from entrepot.api.jsonbody import IN_THREAD, MAX_PARTS_LIST, MAX_VALUES, parsed
-from entrepot.api.multipart import read_complete
 from entrepot.domain.errors import Problem
 from entrepot.domain.multipart import MAX_PARTS
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 
-from entrepot.api import reply_memory
-from entrepot.api.reply_memory import FULL, REDUCED, SLOW, ReplyMemory
+from entrepot.api.bytes import reply_memory
+from entrepot.api.bytes.reply_memory import FULL, REDUCED, SLOW, ReplyMemory
 from entrepot.domain.errors import Code, Problem
 
 MIB = 1024 * 1024

@@ -35,8 +35,9 @@ class Shelf:
     seen: dict[str, Any] = field(default_factory=dict)
     fails: Problem | None = None
 
-    def check(self, who: Principal) -> None:
+    def of(self, who: Principal) -> Shelf:
         require_account(who)
+        return self
 
     async def take(
         self, who: Principal, path: str, stream: AsyncIterator[bytes], *,
@@ -64,7 +65,7 @@ class Scene:
         self.net = net
         self.shelf = Shelf()
         bounds = {"max_size": 4 * MIB, "timeout": 20.0, "stall": 10.0, "per_account": 2, "own": (OWN,), **changes}
-        self.imports = Imports(self.shelf, self.shelf, ImportBounds(**bounds), net)
+        self.imports = Imports(self.shelf.of, self.shelf, ImportBounds(**bounds), net)
 
     async def run(self, url: str = URL, path: str = "a.bin", who: Principal = WHO) -> str:
         return await self.imports.run(who, path, url, None)

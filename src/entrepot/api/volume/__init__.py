@@ -1,1 +1,1 @@
-"""The doors of the /data volume: fal's Platform API and legacy REST paths (protocol 6), and what we add."""
+"""The HTTP routes of the /data volume: fal's Platform API and legacy REST paths (protocol 6), and what we add."""

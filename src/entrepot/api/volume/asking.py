@@ -7,26 +7,31 @@ from typing import Any
 
 from entrepot import wire
 from entrepot.api import jsonbody
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
-from entrepot.api.sending import tags_of
+from entrepot.api.bytes.conditional import tags_of
+from entrepot.api.http_context import HttpContext
+from entrepot.api.services import Services
 from entrepot.api.volume.place import Place
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import Conditions
+from entrepot.volume.registry import AccountVolume
 
 MAX_HASHES = 4 * 1024 * 1024  # bytes: a list of 60,000 hashes
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
-async def principal(x: Exchange, doors: Doors) -> Principal:
-    """Somebody who may use the volume: of anybody else the body is not read. Raises Problem."""
-    doors.volume.check(x.principal)
-    return x.principal
+def account_volume(ctx: HttpContext, services: Services) -> tuple[Principal, AccountVolume]:
+    """The caller and the volume of their account: of anybody else the body is not read. Raises Problem."""
+    return ctx.principal, services.volumes.of(ctx.principal)
 
 
 async def fields(
-    x: Exchange, doors: Doors, place: Place, *known: str, conditional: bool = False, most: int = jsonbody.MAX_FIELDS
+    ctx: HttpContext,
+    services: Services,
+    place: Place,
+    *known: str,
+    conditional: bool = False,
+    most: int = jsonbody.MAX_FIELDS,
 ) -> dict[str, Any]:
     """The JSON object of the body; no body is an empty one. Raises Problem(VALIDATION_FAILED).
 
@@ -34,8 +39,8 @@ async def fields(
     such a body asks for has no conditions, unless the deed is `conditional` and reads them. `most` is in bytes.
     """
     if not conditional:
-        unconditional(x)
-    raw = await x.small_body(most, doors.stall_timeout)
+        unconditional(ctx)
+    raw = await ctx.read_body(most, services.stall_timeout)
     try:
         value = await jsonbody.parsed(raw, wire.strict_json) if raw.strip() else {}
     except ValueError as error:
@@ -87,10 +92,10 @@ def flag(given: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def query_flag(x: Exchange, name: str, default: bool = False) -> bool:
+def query_flag(ctx: HttpContext, name: str, default: bool = False) -> bool:
     """A yes or no of the query, in the spellings that clients have for it; some send one that is empty. Raises
     Problem(VALIDATION_FAILED)."""
-    value = (query(x, name) or "").lower()
+    value = (query(ctx, name) or "").lower()
     if value in ("", "null"):
         return default
     found = _FLAGS.get(value)
@@ -99,9 +104,9 @@ def query_flag(x: Exchange, name: str, default: bool = False) -> bool:
     return found
 
 
-def query_limit(x: Exchange) -> int | None:
+def query_limit(ctx: HttpContext) -> int | None:
     """How many entries a page has; None for all. The volume has its bounds. Raises Problem(VALIDATION_FAILED)."""
-    value = query(x, "limit")
+    value = query(ctx, "limit")
     if value is None:
         return None
     limit = wire.whole_number(value)
@@ -112,31 +117,31 @@ def query_limit(x: Exchange) -> int | None:
     return limit
 
 
-def query(x: Exchange, name: str) -> str | None:
+def query(ctx: HttpContext, name: str) -> str | None:
     """A parameter of the query. Raises Problem(VALIDATION_FAILED) when it is given twice."""
-    values = x.queries(name)
+    values = ctx.queries(name)
     if len(values) > 1:
         raise Problem(Code.VALIDATION_FAILED, "It is given more than once.", where=("query", name))
     return values[0] if values else None
 
 
-def conditions(x: Exchange) -> Conditions:
+def conditions(ctx: HttpContext) -> Conditions:
     """If-Match and If-None-Match of a write. Raises Problem(VALIDATION_FAILED): a condition that is passed over costs
     somebody's bytes."""
-    match, none = x.text("if-match"), x.text("if-none-match")
-    if match is None and "if-match" in x.headers:
+    match, none = ctx.header("if-match"), ctx.header("if-none-match")
+    if match is None and "if-match" in ctx.headers:
         raise _no_condition("if-match", "It is empty: name an ETag, or * for any file.")
-    if none not in (None, "*") or (none is None and "if-none-match" in x.headers):
+    if none not in (None, "*") or (none is None and "if-none-match" in ctx.headers):
         raise _no_condition("if-none-match", "Of a write it can be * only: that nothing is there.")
-    if "if-unmodified-since" in x.headers:
+    if "if-unmodified-since" in ctx.headers:
         raise _no_condition("if-unmodified-since", "A time tells no two writes of one second apart; send If-Match.")
     return Conditions(None if match is None else tags_of(match), none is not None)
 
 
-def unconditional(x: Exchange) -> None:
+def unconditional(ctx: HttpContext) -> None:
     """Refuse the conditions of a write where none is held. Raises Problem(VALIDATION_FAILED)."""
     for name in ("if-match", "if-none-match", "if-unmodified-since"):
-        if name in x.headers:
+        if name in ctx.headers:
             raise _no_condition(name, "It is not held here: only where the URL names the file that is written.")
 
 
@@ -144,9 +149,9 @@ def _no_condition(name: str, message: str) -> Problem:
     return Problem(Code.VALIDATION_FAILED, message, where=("header", name))
 
 
-def wants_md5(x: Exchange) -> bool:
+def wants_md5(ctx: HttpContext) -> bool:
     """Whether the MD5 of the whole is of use: Want-Repr-Digest (RFC 9530) may say which digests are."""
-    wanted = x.text("want-repr-digest")
+    wanted = ctx.header("want-repr-digest")
     if wanted is None:
         return True
     members = (member.partition("=") for member in wanted.lower().split(","))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from email.utils import formatdate
 
 from entrepot import wire
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
+from entrepot.api.bytes.conditional import Representation, evaluate_preconditions
+from entrepot.api.bytes.sending import guards, send_file
+from entrepot.api.http_context import HttpContext
 from entrepot.api.responses import NO_STORE, Headers
-from entrepot.api.sending import Version, decide, guards, send_file
+from entrepot.api.services import Services
 from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
 from entrepot.domain import disposition
@@ -18,17 +19,17 @@ _TYPE = "application/octet-stream"
 _LAST_DATE = 253_402_300_799.0  # of the year 9999
 
 
-async def download(x: Exchange, doors: Doors, place: Place) -> None:
+async def download(ctx: HttpContext, services: Services, place: Place) -> None:
     """The bytes as they are now: a file that is replaced meanwhile is sent to its end from where it was opened."""
-    who = await asking.principal(x, doors)
-    opened = await doors.volume.open(who, place.path)
+    who, mine = asking.account_volume(ctx, services)
+    opened = await mine.volume.open(who, place.path)
     try:
         entry = opened.entry
-        file = Version(entry.etag, entry.updated_at, entry.size, _TYPE, changes=True)
+        file = Representation(entry.etag, entry.updated_at, entry.size, _TYPE, changes=True)
         headers = _headers(entry)
-        decided = await decide(x, file, headers)
+        decided = await evaluate_preconditions(ctx, file, headers)
         if decided is not None:
-            await send_file(x, file, *decided, headers, opened.read, doors.stall_timeout, doors.replies)
+            await send_file(ctx, file, *decided, headers, opened.read, services.stall_timeout, services.replies)
     finally:
         await opened.close()
 

@@ -9,57 +9,58 @@ from typing import Any
 
 from entrepot import wire
 from entrepot.api import forms, jsonbody
-from entrepot.api.cdn import body_of
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
-from entrepot.api.multipart import Completed, read_complete
+from entrepot.api.bytes.multipart import Completed, read_complete
+from entrepot.api.bytes.uploads import body_of
+from entrepot.api.http_context import HttpContext
+from entrepot.api.services import Services
 from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
 from entrepot.api.volume.replies import platform_entry
 from entrepot.api.volume.writing import file_of_form
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
+from entrepot.volume.registry import AccountVolume
 
 _PART_FIELDS = {"part_number", "partNumber", "etag"}
 
 
-async def initiate(x: Exchange, doors: Doors, place: Place) -> None:
+async def initiate(ctx: HttpContext, services: Services, place: Place) -> None:
     """POST: a name for the upload; nothing is at the path until it is complete."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(ctx, services)
     with _no_conflict(place):
-        upload_id = await doors.parts.begin(who, place.target, asking.conditions(x), md5=asking.wants_md5(x))
-    ends = wire.timestamp_ms(doors.clock() + doors.volume.limits.upload_ttl)
-    await x.json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_at": ends})
+        upload_id = await mine.parts.begin(who, place.target, asking.conditions(ctx), md5=asking.wants_md5(ctx))
+    ends = wire.timestamp_ms(services.clock() + mine.volume.limits.upload_ttl)
+    await ctx.send_json(200, {"upload_id": upload_id} if place.legacy else {"upload_id": upload_id, "expires_at": ends})
 
 
-async def part(x: Exchange, doors: Doors, place: Place) -> None:
+async def part(ctx: HttpContext, services: Services, place: Place) -> None:
     """PUT one part: durable when it is acknowledged."""
-    who = await asking.principal(x, doors)
+    who, mine = asking.account_volume(ctx, services)
     path, upload_id, number = place.path, place.upload_id, place.part_number
-    stream, length, expected = await bytes_of(x, doors, place)
+    stream, length, expected = await bytes_of(ctx, services, mine, place)
     with _no_conflict(place):
-        held = await doors.parts.write(who, path, upload_id, number, stream, length=length, expected=expected)
+        held = await mine.parts.write(who, path, upload_id, number, stream, length=length, expected=expected)
     told: dict[str, Any] = {"part_number": held.number, "etag": held.etag}
-    await x.json(200, told if place.legacy else {**told, "size": held.size})
+    await ctx.send_json(200, told if place.legacy else {**told, "size": held.size})
 
 
-async def complete(x: Exchange, doors: Doors, place: Place) -> None:
+async def complete(ctx: HttpContext, services: Services, place: Place) -> None:
     """POST the list of parts: the file is there. `etag` is its MD5 in hex, or empty when it is not known: anything else
     fails in the stock client."""
-    who, path = await asking.principal(x, doors), place.path
-    given = await asking.fields(x, doors, place, "parts", "size", "digest", most=jsonbody.MAX_PARTS_LIST)
+    (who, mine), path = asking.account_volume(ctx, services), place.path
+    given = await asking.fields(ctx, services, place, "parts", "size", "digest", most=jsonbody.MAX_PARTS_LIST)
     cited, size, sha256 = await asyncio.to_thread(_completed, place, given)
     with _no_conflict(place):
-        done = await doors.parts.finish(who, path, place.upload_id, cited, size=size, sha256=sha256)
+        done = await mine.parts.finish(who, path, place.upload_id, cited, size=size, sha256=sha256)
     told: dict[str, Any] = {"etag": done.md5 or ""}
-    await x.json(200, told if place.legacy else {**told, "entry": platform_entry(done.entry)})
+    await ctx.send_json(200, told if place.legacy else {**told, "entry": platform_entry(done.entry)})
 
 
-async def listing(x: Exchange, doors: Doors, place: Place) -> None:
+async def listing(ctx: HttpContext, services: Services, place: Place) -> None:
     """GET which parts are held, for a client that goes on after a break."""
-    who, path = await asking.principal(x, doors), place.path
-    found = await doors.parts.list(who, path, place.upload_id)
-    await x.json(
+    (who, mine), path = asking.account_volume(ctx, services), place.path
+    found = await mine.parts.list(who, path, place.upload_id)
+    await ctx.send_json(
         200,
         {
             "upload_id": found.upload_id,
@@ -70,11 +71,11 @@ async def listing(x: Exchange, doors: Doors, place: Place) -> None:
     )
 
 
-async def cancel(x: Exchange, doors: Doors, place: Place) -> None:
+async def cancel(ctx: HttpContext, services: Services, place: Place) -> None:
     """POST or DELETE: the parts are freed."""
-    who = await asking.principal(x, doors)
-    await doors.parts.abort(who, place.path, place.upload_id)
-    await x.json(200, True)
+    who, mine = asking.account_volume(ctx, services)
+    await mine.parts.abort(who, place.path, place.upload_id)
+    await ctx.send_json(200, True)
 
 
 @contextmanager
@@ -99,13 +100,13 @@ def _completed(place: Place, given: dict[str, Any]) -> Completed:
 
 
 async def bytes_of(
-    x: Exchange, doors: Doors, place: Place
+    ctx: HttpContext, services: Services, mine: AccountVolume, place: Place
 ) -> tuple[AsyncIterator[bytes], int | None, tuple[Expected, ...]]:
     """The bytes of a part, as a form, or raw on the Platform API; with their length and digests where declared. The
     conditions of the whole are those that it was begun with."""
-    asking.unconditional(x)
-    if place.legacy or forms.is_form(x.text("content-type")):
-        stream, expected = await file_of_form(x, doors)
+    asking.unconditional(ctx)
+    if place.legacy or forms.is_form(ctx.header("content-type")):
+        stream, expected = await file_of_form(ctx, services, mine)
         return stream, None, expected
-    body = body_of(x, doors)
+    body = body_of(ctx, services)
     return body.stream, body.length, body.expected

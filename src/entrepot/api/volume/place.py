@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from re import compile as pattern
 
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
+from entrepot.api.http_context import HttpContext
+from entrepot.api.services import Services
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.paths import Path, check_new, parse
 
@@ -30,7 +30,7 @@ class Place:
     @property
     def path(self) -> Path:
         """The place in the volume, of something that is there. Raises Problem."""
-        return parse(Exchange.decoded(self.raw), legacy=self.legacy)
+        return parse(HttpContext.decoded(self.raw), legacy=self.legacy)
 
     @property
     def target(self) -> Path:
@@ -51,7 +51,7 @@ class Place:
 
     def text(self, name: str) -> str:
         """A single segment of the URL. Raises Problem."""
-        return Exchange.decoded(self.ids[name])
+        return HttpContext.decoded(self.ids[name])
 
     @property
     def upload_id(self) -> str:
@@ -72,4 +72,4 @@ class Place:
 
 
 # A handler of these routes: like those of the byte path, with what its URL names.
-Deed = Callable[[Exchange, Doors, Place], Awaitable[None]]
+Deed = Callable[[HttpContext, Services, Place], Awaitable[None]]

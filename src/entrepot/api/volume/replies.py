@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from entrepot import wire
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
+from entrepot.api.http_context import HttpContext
 from entrepot.api.responses import Headers
+from entrepot.api.services import Services
 from entrepot.volume.entries import Entry, Trashed, Usage
 from entrepot.volume.paths import MOUNT
 
@@ -75,20 +75,20 @@ def usage(of: Usage) -> dict[str, Any]:
 
 
 async def send_list(
-    x: Exchange, items: Sequence[Item], spelled: Callable[[Item], dict[str, Any]], extra: Headers | None = None
+    ctx: HttpContext, items: Sequence[Item], spelled: Callable[[Item], dict[str, Any]], extra: Headers | None = None
 ) -> None:
     """A JSON array. A folder may have 100,000 entries: in between others have a turn."""
     blocks = []
     for start in range(0, len(items), _AT_ONCE):
         blocks.append(wire.compact([spelled(each) for each in items[start : start + _AT_ONCE]])[1:-1])
         await asyncio.sleep(0)
-    await x.json_text(200, b"[" + b",".join(blocks) + b"]", extra or ())
+    await ctx.send_json_bytes(200, b"[" + b",".join(blocks) + b"]", extra or ())
 
 
-def next_page(x: Exchange, doors: Doors, cursor: str | None, **query: str | int) -> Headers:
+def next_page(ctx: HttpContext, services: Services, cursor: str | None, **query: str | int) -> Headers:
     """The headers that lead to the page after this one, if there is one."""
     if cursor is None:
         return []
-    path = quote(x.raw_path, safe="/%:@!$&'()*+,=~")
-    link = f'<{doors.api_origin}{path}?{urlencode({**query, "cursor": cursor})}>; rel="next"'
+    path = quote(ctx.raw_path, safe="/%:@!$&'()*+,=~")
+    link = f'<{services.api_origin}{path}?{urlencode({**query, "cursor": cursor})}>; rel="next"'
     return [(wire.NEXT_CURSOR.encode(), cursor.encode()), (b"link", link.encode())]

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 from entrepot import wire
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
 from entrepot.api.front import Handler, Methods, Route
+from entrepot.api.http_context import HttpContext
+from entrepot.api.services import Services
 from entrepot.api.volume import apps, download, legacy, multipart, platform, writing
 from entrepot.api.volume.place import Deed, Place
 
@@ -121,7 +121,7 @@ def fitting(raw_path: bytes) -> Iterator[tuple[Mapping[str, Deed], Place]]:
 
 
 def _at(place: Place, deed: Deed) -> Handler:
-    async def handler(x: Exchange, doors: Doors) -> None:
-        await deed(x, doors, place)
+    async def handler(ctx: HttpContext, services: Services) -> None:
+        await deed(ctx, services, place)
 
     return handler

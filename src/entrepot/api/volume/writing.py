@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from entrepot.api import forms
-from entrepot.api.cdn import body_of, form_digests
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
+from entrepot.api.bytes.uploads import body_of, form_digests
+from entrepot.api.http_context import HttpContext
 from entrepot.api.responses import Headers
+from entrepot.api.services import Services
 from entrepot.api.volume import asking
 from entrepot.api.volume.place import Place
 from entrepot.api.volume.replies import platform_entry
@@ -16,28 +16,29 @@ from entrepot.archive.unpacking import check_encoding
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import ALWAYS
+from entrepot.volume.registry import AccountVolume
 
 
-async def upload_form(x: Exchange, doors: Doors, place: Place) -> None:
+async def upload_form(ctx: HttpContext, services: Services, place: Place) -> None:
     """POST a form whose file goes to the path; with `unzip` what is in it goes into the folder of that path. The
     name that the form gives the file means nothing."""
-    who = await asking.principal(x, doors)
-    path, unzip, when = place.target, asking.query_flag(x, "unzip"), asking.conditions(x)
-    encoding = _encoding(x, unzip=unzip)
-    stream, expected = await file_of_form(x, doors)
+    who, mine = asking.account_volume(ctx, services)
+    path, unzip, when = place.target, asking.query_flag(ctx, "unzip"), asking.conditions(ctx)
+    encoding = _encoding(ctx, unzip=unzip)
+    stream, expected = await file_of_form(ctx, services, mine)
     if not unzip:
-        await doors.volume.put(who, path, stream, expected=expected, when=when, check_client=x.check_client)
+        await mine.volume.put(who, path, stream, expected=expected, when=when, check_client=ctx.check_client)
     elif expected or when != ALWAYS:
         message = "Digests and conditions are those of one file; of an archive that is unpacked they are not checked."
         raise Problem(Code.INVALID_REQUEST, message)
     else:
-        await doors.unpack.unpack(who, path, stream, encoding=encoding, check_client=x.check_client)
-    await x.json(200, True)
+        await mine.unpack.unpack(who, path, stream, encoding=encoding, check_client=ctx.check_client)
+    await ctx.send_json(200, True)
 
 
-def _encoding(x: Exchange, *, unzip: bool) -> str | None:
+def _encoding(ctx: HttpContext, *, unzip: bool) -> str | None:
     """The encoding of names in the archive that are not UTF-8. Raises Problem(VALIDATION_FAILED)."""
-    encoding = asking.query(x, "encoding") or None
+    encoding = asking.query(ctx, "encoding") or None
     if encoding is None:
         return None
     if not unzip:
@@ -51,37 +52,39 @@ def _encoding(x: Exchange, *, unzip: bool) -> str | None:
     return encoding
 
 
-async def file_of_form(x: Exchange, doors: Doors) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
+async def file_of_form(
+    ctx: HttpContext, services: Services, mine: AccountVolume
+) -> tuple[AsyncIterator[bytes], tuple[Expected, ...]]:
     """The file in a form's body, and the digests of it that were declared. Raises Problem."""
-    expected = form_digests(x)
-    limit, declared = doors.volume.limits.max_file, x.content_length()
+    expected = form_digests(ctx)
+    limit, declared = mine.volume.limits.max_file, ctx.content_length()
     if declared is not None and declared > limit + forms.MAX_AROUND:
         raise Problem(Code.TOO_LARGE, f"The file is larger than the limit of {limit} bytes.")
-    part = await forms.file_part(x.body(doors.stall_timeout, watch=True), x.text("content-type"))
+    part = await forms.file_part(ctx.body(services.stall_timeout, watch=True), ctx.header("content-type"))
     return part.stream, expected
 
 
-async def upload_url(x: Exchange, doors: Doors, place: Place) -> None:
+async def upload_url(ctx: HttpContext, services: Services, place: Place) -> None:
     """POST a URL: the reply comes when its file is whole at the path, as the stock client expects. A client that goes
     ends the fetch."""
-    who, path = await asking.principal(x, doors), place.target
-    when, given = asking.conditions(x), await asking.fields(x, doors, place, "url", conditional=True)
-    await x.unless_gone(doors.imports.run(who, path, asking.text(given, "url"), when))
-    await x.json(200, True)
+    (who, _), path = asking.account_volume(ctx, services), place.target
+    when, given = asking.conditions(ctx), await asking.fields(ctx, services, place, "url", conditional=True)
+    await ctx.unless_disconnected(services.imports.run(who, path, asking.text(given, "url"), when))
+    await ctx.send_json(200, True)
 
 
-async def put(x: Exchange, doors: Doors, place: Place) -> None:
+async def put(ctx: HttpContext, services: Services, place: Place) -> None:
     """PUT the bytes themselves: 201 when nothing was there."""
-    who, path = await asking.principal(x, doors), place.target
-    body = body_of(x, doors)
-    entry, created = await doors.volume.put(
+    (who, mine), path = asking.account_volume(ctx, services), place.target
+    body = body_of(ctx, services)
+    entry, created = await mine.volume.put(
         who,
         path,
         body.stream,
         length=body.length,
         expected=body.expected,
-        when=asking.conditions(x),
-        check_client=x.check_client,
+        when=asking.conditions(ctx),
+        check_client=ctx.check_client,
     )
     headers: Headers = [(b"etag", entry.etag.encode())]
-    await x.json(201 if created else 200, platform_entry(entry), headers)
+    await ctx.send_json(201 if created else 200, platform_entry(entry), headers)

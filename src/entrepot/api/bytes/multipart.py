@@ -1,4 +1,4 @@
-"""Multipart at the CDN's doors (protocol 2.5, 3.2-3.4): create, part, complete, and our list and abort.
+"""Multipart uploads through the CDN's routes (protocol 2.5, 3.2-3.4): create, part, complete, and our list and abort.
 
 | Path                                       | Method | Handler  |
 |--------------------------------------------|--------|----------|
@@ -20,10 +20,10 @@ from typing import Any
 
 from entrepot import wire
 from entrepot.api import jsonbody
-from entrepot.api.cdn import body_of, declared_type, intent_of, uploaded
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
+from entrepot.api.bytes.uploads import body_of, declared_type, intent_of, uploaded
+from entrepot.api.http_context import HttpContext
 from entrepot.api.responses import CORS, NO_STORE
+from entrepot.api.services import Services
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import MAX_PARTS, Cited
 from entrepot.domain.uploads import Part
@@ -32,61 +32,63 @@ Completed = tuple[list[Cited], int | None, bytes | None]
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
-async def create(x: Exchange, doors: Doors) -> None:
+async def create(ctx: HttpContext, services: Services) -> None:
     """POST /files/upload/multipart: no body; Content-Type is that of the future file."""
-    upload = (await doors.multipart.begin(x.principal, intent_of(x, declared_type(x)))).upload
-    url = doors.cdn_origin + upload.draft.path
-    await x.json(200, {"access_url": url, "uploadId": upload.id, "expires_at": wire.timestamp(upload.expires_at)})
+    upload = (await services.multipart.begin(ctx.principal, intent_of(ctx, declared_type(ctx)))).upload
+    url = services.cdn_origin + upload.draft.path
+    await ctx.send_json(
+        200, {"access_url": url, "uploadId": upload.id, "expires_at": wire.timestamp(upload.expires_at)}
+    )
 
 
-async def part(x: Exchange, doors: Doors) -> None:
+async def part(ctx: HttpContext, services: Services) -> None:
     """PUT a part: both an ETag header (Python) and JSON with partNumber and etag (JavaScript)."""
-    base, _, last = x.canonical_path().rpartition("/")
-    await _store_part(x, doors, base, last)
+    base, _, last = ctx.canonical_path().rpartition("/")
+    await _store_part(ctx, services, base, last)
 
 
-async def old_part(x: Exchange, doors: Doors) -> None:
+async def old_part(ctx: HttpContext, services: Services) -> None:
     """PUT a part whose number is in the query, `&part_number=1`: toolkits `fal` 1.5 to 1.75 with the repository
     fal_v2."""
-    await _store_part(x, doors, _old_base(x), x.query("part_number") or "")
+    await _store_part(ctx, services, _old_base(ctx), ctx.query("part_number") or "")
 
 
-async def _store_part(x: Exchange, doors: Doors, base: str, number: str) -> None:
-    done = await doors.multipart.write(x.principal, base, part_number(number), body_of(x, doors))
-    await x.json(
+async def _store_part(ctx: HttpContext, services: Services, base: str, number: str) -> None:
+    done = await services.multipart.write(ctx.principal, base, part_number(number), body_of(ctx, services))
+    await ctx.send_json(
         200,
         {"partNumber": done.number, "etag": done.etag, "size": done.size},
         [(b"etag", f'"{done.etag}"'.encode())],
     )
 
 
-async def complete(x: Exchange, doors: Doors) -> None:
+async def complete(ctx: HttpContext, services: Services) -> None:
     """POST complete, of any content type (protocol C11). Retried completes get the same reply."""
-    await _complete(x, doors, x.canonical_path().rpartition("/")[0])
+    await _complete(ctx, services, ctx.canonical_path().rpartition("/")[0])
 
 
-async def old_complete(x: Exchange, doors: Doors) -> None:
+async def old_complete(ctx: HttpContext, services: Services) -> None:
     """POST complete to the URL of the upload itself, as the toolkits of `old_part` do."""
-    await _complete(x, doors, _old_base(x))
+    await _complete(ctx, services, _old_base(ctx))
 
 
-def _old_base(x: Exchange) -> str:
-    return x.canonical_path().removeprefix(wire.OLD_UPLOAD)
+def _old_base(ctx: HttpContext) -> str:
+    return ctx.canonical_path().removeprefix(wire.OLD_UPLOAD)
 
 
-async def _complete(x: Exchange, doors: Doors, base: str) -> None:
-    obj = await doors.multipart.finish(x.principal, base, *await cited_parts(x, doors))
-    await x.json(200, uploaded(doors, obj))
+async def _complete(ctx: HttpContext, services: Services, base: str) -> None:
+    obj = await services.multipart.finish(ctx.principal, base, *await cited_parts(ctx, services))
+    await ctx.send_json(200, uploaded(services, obj))
 
 
-async def listing(x: Exchange, doors: Doors) -> None:
+async def listing(ctx: HttpContext, services: Services) -> None:
     """GET the upload: which parts are held, for a client that goes on after a break."""
-    found = await doors.multipart.list(x.principal, x.canonical_path())
-    await x.json(
+    found = await services.multipart.list(ctx.principal, ctx.canonical_path())
+    await ctx.send_json(
         200,
         {
             "uploadId": found.upload.id,
-            "access_url": doors.cdn_origin + found.upload.draft.path,
+            "access_url": services.cdn_origin + found.upload.draft.path,
             "state": found.upload.state.value,
             "expires_at": wire.timestamp(found.upload.expires_at),
             "parts": [_described(each) for each in found.parts],
@@ -94,15 +96,15 @@ async def listing(x: Exchange, doors: Doors) -> None:
     )
 
 
-async def abort(x: Exchange, doors: Doors) -> None:
+async def abort(ctx: HttpContext, services: Services) -> None:
     """DELETE the upload: its parts are freed."""
-    await doors.multipart.abort(x.principal, x.canonical_path())
-    await x.reply(204, [NO_STORE, *CORS])
+    await services.multipart.abort(ctx.principal, ctx.canonical_path())
+    await ctx.reply(204, [NO_STORE, *CORS])
 
 
-async def cited_parts(x: Exchange, doors: Doors) -> Completed:
+async def cited_parts(ctx: HttpContext, services: Services) -> Completed:
     """The list of a complete, of any content type; see `read_complete`. Raises Problem."""
-    return await jsonbody.parsed(await x.small_body(jsonbody.MAX_PARTS_LIST, doors.stall_timeout), _parse_complete)
+    return await jsonbody.parsed(await ctx.read_body(jsonbody.MAX_PARTS_LIST, services.stall_timeout), _parse_complete)
 
 
 def _parse_complete(raw: bytes) -> Completed:

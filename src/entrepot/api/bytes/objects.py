@@ -7,52 +7,53 @@ from email.utils import formatdate
 from functools import lru_cache
 
 from entrepot import wire
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
+from entrepot.api.bytes.conditional import Representation, evaluate_preconditions
+from entrepot.api.bytes.sending import guards, send_file, send_small
+from entrepot.api.http_context import HttpContext
 from entrepot.api.responses import Header, Headers
-from entrepot.api.sending import Version, decide, guards, send_file, send_small
+from entrepot.api.services import Services
 from entrepot.domain import disposition
 from entrepot.domain.objects import Object, is_public
 
 
-async def get_object(x: Exchange, doors: Doors) -> None:
+async def get_object(ctx: HttpContext, services: Services) -> None:
     """GET or HEAD /files/b/<store>/<id>_<name>."""
-    obj = await doors.objects.open(x.principal, x.path())
-    headers = _headers(x, doors, obj)
-    file = Version(obj.etag, obj.published_at, obj.size, obj.content_type)
-    decided = await decide(x, file, headers)
+    obj = await services.objects.open(ctx.principal, ctx.path())
+    headers = _headers(ctx, services, obj)
+    file = Representation(obj.etag, obj.published_at, obj.size, obj.content_type)
+    decided = await evaluate_preconditions(ctx, file, headers)
     if decided is None:
         return
     status, ranges = decided
-    if len(ranges) == 1 and (small := await doors.objects.small(obj)) is not None:
-        return await send_small(x, status, headers, small[ranges[0].start : ranges[0].end], doors.replies)
+    if len(ranges) == 1 and (small := await services.objects.small(obj)) is not None:
+        return await send_small(ctx, status, headers, small[ranges[0].start : ranges[0].end], services.replies)
 
     def read(start: int, end: int) -> AsyncGenerator[bytes, None]:
-        return doors.objects.read(obj, start, end)
+        return services.objects.read(obj, start, end)
 
-    await send_file(x, file, status, ranges, headers, read, doors.stall_timeout, doors.replies)
+    await send_file(ctx, file, status, ranges, headers, read, services.stall_timeout, services.replies)
 
 
-def _headers(x: Exchange, doors: Doors, obj: Object) -> Headers:
+def _headers(ctx: HttpContext, services: Services, obj: Object) -> Headers:
     headers = [
         *_facts(obj.content_type, obj.etag, obj.published_at, obj.sha256, obj.expires_at),
-        (b"cache-control", _cache_control(doors, obj).encode()),
+        (b"cache-control", _cache_control(services, obj).encode()),
     ]
-    if x.scope["query_string"] and x.query("download") == "1":
+    if ctx.scope["query_string"] and ctx.query("download") == "1":
         headers.append((b"content-disposition", disposition.make("attachment", obj.name or obj.id).encode()))
     elif not obj.inline:
         # The name is for who looks at a page: stock downloaders would save under it, and mix up two files of one name.
-        name = disposition.make("attachment", obj.name if _navigates(x) else "")
+        name = disposition.make("attachment", obj.name if _navigates(ctx) else "")
         headers.append((b"content-disposition", name.encode()))
         headers.append((b"vary", b"Accept, Sec-Fetch-Mode"))
     return headers
 
 
-def _navigates(x: Exchange) -> bool:
+def _navigates(ctx: HttpContext) -> bool:
     """Whether a person opened the URL in a browser, which then asks where to save it (Fetch Metadata, RFC 9110 section
     12.5.1). Browsers tell the mode to https and to this machine alone."""
-    mode = x.text("sec-fetch-mode")
-    return mode == "navigate" if mode else "text/html" in (x.text("accept") or "")
+    mode = ctx.header("sec-fetch-mode")
+    return mode == "navigate" if mode else "text/html" in (ctx.header("accept") or "")
 
 
 @lru_cache(maxsize=4096)
@@ -69,9 +70,9 @@ def _facts(
     return tuple(headers)
 
 
-def _cache_control(doors: Doors, obj: Object) -> str:
+def _cache_control(services: Services, obj: Object) -> str:
     """A cache may keep what everybody may see, and never beyond its life."""
     if not is_public(obj):
         return "private, no-store"
-    age = doors.max_age if obj.expires_at is None else min(doors.max_age, int(obj.expires_at - doors.clock()))
+    age = services.max_age if obj.expires_at is None else min(services.max_age, int(obj.expires_at - services.clock()))
     return f"public, max-age={max(age, 0)}, immutable"

@@ -1,12 +1,12 @@
-"""Uploads at the CDN's doors: one request with a bearer token, and the signed PUT (protocol 2.4 and 3.1)."""
+"""Uploads through the CDN's routes: one request with a bearer token, and the signed PUT (protocol 2.4 and 3.1)."""
 
 from __future__ import annotations
 
 from entrepot import wire
 from entrepot.api import forms
-from entrepot.api.doors import Doors
-from entrepot.api.exchange import Exchange
+from entrepot.api.http_context import HttpContext
 from entrepot.api.responses import CORS, NO_STORE
+from entrepot.api.services import Services
 from entrepot.domain.digests import Expected, parse_content_md5, parse_digest_field
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
@@ -19,81 +19,83 @@ from entrepot.service.request_bodies import Body
 MAX_SIZE_DIGITS = 18
 
 
-async def upload(x: Exchange, doors: Doors) -> None:
+async def upload(ctx: HttpContext, services: Services) -> None:
     """POST /files/upload: the raw body becomes a file, or the one file in a form; the reply names its URL."""
-    if forms.is_form(x.text("content-type")):
-        intent, body = await _of_form(x, doors)
+    if forms.is_form(ctx.header("content-type")):
+        intent, body = await _of_form(ctx, services)
     else:
-        intent, body = intent_of(x, declared_type(x)), body_of(x, doors)
-    obj = await doors.uploads.put(x.principal, intent, body)
-    await x.json(200, uploaded(doors, obj))
+        intent, body = intent_of(ctx, declared_type(ctx)), body_of(ctx, services)
+    obj = await services.uploads.put(ctx.principal, intent, body)
+    await ctx.send_json(200, uploaded(services, obj))
 
 
-async def old_upload(x: Exchange, doors: Doors) -> None:
+async def old_upload(ctx: HttpContext, services: Services) -> None:
     """PUT /upload: the same for toolkits `fal` 1.5 to 1.75 with the repository fal_v2, which read `file_url`."""
-    obj = await doors.uploads.put(x.principal, intent_of(x, declared_type(x)), body_of(x, doors))
-    await x.json(200, {"file_url": doors.cdn_origin + obj.path, **uploaded(doors, obj)})
+    obj = await services.uploads.put(ctx.principal, intent_of(ctx, declared_type(ctx)), body_of(ctx, services))
+    await ctx.send_json(200, {"file_url": services.cdn_origin + obj.path, **uploaded(services, obj)})
 
 
-async def existing(x: Exchange, doors: Doors) -> None:
+async def existing(ctx: HttpContext, services: Services) -> None:
     """POST /files/upload/existing: a file of bytes that the account holds already; 404 says to send them."""
-    if x.announces_body():
+    if ctx.announces_body():
         raise Problem(Code.INVALID_REQUEST, "Bytes are not taken here.", fix=f"Send them to {wire.UPLOAD}.")
-    obj = await doors.uploads.reuse(x.principal, intent_of(x, declared_type(x)), declared_sha256(x), declared_size(x))
-    await x.json(200, uploaded(doors, obj))
+    obj = await services.uploads.reuse(
+        ctx.principal, intent_of(ctx, declared_type(ctx)), declared_sha256(ctx), declared_size(ctx)
+    )
+    await ctx.send_json(200, uploaded(services, obj))
 
 
-async def signed_put(x: Exchange, doors: Doors) -> None:
+async def signed_put(ctx: HttpContext, services: Services) -> None:
     """PUT {upload_url}: 200 with an empty body that is not typed as JSON (JavaScript would parse it)."""
-    obj = await doors.uploads.write(x.principal, x.canonical_path(), body_of(x, doors, x.lifecycle()))
+    obj = await services.uploads.write(ctx.principal, ctx.canonical_path(), body_of(ctx, services, ctx.lifecycle()))
     headers = [(b"content-length", b"0"), (b"etag", obj.etag.encode()), NO_STORE, *CORS]
     if obj.sha256:
         headers.append((b"repr-digest", wire.repr_digest(obj.sha256).encode()))
-    await x.reply(200, headers)
+    await ctx.reply(200, headers)
 
 
-async def _of_form(x: Exchange, doors: Doors) -> tuple[Intent, Body]:
+async def _of_form(ctx: HttpContext, services: Services) -> tuple[Intent, Body]:
     """The file in a form: its name and type are those that the form gives it, unless X-Fal-File-Name names it."""
-    expected = form_digests(x)
-    doors.uploads.check_size((x.content_length() or 0) - forms.MAX_AROUND)
-    part = await forms.only_file(x.body(doors.stall_timeout, watch=True), x.text("content-type"))
-    intent = intent_of(x, part.content_type, part.file_name)
-    return intent, Body(part.stream, None, part.content_type, expected, key=x.who, check_client=x.check_client)
+    expected = form_digests(ctx)
+    services.uploads.check_size((ctx.content_length() or 0) - forms.MAX_AROUND)
+    part = await forms.only_file(ctx.body(services.stall_timeout, watch=True), ctx.header("content-type"))
+    intent = intent_of(ctx, part.content_type, part.file_name)
+    return intent, Body(part.stream, None, part.content_type, expected, key=ctx.key_id, check_client=ctx.check_client)
 
 
-def intent_of(x: Exchange, content_type: str | None, file_name: str | None = None) -> Intent:
+def intent_of(ctx: HttpContext, content_type: str | None, file_name: str | None = None) -> Intent:
     """What the headers say of the file to be; `file_name` is for when they do not name it."""
-    named = wire.decode_file_name(x.headers.get(wire.FILE_NAME))
+    named = wire.decode_file_name(ctx.headers.get(wire.FILE_NAME))
     return Intent(
-        lifecycle=x.lifecycle(),
+        lifecycle=ctx.lifecycle(),
         file_name=named or file_name,
         content_type=content_type,
-        request_id=x.short(wire.SOURCE_REQUEST),
-        idempotency_key=x.short(wire.IDEMPOTENCY_KEY),
+        request_id=ctx.stored_header(wire.SOURCE_REQUEST),
+        idempotency_key=ctx.stored_header(wire.IDEMPOTENCY_KEY),
     )
 
 
-def body_of(x: Exchange, doors: Doors, lifecycle: Lifecycle = Lifecycle()) -> Body:
+def body_of(ctx: HttpContext, services: Services, lifecycle: Lifecycle = Lifecycle()) -> Body:
     """The request's body with all that the client said about it. Raises Problem."""
-    check_plain(x)
-    stream = x.body(doors.stall_timeout, watch=True)
-    length, declared, expected = x.content_length(), declared_type(x), declared_digests(x)
-    return Body(stream, length, declared, expected, lifecycle, key=x.who, check_client=x.check_client)
+    check_plain(ctx)
+    stream = ctx.body(services.stall_timeout, watch=True)
+    length, declared, expected = ctx.content_length(), declared_type(ctx), declared_digests(ctx)
+    return Body(stream, length, declared, expected, lifecycle, key=ctx.key_id, check_client=ctx.check_client)
 
 
-def check_plain(x: Exchange) -> None:
+def check_plain(ctx: HttpContext) -> None:
     """Raise Problem for a body that is not the file's bytes as they are: an encoding would be stored as the file and
     served without its name, a part as the whole (RFC 9110 section 14.5)."""
-    if (x.text("content-encoding") or "identity").lower() != "identity":
+    if (ctx.header("content-encoding") or "identity").lower() != "identity":
         raise Problem(Code.INVALID_REQUEST, "A Content-Encoding is not kept.", fix="Send the file's bytes as they are.")
-    if x.text("content-range"):
+    if ctx.header("content-range"):
         message = "A Content-Range is not taken: the body would be stored as the whole file."
         raise Problem(Code.INVALID_REQUEST, message, fix="Send the whole file, or begin an upload in parts.")
 
 
-def declared_type(x: Exchange) -> str | None:
+def declared_type(ctx: HttpContext) -> str | None:
     """The type that somebody meant: curl and urllib call any body without a type a form."""
-    declared = x.text("content-type")
+    declared = ctx.header("content-type")
     bare = (declared or "").partition(";")[0].strip().lower()
     if bare == "multipart/form-data":
         raise Problem(
@@ -105,46 +107,46 @@ def declared_type(x: Exchange) -> str | None:
     return None if bare == "application/x-www-form-urlencoded" else checked_type(declared, "header", "content-type")
 
 
-def form_digests(x: Exchange) -> tuple[Expected, ...]:
+def form_digests(ctx: HttpContext) -> tuple[Expected, ...]:
     """The digests that were declared of the file in a form. Raises Problem."""
-    check_plain(x)
-    if x.text("content-digest") or x.text("content-md5"):
+    check_plain(ctx)
+    if ctx.header("content-digest") or ctx.header("content-md5"):
         message = "A digest of the whole form is not checked; Repr-Digest is that of the file in it."
         raise Problem(Code.INVALID_REQUEST, message)
-    return declared_digests(x)
+    return declared_digests(ctx)
 
 
-def declared_digests(x: Exchange) -> tuple[Expected, ...]:
+def declared_digests(ctx: HttpContext) -> tuple[Expected, ...]:
     """Every digest that came with the request; an unknown algorithm is an error, never ignored."""
     found: tuple[Expected, ...] = ()
     for header in ("content-digest", "repr-digest"):
-        if header in x.headers:
-            found += parse_digest_field(header, x.text(header) or "")
-    if "content-md5" in x.headers:
-        found += parse_content_md5(x.text("content-md5") or "")
+        if header in ctx.headers:
+            found += parse_digest_field(header, ctx.header(header) or "")
+    if "content-md5" in ctx.headers:
+        found += parse_content_md5(ctx.header("content-md5") or "")
     return found
 
 
-def declared_sha256(x: Exchange) -> bytes:
+def declared_sha256(ctx: HttpContext) -> bytes:
     """The one SHA-256 in Repr-Digest. Raises Problem; so it does for further digests, which nobody would verify."""
-    digests = declared_digests(x) if (x.text("repr-digest") or "").strip(", ") else ()
+    digests = declared_digests(ctx) if (ctx.header("repr-digest") or "").strip(", ") else ()
     if [each.algorithm for each in digests] != ["sha-256"]:
         message = "It must be one SHA-256, as sha-256=:<base64>:, and no other digest beside it."
         raise Problem(Code.VALIDATION_FAILED, message, where=("header", "repr-digest"))
     return digests[0].value
 
 
-def declared_size(x: Exchange) -> int:
-    size = wire.whole_number(x.query("size") or "", MAX_SIZE_DIGITS)
+def declared_size(ctx: HttpContext) -> int:
+    size = wire.whole_number(ctx.query("size") or "", MAX_SIZE_DIGITS)
     if size is None:
         message = "It must be the file's size in bytes, given once."
         raise Problem(Code.VALIDATION_FAILED, message, where=("query", "size"))
     return size
 
 
-def uploaded(doors: Doors, obj: Object) -> dict[str, object]:
-    """The reply of every door that made a file."""
-    return {"access_url": doors.cdn_origin + obj.path, "uploaded": True, **facts(obj)}
+def uploaded(services: Services, obj: Object) -> dict[str, object]:
+    """The reply of every route that made a file."""
+    return {"access_url": services.cdn_origin + obj.path, "uploaded": True, **facts(obj)}
 
 
 def facts(obj: Object) -> dict[str, object]:

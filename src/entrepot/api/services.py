@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from entrepot.api.exchange import MinRate
-from entrepot.api.reply_memory import ReplyMemory
+from entrepot.api.bytes.reply_memory import ReplyMemory
+from entrepot.api.http_context import MinRate
 from entrepot.domain.errors import Code
 from entrepot.service.access import Access
 from entrepot.service.assets import Assets
@@ -16,16 +16,13 @@ from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.transfer import Transfer
 from entrepot.service.uploads import Uploads
-from entrepot.volume.apps import Apps
 from entrepot.volume.entries import Conditions, Entry
-from entrepot.volume.multipart import Parts
 from entrepot.volume.paths import Path
-from entrepot.volume.unpack import Unpacking
-from entrepot.volume.volume import Volume
+from entrepot.volume.registry import VolumeRegistry
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class Services:
     """Origins without trailing slash; times in seconds. `failures` says which exceptions of the rooms below are whose
     fault; `accepted_hosts` empty means any Host header is taken, and none is ever used to make a link."""
 
@@ -34,10 +31,7 @@ class Doors:
     multipart: Multipart
     objects: Objects
     health: Health
-    volume: Volume
-    parts: Parts
-    apps: Apps
-    unpack: Unpacking
+    volumes: VolumeRegistry
     imports: Imports[Path, Conditions, Entry]
     transfer: Transfer[Path, Conditions, Entry]
     assets: Assets

@@ -55,7 +55,7 @@ class MinRate:
     grace: float = 30.0
 
 
-class Exchange:
+class HttpContext:
     """A request being answered. Header names are lower case; repeated ones are joined with a comma."""
 
     __slots__ = (
@@ -67,6 +67,7 @@ class Exchange:
         "_spare",
         "finished",
         "headers",
+        "key_id",
         "method",
         "principal",
         "raw_path",
@@ -76,7 +77,6 @@ class Exchange:
         "started",
         "status",
         "warnings",
-        "who",
     )
 
     def __init__(
@@ -91,7 +91,7 @@ class Exchange:
         self.status = 0
         self.sent = 0
         self.finished = False  # the whole reply is out
-        self.who = ""  # the key id, for the log
+        self.key_id = ""  # the key id, for the log
         self.principal: Principal = ANONYMOUS  # who asks, once the route's right was checked
         self.warnings: list[str] = []  # what the reply tells beside its answer
         self.headers: dict[str, bytes] = {}
@@ -138,14 +138,14 @@ class Exchange:
             raise Problem(Code.VALIDATION_FAILED, message, where=("query",)) from None
         return parsed.get(name, [])
 
-    def text(self, name: str) -> str | None:
+    def header(self, name: str) -> str | None:
         """A header as text, without blanks around it; None when missing or empty."""
         value = self.headers.get(name)
         return (text_of(value).strip(" \t") or None) if value is not None else None
 
-    def short(self, name: str) -> str | None:
+    def stored_header(self, name: str) -> str | None:
         """A header that is stored, so it must be short. Raises Problem(VALIDATION_FAILED)."""
-        value = self.text(name)
+        value = self.header(name)
         if value is not None and len(value) > MAX_STORED_HEADER:
             message = f"It is longer than {MAX_STORED_HEADER} characters."
             raise Problem(Code.VALIDATION_FAILED, message, where=("header", name))
@@ -155,7 +155,7 @@ class Exchange:
         """What the headers say of lifetime and access. Raises Problem."""
         return wire.parse_lifecycle(self.headers, self.warnings)
 
-    def own_headers(self) -> Headers:
+    def common_headers(self) -> Headers:
         """The headers that every reply to this request has."""
         headers = [(b"x-request-id", self.request_id.encode())]
         if self.warnings:
@@ -164,7 +164,7 @@ class Exchange:
         return headers
 
     def content_length(self) -> int | None:
-        text = self.text("content-length")
+        text = self.header("content-length")
         return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
     async def body(self, stall_timeout: float, *, watch: bool = False) -> AsyncIterator[bytes]:
@@ -191,7 +191,7 @@ class Exchange:
         if self._gone is not None and self._gone.done():
             raise ClientGone
 
-    async def small_body(self, limit: int, stall_timeout: float) -> bytes:
+    async def read_body(self, limit: int, stall_timeout: float) -> bytes:
         """The whole body; one that says that it is larger than `limit` is not read. Raises as `body` does, and
         Problem(TOO_LARGE)."""
         beyond = Problem(Code.TOO_LARGE, f"The body is larger than the limit of {limit} bytes.")
@@ -231,7 +231,7 @@ class Exchange:
         self.status = status
         if self._gone is not None:
             self._gone.cancel()
-        headers += self.own_headers()
+        headers += self.common_headers()
         if self._may_have_body():
             headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -246,10 +246,10 @@ class Exchange:
         await self.start(status, headers)
         await self.send(b"" if self.method == "HEAD" else body)
 
-    async def json(self, status: int, value: wire.Json, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        await self.json_text(status, wire.compact(value), extra)
+    async def send_json(self, status: int, value: wire.Json, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        await self.send_json_bytes(status, wire.compact(value), extra)
 
-    async def json_text(self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    async def send_json_bytes(self, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Reply with JSON that is spelled out already."""
         await self.reply(
             status,
@@ -264,7 +264,7 @@ class Exchange:
             body,
         )
 
-    async def refuse(self, problem: Problem, extra: Headers | None = None) -> None:
+    async def send_error(self, problem: Problem, extra: Headers | None = None) -> None:
         """Send an error, then read what the client still sends, within bounds. Nothing is sent once a reply began."""
         if self.status:
             return
@@ -278,7 +278,7 @@ class Exchange:
         while (await self._receive())["type"] == "http.request":
             pass
 
-    async def unless_gone(self, deed: Coroutine[Any, Any, T]) -> T:
+    async def unless_disconnected(self, deed: Coroutine[Any, Any, T]) -> T:
         """The result of a long deed that nobody else waits for: it is cancelled when the client goes. Raises
         ClientGone."""
         doing, gone = asyncio.ensure_future(deed), asyncio.ensure_future(self.disconnected())
@@ -299,7 +299,7 @@ class Exchange:
         return not self._body_done and self.announces_body()
 
     async def _drain(self) -> None:
-        if self.text("expect"):
+        if self.header("expect"):
             return  # the client waits for a 100 that never comes; it has our answer
         left = DRAIN_BYTES
         with contextlib.suppress(ClientGone, Problem, TimeoutError):

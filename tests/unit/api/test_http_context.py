@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from entrepot.api.exchange import Exchange, Message, MinRate
+from entrepot.api.http_context import HttpContext, Message, MinRate
 from entrepot.domain.errors import Code, Problem
 
 
@@ -20,7 +20,7 @@ def test_a30_time_in_which_nothing_is_read_does_not_count_against_the_client() -
 
     async def test() -> None:
         scope = {"method": "PUT", "path": "/", "headers": []}
-        body = Exchange(scope, receive, receive, "id", MinRate(1000, 0.05)).body(60)  # type: ignore[arg-type]
+        body = HttpContext(scope, receive, receive, "id", MinRate(1000, 0.05)).body(60)  # type: ignore[arg-type]
         for number in b"123":
             assert await anext(body) == b"%c" % number
             await asyncio.sleep(0.1)  # a slot, or the disk

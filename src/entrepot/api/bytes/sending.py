@@ -1,5 +1,5 @@
-"""What every reply with a file's bytes shares: conditions (RFC 9110 section 13), ranges (section 14), headers that keep
-user bytes from ever running in our origin, and a body that stops when its client does."""
+"""Replies with a file's bytes: headers that keep them from running as script in our origin, and a body that is sent as
+fast as its client takes it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import NamedTuple
 
-from entrepot.api.exchange import ClientGone, Exchange
-from entrepot.api.reply_memory import COUNTED, SETTLED, Hold, ReplyMemory
+from entrepot.api.bytes.conditional import Representation
+from entrepot.api.bytes.reply_memory import COUNTED, SETTLED, Hold, ReplyMemory
+from entrepot.api.http_context import ClientGone, HttpContext
 from entrepot.api.responses import CORS, Header, Headers
-from entrepot.domain.errors import Code, Problem
-from entrepot.domain.ranges import ByteRange, Unsatisfiable, parse_ranges
+from entrepot.domain.ranges import ByteRange
 
 # A browser shows media in a document that it makes itself: that loads the file from its URL, and has inline styles.
 _MEDIA_SOURCES = {
@@ -46,50 +44,9 @@ def guards(content_type: str) -> tuple[Header, ...]:
     )
 
 
-class Version(NamedTuple):
-    """The state of a file that a request is held against; `etag` with its quotes, the time in epoch seconds. When
-    `changes`, two states may have one time, so that no range goes by it (RFC 9110 section 13.1.5)."""
-
-    etag: str
-    modified_at: float
-    size: int
-    content_type: str
-    changes: bool = False
-
-
-async def decide(x: Exchange, file: Version, headers: Headers) -> tuple[int, tuple[ByteRange, ...]] | None:
-    """The status and the ranges of a body that is still to be sent, with its headers added unless there are several;
-    None when all was said: 304, 412, 416, and everything for HEAD."""
-    if not _matches(x, file):
-        changed = Problem(Code.PRECONDITION_FAILED, "The file is not the version that the request asks for.")
-        await x.refuse(changed, [(b"etag", file.etag.encode())])
-        return None
-    if _not_modified(x, file):
-        await x.reply(304, headers)
-        return None
-    try:
-        ranges = _ranges(x, file)
-    except Unsatisfiable:
-        beyond = Problem(Code.RANGE_NOT_SATISFIABLE, f"The file has {file.size} bytes; none of them is in the range.")
-        await x.refuse(beyond, [(b"content-range", b"bytes */%d" % file.size), (b"accept-ranges", b"bytes")])
-        return None
-    if len(ranges) > 1:
-        return 206, ranges
-    headers.append((b"content-type", file.content_type.encode("latin-1", "replace")))
-    whole = ByteRange(0, file.size)
-    chosen = ranges[0] if ranges else whole
-    if ranges:
-        headers.append((b"content-range", chosen.content_range(file.size).encode()))
-    headers.append((b"content-length", b"%d" % len(chosen)))
-    if x.method == "HEAD":
-        await x.reply(200, headers)
-        return None
-    return 206 if ranges else 200, (chosen,)
-
-
 async def send_file(
-    x: Exchange,
-    file: Version,
+    ctx: HttpContext,
+    file: Representation,
     status: int,
     ranges: tuple[ByteRange, ...],
     headers: Headers,
@@ -97,90 +54,49 @@ async def send_file(
     patience: float,
     memory: ReplyMemory,
 ) -> None:
-    """Send what `decide` said. The client may take nothing for `patience` seconds. Raises ClientGone."""
+    """Send the ranges that `evaluate_preconditions` chose. The client may take nothing for `patience` seconds. Raises
+    ClientGone."""
     if len(ranges) > 1:
-        parts, length = _parts(x, file, ranges, headers)
+        parts, length = _parts(ctx, file, ranges, headers)
     else:
         parts, length = [(b"", ranges[0])], len(ranges[0])
-    hold = await entered(x, length, memory)
+    hold = await entered(ctx, length, memory)
     try:
-        await _Reply(x, patience, memory, hold).send(status, headers, parts, read, length)
+        await _Reply(ctx, patience, memory, hold).send(status, headers, parts, read, length)
     finally:
-        memory.handed_over(hold, whole=x.finished)
+        memory.handed_over(hold, whole=ctx.finished)
 
 
-async def send_small(x: Exchange, status: int, headers: Headers, data: bytes, memory: ReplyMemory) -> None:
+async def send_small(ctx: HttpContext, status: int, headers: Headers, data: bytes, memory: ReplyMemory) -> None:
     """Send bytes that are in memory already."""
     if len(data) < COUNTED:
-        await x.start(status, headers)
-        return await x.send(data)
-    hold = await entered(x, len(data), memory)
+        await ctx.start(status, headers)
+        return await ctx.send(data)
+    hold = await entered(ctx, len(data), memory)
     try:
-        await x.start(status, headers)
-        await x.send(data)
+        await ctx.start(status, headers)
+        await ctx.send(data)
     finally:
-        memory.handed_over(hold, whole=x.finished)
+        memory.handed_over(hold, whole=ctx.finished)
 
 
-async def entered(x: Exchange, length: int, memory: ReplyMemory) -> Hold:
+async def entered(ctx: HttpContext, length: int, memory: ReplyMemory) -> Hold:
     """Room for a reply. Raises Problem(UNAVAILABLE) and ClientGone."""
-    client, tls = x.scope.get("client"), x.scope.get("scheme") == "https"
-    peer = (client[0], int(client[1])) if client else x  # the server gives the port as text
+    client, tls = ctx.scope.get("client"), ctx.scope.get("scheme") == "https"
+    peer = (client[0], int(client[1])) if client else ctx  # the server gives the port as text
     hold = memory.enter(peer, length, tls=tls)
-    return hold if hold is not None else await x.unless_gone(memory.wait(peer, length, tls=tls))
-
-
-def _matches(x: Exchange, file: Version) -> bool:
-    """If-Match and If-Unmodified-Since."""
-    wanted = x.text("if-match")
-    if wanted is not None:
-        return wanted == "*" or file.etag in tags_of(wanted)
-    since = _date(x.text("if-unmodified-since"))
-    return since is None or int(file.modified_at) <= since
-
-
-def _not_modified(x: Exchange, file: Version) -> bool:
-    """If-None-Match, else If-Modified-Since. The weak compare is meant here."""
-    wanted = x.text("if-none-match")
-    if wanted is not None:
-        return wanted == "*" or file.etag in {tag.removeprefix("W/") for tag in tags_of(wanted)}
-    since = _date(x.text("if-modified-since"))
-    return since is not None and int(file.modified_at) <= since
-
-
-def _ranges(x: Exchange, file: Version) -> tuple[ByteRange, ...]:
-    """The ranges to send; none when If-Range names another version. Only GET has ranges (RFC 9110 section 14.2)."""
-    header = x.text("range")
-    if header is None or x.method != "GET":
-        return ()
-    condition = x.text("if-range")
-    if condition not in (None, file.etag) and (file.changes or _date(condition) != int(file.modified_at)):
-        return ()
-    return parse_ranges(header, file.size)
-
-
-def tags_of(header: str) -> frozenset[str]:
-    """The ETags of a condition, with their quotes."""
-    return frozenset(tag.strip() for tag in header.split(","))
-
-
-def _date(text: str | None) -> int | None:
-    """An HTTP date in epoch seconds; None for anything else."""
-    if text is None:
-        return None
-    try:
-        return int(parsedate_to_datetime(text).timestamp())
-    except (ValueError, OverflowError, TypeError):
-        return None
+    return hold if hold is not None else await ctx.unless_disconnected(memory.wait(peer, length, tls=tls))
 
 
 # Bytes to send as they are, and those of the file that follow.
 _Part = tuple[bytes, ByteRange]
 
 
-def _parts(x: Exchange, file: Version, ranges: tuple[ByteRange, ...], headers: Headers) -> tuple[list[_Part], int]:
+def _parts(
+    ctx: HttpContext, file: Representation, ranges: tuple[ByteRange, ...], headers: Headers
+) -> tuple[list[_Part], int]:
     """Several ranges as multipart/byteranges (RFC 9110 section 14.6), and the length of all."""
-    boundary = f"entrepot-{x.request_id}"
+    boundary = f"entrepot-{ctx.request_id}"
     top = f"\r\n--{boundary}\r\nContent-Type: {file.content_type}\r\nContent-Range: "
     heads = [f"{top}{r.content_range(file.size)}\r\n\r\n".encode("latin-1", "replace") for r in ranges]
     parts = [*zip(heads, ranges, strict=True), (f"\r\n--{boundary}--\r\n".encode(), ByteRange(0, 0))]
@@ -193,8 +109,8 @@ def _parts(x: Exchange, file: Version, ranges: tuple[ByteRange, ...], headers: H
 class _Reply:
     """A body on its way out, as fast as its client takes it and memory allows."""
 
-    def __init__(self, x: Exchange, patience: float, memory: ReplyMemory, hold: Hold) -> None:
-        self._x = x
+    def __init__(self, ctx: HttpContext, patience: float, memory: ReplyMemory, hold: Hold) -> None:
+        self._ctx = ctx
         self._patience = patience
         self._memory = memory
         self._hold = hold
@@ -203,20 +119,20 @@ class _Reply:
 
     async def send(self, status: int, headers: Headers, parts: list[_Part], read: Read, length: int) -> None:
         """The first piece is read before the status is sent, so that damage there is still a clean 500."""
-        x = self._x
+        ctx = self._ctx
         async with contextlib.aclosing(self._pieces(parts, read)) as pieces:
             piece = await anext(pieces, b"")
-            await x.start(status, headers)
+            await ctx.start(status, headers)
             if len(piece) == length:
-                return await x.send(piece)
-            gone = asyncio.ensure_future(x.disconnected())
+                return await ctx.send(piece)
+            gone = asyncio.ensure_future(ctx.disconnected())
             try:
                 while piece:
                     await self._send_piece(gone, piece)
                     piece = await anext(pieces, b"")
-                if x.sent != length:  # somebody cut the file meanwhile: so is the connection
+                if ctx.sent != length:  # somebody cut the file meanwhile: so is the connection
                     raise ClientGone
-                await x.send(b"")
+                await ctx.send(b"")
             finally:
                 gone.cancel()
 
@@ -255,7 +171,7 @@ class _Reply:
         begun = time.monotonic()
         try:
             async with asyncio.timeout(self._patience):
-                await self._x.send(piece, more=True)
+                await self._ctx.send(piece, more=True)
         except TimeoutError:
             raise ClientGone from None
         self._adapt(len(piece), time.monotonic() - begun)
