@@ -1,4 +1,4 @@
-"""From the request's credentials to a principal (protocol 1.5, 1.6, C4, C10)."""
+"""From the request's credentials to a principal (docs/protocol.md 1.5, 1.6, C4, C10)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from entrepot.domain.errors import Code, Problem
 from entrepot.service.access import Access, require_account
 
 Right = Callable[[HttpContext, Access], Awaitable[Principal]]
+
+
+async def anybody(ctx: HttpContext, access: Access) -> Principal:
+    """Everybody, whatever credential was sent."""
+    return ANONYMOUS
 
 
 async def account(ctx: HttpContext, access: Access) -> Principal:
@@ -76,7 +81,7 @@ async def uploader(ctx: HttpContext, access: Access) -> Principal:
 
 async def _signed(ctx: HttpContext, access: Access, path: str) -> Principal:
     """The right to write one begun upload: its signature alone. An Authorization header is ignored, as the stock
-    client's fallback sends one (protocol 2.4)."""
+    client's fallback sends one (docs/protocol.md 2.4)."""
     signature = ctx.query(wire.SIGNATURE_PARAMETER)
     if signature is None:
         raise Problem(

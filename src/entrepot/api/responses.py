@@ -47,17 +47,18 @@ EXPOSED = (
     "Repr-Digest, Retry-After, X-Entrepot-Expires-At, X-Entrepot-Next-Cursor, X-Entrepot-Warning, X-Fal-Request-Id, "
     "X-Fal-Request-Timeout-Type, X-Request-Id"
 )
-# `*` and no credentials: every right is in a header or in the URL, never in a cookie (hostile.md C11).
+# `*` and no credentials: every right is in a header or in the URL, never in a cookie (docs/threats.md C11).
 CORS: Headers = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", EXPOSED.encode()),
 ]
 NO_STORE = (b"cache-control", b"no-store")
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 V1 = wire.PLATFORM.encode()
-# The types of the Platform API by status (protocol 6.1). All other refusals are validation errors, all other failures
-# are the server's.
+# The types of the Platform API by status (docs/protocol.md 6.1). All other refusals are validation errors, all other
+# failures are the server's.
 _V1_TYPES = {
     401: "authorization_error",
     403: "authorization_error",
@@ -86,8 +87,8 @@ def refusal(problem: Problem, request_id: str, raw_path: bytes) -> tuple[int, by
 
 
 def error_body(problem: Problem, request_id: str) -> bytes:
-    """`detail` for fal's clients (a list for a field error, protocol 1.5), `message` for JavaScript's, and our own
-    code, fix and request id."""
+    """`detail` for fal's clients (a list for a field error, docs/protocol.md 1.5), `message` for JavaScript's, and our
+    own code, fix and request id."""
     detail: Any = problem.message
     if problem.where:
         detail = [{"loc": list(problem.where), "msg": problem.message, "type": problem.code.code}]
@@ -107,7 +108,7 @@ def error_headers(problem: Problem, body: bytes) -> Headers:
     headers: Headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"x-content-type-options", b"nosniff"),
+        NOSNIFF,
         NO_STORE,
         *CORS,
     ]
@@ -124,23 +125,6 @@ def no_route() -> Problem:
 
 def cut_short() -> Problem:
     return Problem(Code.INVALID_REQUEST, "The connection ended before the request was over, or its framing is wrong.")
-
-
-def as_problem(error: Exception, failures: Mapping[type[Exception], Code]) -> Problem | None:
-    """The problem that an exception stands for; None for a defect of ours."""
-    if isinstance(error, Problem):
-        return error
-    for kind, code in failures.items():
-        if isinstance(error, kind):
-            return Problem(code, _CAUSES[code])
-    return None
-
-
-_CAUSES = {
-    Code.INSUFFICIENT_STORAGE: "The server has no room for this; nothing was stored.",
-    Code.UNAVAILABLE: "The server cannot read or write its storage at the moment; nothing was acknowledged.",
-    Code.GONE: "This file was removed.",
-}
 
 
 def _sentence(problem: Problem) -> str:

@@ -1,4 +1,4 @@
-"""The SHA-256 of the whole, computed by the keeper behind the parts as they arrive (design, section 5).
+"""The SHA-256 of the whole, computed by the keeper behind the parts as they arrive (docs/architecture.md).
 
 The digest follows the contiguous prefix of an open upload; what a finish could not wait for is done on the published
 blob. A run is named by its first segment, so it goes on where it was when the upload becomes an object. After a restart

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrepot.api.app import byte_path
+from entrepot.api.app import find
 from entrepot.api.volume import apps, download, legacy, multipart, platform, writing
 from entrepot.api.volume.place import Deed, Place
 from entrepot.api.volume.routes import fitting
@@ -74,7 +74,7 @@ def test_a_url_that_is_no_route_finds_nothing(url: str) -> None:
 
 def test_the_cdn_s_routes_are_not_taken_over() -> None:
     for url in ("/files/b/x/y", "/files/upload", "/files/upload/existing", "/files/upload/multipart"):
-        assert byte_path(url.encode())
+        assert find(url.encode())
         assert list(fitting(url.encode())) == []
-    assert byte_path(b"/files/tus") is None
-    assert byte_path(b"/v1/nothing") == {}
+    assert find(b"/files/tus") == {}
+    assert find(b"/v1/nothing") == {}

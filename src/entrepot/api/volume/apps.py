@@ -1,5 +1,5 @@
-"""Files of apps by their hash, which come in parts (protocol 6.5, 6.7). Here 409 says what the stock client takes it
-for: the file is there already."""
+"""Files of apps by their hash, which come in parts (docs/protocol.md 6.5, 6.7). Here 409 says what the stock client
+takes it for: the file is there already."""
 
 from __future__ import annotations
 

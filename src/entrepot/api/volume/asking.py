@@ -35,8 +35,9 @@ async def fields(
 ) -> dict[str, Any]:
     """The JSON object of the body; no body is an empty one. Raises Problem(VALIDATION_FAILED).
 
-    The objects of the Platform API are closed (protocol 6.1); the legacy routes pass over what they do not know. What
-    such a body asks for has no conditions, unless the deed is `conditional` and reads them. `most` is in bytes.
+    The objects of the Platform API are closed (docs/protocol.md 6.1); the legacy routes pass over what they do not
+    know. What such a body asks for has no conditions, unless the deed is `conditional` and reads them. `most` is in
+    bytes.
     """
     if not conditional:
         unconditional(ctx)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from entrepot import wire
-from entrepot.api.components import LIFECYCLE, MEDIA_TYPE, REPR_DIGEST, Json, json_of, ref
-from entrepot.api.volume.schemas import BOOLEAN, NEW_PATH, TEXT, TEXTS, listed_parts
+from entrepot.api.parameters import IDEMPOTENCY_KEY, LIFECYCLE, MEDIA_TYPE, REPR_DIGEST
+from entrepot.api.volume.schemas import BOOLEAN, NEW_PATH, TEXT, TEXTS, Json, json_of, listed_parts, ref
 from entrepot.domain.multipart import MAX_PARTS
 from entrepot.volume.paths import MAX_DEPTH, MAX_NAME
 
@@ -352,7 +352,7 @@ OPERATIONS: dict[str, Json] = {
             "Make a CDN object of a file",
             json_of("UploadedFile"),
             "404 409 412 413 507",
-            parameters=[LIFECYCLE, ref("parameters", "IdempotencyKey")],
+            parameters=[LIFECYCLE, IDEMPOTENCY_KEY],
             body=_closed(
                 [], file_name=_optional(maxLength=4096), content_type=_optional(maxLength=255, pattern=MEDIA_TYPE)
             ),

@@ -1,4 +1,4 @@
-"""The legacy REST paths, as the `fal` command calls them (protocol 6.5, 6.6, 6.8)."""
+"""The legacy REST paths, as the `fal` command calls them (docs/protocol.md 6.5, 6.6, 6.8)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from entrepot.volume.entries import Page
 
 
 async def list_folder(ctx: HttpContext, services: Services, place: Place) -> None:
-    """GET: no entries where no folder is. With 404, and with a file's own entry, the command fails (protocol 6.6)."""
+    """GET: no entries where no folder is. With 404, and with a file's own entry, the command fails (docs/protocol.md
+    6.6)."""
     who, mine = asking.account_volume(ctx, services)
     try:
         page = await mine.volume.list(who, place.path)
@@ -48,7 +49,7 @@ async def exists(ctx: HttpContext, services: Services, place: Place) -> None:
 
 
 async def check_hash(ctx: HttpContext, services: Services, place: Place) -> None:
-    """POST: whether the folder holds what a sync left under this hash (protocol 6.8)."""
+    """POST: whether the folder holds what a sync left under this hash (docs/protocol.md 6.8)."""
     (who, mine), path = asking.account_volume(ctx, services), place.path
     given = await asking.fields(ctx, services, place, "hash")
     await ctx.send_json(200, await hashes.check_hash(mine.volume, who, path, asking.text(given, "hash")))

@@ -1,4 +1,4 @@
-"""Files in parts on both APIs (protocol 6.5, 6.7), and our list of what is held."""
+"""Files in parts on both APIs (docs/protocol.md 6.5, 6.7), and our list of what is held."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ async def cancel(ctx: HttpContext, services: Services, place: Place) -> None:
 
 @contextmanager
 def _no_conflict(place: Place) -> Iterator[None]:
-    """The stock client takes 409 in a multipart upload for success: the file exists already (protocol 6.7). So it is
-    never told that."""
+    """The stock client takes 409 in a multipart upload for success: the file exists already (docs/protocol.md 6.7). So
+    it is never told that."""
     try:
         yield
     except Problem as problem:
@@ -91,8 +91,8 @@ def _no_conflict(place: Place) -> Iterator[None]:
 
 
 def _completed(place: Place, given: dict[str, Any]) -> Completed:
-    """What the body of a complete says. On the Platform API the parts of its list are closed objects too (protocol
-    6.1). Raises Problem."""
+    """What the body of a complete says. On the Platform API the parts of its list are closed objects too
+    (docs/protocol.md 6.1). Raises Problem."""
     told, parts = read_complete(given), given["parts"]
     if not place.legacy and not all(each.keys() <= _PART_FIELDS for each in parts):
         raise Problem(Code.VALIDATION_FAILED, "A part has part_number and etag only.", where=("body", "parts"))

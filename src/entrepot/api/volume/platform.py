@@ -1,4 +1,5 @@
-"""The Platform API's files, `/v1/serverless/files`: what fal describes (protocol 6.4), and what we add to it."""
+"""The Platform API's files, `/v1/serverless/files`: what fal describes (docs/protocol.md 6.4), and what we add to
+it."""
 
 from __future__ import annotations
 
@@ -122,7 +123,7 @@ async def publish(ctx: HttpContext, services: Services, place: Place) -> None:
         idempotency_key=ctx.stored_header(wire.IDEMPOTENCY_KEY),
     )
     obj = await ctx.unless_disconnected(services.transfer.publish(who, path, intent))
-    await ctx.send_json(200, uploaded(services, obj))
+    await ctx.send_json(200, uploaded(services, obj).model_dump())
 
 
 async def keep(ctx: HttpContext, services: Services, place: Place) -> None:

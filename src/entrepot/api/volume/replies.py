@@ -1,4 +1,4 @@
-"""How the two APIs tell of files: FileSpec (protocol 6.5) and the Platform API's entry (6.4)."""
+"""How the two APIs tell of files: FileSpec (docs/protocol.md 6.5) and the Platform API's entry (6.4)."""
 
 from __future__ import annotations
 

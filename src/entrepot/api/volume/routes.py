@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from entrepot import wire
-from entrepot.api.front import Handler, Methods, Route
 from entrepot.api.http_context import HttpContext
+from entrepot.api.routing import Handler, Methods, Route, pattern_of
 from entrepot.api.services import Services
 from entrepot.api.volume import apps, download, legacy, multipart, platform, writing
 from entrepot.api.volume.place import Deed, Place
@@ -61,39 +61,11 @@ ROUTES: Mapping[str, Mapping[str, Deed]] = {
     f"{_V1}/file/multipart/{{path}}/{{upload_id}}": {"GET": multipart.listing, "DELETE": multipart.cancel},
     f"{_V1}/file/{{file}}": {"GET": download.download, "PUT": writing.put, "DELETE": platform.delete},
 }
-_WHOLE_PATHS = {"dir", "file", "target_path", "path"}
-# Where an upload's id ends a URL its form tells it from the name of a file; other single segments are anything.
-_FORMS = {"upload_id": rb"[0-9a-f]{32}", "part_number": rb"[0-9]{1,9}"}
-# Within `file/multipart/...` the form of the whole URL tells that a part or an upload is meant, so that a wrong number
-# or id is an error, never the name of a file; a single character is taken for no id. An upload without a path is an
-# error too.
-_MULTIPART = "/file/multipart/"
-_LOOSE = {"upload_id": rb"[^/]*", "part_number": rb"[^/]*"}
-_PART = rb"(?:(?P<path>.*)/(?P<upload_id>(?:[^/]{2,})?)|[0-9A-Fa-f]{32})/(?P<part_number>%s)"
-
-
-def _pattern(template: str) -> re.Pattern[bytes]:
-    """What URLs of a template look like, with a group for each of its names; `path` for a whole path."""
-    if _MULTIPART in template and template.endswith("{part_number}"):
-        # The legacy API has nothing that a PUT to its other multipart routes could mean.
-        number = rb"(?!(?:complete|cancel)\Z)[^/]*" if template.startswith(_OLD) else rb"[^/]*"
-        return re.compile(re.escape(template.partition("{")[0].encode()) + _PART % number, re.DOTALL)
-    forms = _LOOSE if _MULTIPART in template and not template.endswith("{upload_id}") else _FORMS
-    found = b""
-    for literal, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", template):
-        found += re.escape(literal.encode())
-        if name in _WHOLE_PATHS:
-            found += b"(?P<path>.*)"
-        elif name:
-            found += b"(?P<%s>%s)" % (name.encode(), forms.get(name, b"[^/]+"))
-    return re.compile(found, re.DOTALL)
-
-
 _Compiled = list[tuple[re.Pattern[bytes], Mapping[str, Deed]]]
 
 
 def _compiled(start: str) -> _Compiled:
-    return [(_pattern(template), methods) for template, methods in ROUTES.items() if template.startswith(start)]
+    return [(pattern_of(template), methods) for template, methods in ROUTES.items() if template.startswith(start)]
 
 
 _LEGACY, _PLATFORM = _compiled(_OLD + "/"), _compiled(_V1 + "/")
@@ -101,10 +73,10 @@ _LEGACY, _PLATFORM = _compiled(_OLD + "/"), _compiled(_V1 + "/")
 
 def find(raw_path: bytes) -> Methods:
     """The handlers of a URL; none when it is no route of the volume."""
-    found: dict[str, Route] = {}
+    found: dict[str, tuple[Route, Mapping[str, bytes]]] = {}
     for methods, place in fitting(raw_path):
         for method, deed in methods.items():
-            found.setdefault(method, Route(_at(place, deed)))
+            found.setdefault(method, (Route(method, "", _at(place, deed)), place.ids))
     if "GET" in found:
         found["HEAD"] = found["GET"]
     return found

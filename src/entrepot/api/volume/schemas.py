@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from entrepot.api.components import Json, ref
 from entrepot.domain.multipart import MAX_PARTS
+
+Json = dict[str, Any]
+
+
+def ref(kind: str, name: str) -> Json:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def json_of(schema: str) -> Json:
+    return {"application/json": {"schema": ref("schemas", schema)}}
+
 
 TEXT: Json = {"type": "string"}
 TEXTS: Json = {"type": "array", "items": TEXT}
