@@ -30,11 +30,11 @@ _TAGS: list[Schema] = [
 ]
 _KEY: Schema = {"FalKeyAuth": []}
 _TOKEN: Schema = {"CdnToken": []}
+# A right that is not here wants a key.
 _SECURITY: Mapping[Callable[..., Any], list[Schema]] = {
     auth.anybody: [],
     auth.principal: [{}, _KEY, _TOKEN],
     auth.account: [_KEY, _TOKEN],
-    auth.key_holder: [_KEY],
     auth.uploader: [],
     **{right: [{}, _KEY, _TOKEN] for right in (auth.multipart_writer, auth.part_writer, auth.old_multipart_writer)},
 }
@@ -173,12 +173,12 @@ def _described(route: Route, about: Operation, generated: Schema, types: Mapping
         "description": about.description,
         "tags": [about.tag],
         "deprecated": about.deprecated,
-        "security": _SECURITY[route.right],
+        "security": _SECURITY.get(route.right),
         "parameters": [*generated.get("parameters", ()), *about.parameters],
         "requestBody": body,
         "responses": {**replies, **_refusals(f"{about.errors} {slow}", route.template.startswith(wire.PLATFORM))},
     }
-    return {name: value for name, value in found.items() if value or name in ("security", "responses")}
+    return {name: value for name, value in found.items() if value or (name == "security" and value is not None)}
 
 
 def _done(reply: Schema) -> Schema:

@@ -126,8 +126,10 @@ class JsonRoutes:
     """The JSON routes of one tag of the OpenAPI document. A function becomes a route by a decorator: its name is the
     operation's id, the first line of its docstring the summary, its parameters and its result are the schemas."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, errors: str = "") -> None:
+        """`errors` are statuses that all of them may answer."""
         self._tag = tag
+        self._errors = errors
         self.routes: list[JsonRoute] = []
 
     def get(self, template: str, **about: Any) -> Callable[[Function], Function]:
@@ -163,7 +165,7 @@ class JsonRoutes:
                 _camel_case(function.__name__),
                 self._tag,
                 _one_line(summary).rstrip("."),
-                errors,
+                f"{self._errors} {errors}",
                 _one_line(more),
                 parameters,
                 deprecated=deprecated,
