@@ -92,7 +92,7 @@ _ERRORS = {
 _NAMES: Mapping[str, Schema] = {
     "store": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
     "upload_id": {"type": "string", "pattern": f"^[0-9A-Za-z]{{{ID_LENGTH},{ID_LENGTH + TIME_LENGTH}}}$"},
-    "key": {"type": "string", "pattern": "^[0-9a-f]{8}/[^/]+$"},
+    "key": {"type": "string", "minLength": 1, "description": "<store>/<name> of the file's URL."},
     "part": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
 }
 
