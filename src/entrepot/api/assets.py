@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from entrepot import wire
+from entrepot.api import jsonbody
 from entrepot.api.front import Methods, Route
 from entrepot.api.http_context import HttpContext
 from entrepot.api.services import Services
 from entrepot.api.volume import asking
-from entrepot.api.volume.place import Place
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
@@ -25,7 +25,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 async def upload(ctx: HttpContext, services: Services) -> None:
     """POST /v1/assets/uploads: `url` and `type`; the reply comes when the file can be read."""
-    given = await asking.fields(ctx, services, Place(legacy=False), "url", "type", *_LIBRARY)
+    given = await asking.read_object(ctx, services, "url", "type", *_LIBRARY, closed=True, most=jsonbody.MAX_FIELDS)
     url = asking.text(given, "url")
     if len(url) > MAX_URL:
         raise Problem(Code.VALIDATION_FAILED, f"It is longer than {MAX_URL} characters.", where=("body", "url"))

@@ -3,136 +3,116 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 
 from entrepot import wire
 from entrepot.api.bytes.uploads import uploaded
 from entrepot.api.http_context import HttpContext
 from entrepot.api.services import Services
-from entrepot.api.volume import asking, replies
-from entrepot.api.volume.place import Place
-from entrepot.api.volume.replies import platform_entry
+from entrepot.api.volume import asking
+from entrepot.api.volume_replies import platform_entry
+from entrepot.api.volume_request import VolumeRequest, unconditional
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.uploads import Intent
 from entrepot.volume.entries import Conditions
 from entrepot.volume.paths import Path
 
 
-async def list_folder(ctx: HttpContext, services: Services, place: Place) -> None:
-    """GET a folder's entries by name: all, or with `limit` a page, whose headers lead to the next."""
-    who, mine = asking.account_volume(ctx, services)
-    limit, recursive = asking.query_limit(ctx), asking.query_flag(ctx, "recursive")
-    page = await mine.volume.list(
-        who, place.path, limit=limit, cursor=asking.query(ctx, "cursor") or None, recursive=recursive
-    )
-    asked: dict[str, str | int] = {} if limit is None else {"limit": limit}
-    if recursive:
-        asked["recursive"] = "true"
-    await replies.send_list(ctx, page.entries, platform_entry, replies.next_page(ctx, services, page.cursor, **asked))
-
-
-async def delete(ctx: HttpContext, services: Services, place: Place) -> None:
+async def delete(call: VolumeRequest) -> None:
     """DELETE a file or a folder: into the trash, from where it comes back by its id, or for good."""
-    who, mine = asking.account_volume(ctx, services)
-    path = place.path
-    gone = await mine.volume.delete(
-        who,
+    path = call.path
+    gone = await call.mine.volume.delete(
+        call.who,
         path,
-        recursive=asking.query_flag(ctx, "recursive", True),
-        permanent=asking.query_flag(ctx, "permanent"),
-        when=asking.conditions(ctx),
+        recursive=call.flag("recursive", True),
+        permanent=call.flag("permanent"),
+        when=call.conditions(),
     )
-    await ctx.send_json(200, {"path": str(path), "trash_id": gone.id if gone else None})
+    await call.ctx.send_json(200, {"path": str(path), "trash_id": gone.id if gone else None})
 
 
-async def stat(ctx: HttpContext, services: Services, place: Place) -> None:
+async def stat(call: VolumeRequest) -> None:
     """GET one entry; with `checksum` its digests are computed when they are not known."""
-    who, mine = asking.account_volume(ctx, services)
-    entry = await mine.volume.stat(who, place.path, checksum=asking.query_flag(ctx, "checksum"))
-    await ctx.send_json(200, platform_entry(entry))
+    entry = await call.mine.volume.stat(call.who, call.path, checksum=call.flag("checksum"))
+    await call.ctx.send_json(200, platform_entry(entry))
 
 
-async def rename(ctx: HttpContext, services: Services, place: Place) -> None:
+async def rename(call: VolumeRequest) -> None:
     """POST the new path of a file or folder."""
-    (who, mine), path = asking.account_volume(ctx, services), place.path
-    destination, overwrite = await _destination(ctx, services, place)
-    await ctx.send_json(200, platform_entry(await mine.volume.rename(who, path, destination, overwrite=overwrite)))
+    path = call.path
+    destination, overwrite = await _destination(call)
+    await call.ctx.send_json(
+        200, platform_entry(await call.mine.volume.rename(call.who, path, destination, overwrite=overwrite))
+    )
 
 
-async def copy(ctx: HttpContext, services: Services, place: Place) -> None:
+async def copy(call: VolumeRequest) -> None:
     """POST the path of a copy of a file or folder."""
-    (who, mine), path = asking.account_volume(ctx, services), place.path
-    destination, overwrite = await _destination(ctx, services, place)
-    await ctx.send_json(200, platform_entry(await mine.volume.copy(who, path, destination, overwrite=overwrite)))
+    path = call.path
+    destination, overwrite = await _destination(call)
+    await call.ctx.send_json(
+        200, platform_entry(await call.mine.volume.copy(call.who, path, destination, overwrite=overwrite))
+    )
 
 
-async def _destination(ctx: HttpContext, services: Services, place: Place) -> tuple[Path, bool]:
+async def _destination(call: VolumeRequest) -> tuple[Path, bool]:
     """Where the body says that it is to go, and whether what is there may be replaced. Raises Problem."""
-    given = await asking.fields(ctx, services, place, "destination", "overwrite")
-    return place.field(asking.text(given, "destination"), "destination"), asking.flag(given, "overwrite")
+    given = await asking.fields(call, "destination", "overwrite")
+    return call.field(asking.text(given, "destination"), "destination"), asking.flag(given, "overwrite")
 
 
-async def make_folder(ctx: HttpContext, services: Services, place: Place) -> None:
+async def make_folder(call: VolumeRequest) -> None:
     """POST: make a folder and those above it; one that is there is fine."""
-    (who, mine), path = asking.account_volume(ctx, services), place.target
-    await asking.fields(ctx, services, place)
-    await ctx.send_json(200, platform_entry(await mine.volume.make_folder(who, path)))
+    path = call.target
+    await asking.fields(call)
+    await call.ctx.send_json(200, platform_entry(await call.mine.volume.make_folder(call.who, path)))
 
 
-async def usage(ctx: HttpContext, services: Services, place: Place) -> None:
+async def usage(call: VolumeRequest) -> None:
     """GET how much a folder holds, and how much room is left."""
-    who, mine = asking.account_volume(ctx, services)
-    await ctx.send_json(200, replies.usage(await mine.volume.usage(who, place.path)))
+    await call.ctx.send_json(200, asdict(await call.mine.volume.usage(call.who, call.path)))
 
 
-async def list_trash(ctx: HttpContext, services: Services, place: Place) -> None:
-    """GET what was deleted and can come back, the newest first."""
-    who, mine = asking.account_volume(ctx, services)
-    limit = asking.query_limit(ctx)
-    page = await mine.volume.list_trash(who, limit=limit, cursor=asking.query(ctx, "cursor") or None)
-    asked: dict[str, str | int] = {} if limit is None else {"limit": limit}
-    await replies.send_list(ctx, page.entries, replies.trashed, replies.next_page(ctx, services, page.cursor, **asked))
-
-
-async def restore(ctx: HttpContext, services: Services, place: Place) -> None:
+async def restore(call: VolumeRequest) -> None:
     """POST: bring it back to where it was, or to a destination."""
-    who, mine = asking.account_volume(ctx, services)
-    given = await asking.fields(ctx, services, place, "destination")
+    given = await asking.fields(call, "destination")
     destination = asking.optional_text(given, "destination")
-    there = None if destination is None else place.field(destination, "destination")
-    await ctx.send_json(200, platform_entry(await mine.volume.restore(who, place.text("trash_id"), there)))
+    there = None if destination is None else call.field(destination, "destination")
+    await call.ctx.send_json(
+        200, platform_entry(await call.mine.volume.restore(call.who, call.segment("trash_id"), there))
+    )
 
 
-async def drop(ctx: HttpContext, services: Services, place: Place) -> None:
+async def drop(call: VolumeRequest) -> None:
     """DELETE it from the trash, for good."""
-    who, mine = asking.account_volume(ctx, services)
-    asking.unconditional(ctx)
-    await mine.volume.drop_trash(who, place.text("trash_id"))
-    await ctx.send_json(200, True)
+    unconditional(call.ctx)
+    await call.mine.volume.drop_trash(call.who, call.segment("trash_id"))
+    await call.ctx.send_json(200, True)
 
 
-async def publish(ctx: HttpContext, services: Services, place: Place) -> None:
+async def publish(call: VolumeRequest) -> None:
     """POST: a CDN object of the file's bytes as they are now."""
-    (who, _), path = asking.account_volume(ctx, services), place.path
-    given = await asking.fields(ctx, services, place, "file_name", "content_type")
+    path = call.path
+    given = await asking.fields(call, "file_name", "content_type")
     intent = Intent(
-        lifecycle=ctx.lifecycle(),
+        lifecycle=call.ctx.lifecycle(),
         file_name=asking.optional_text(given, "file_name"),
         content_type=asking.optional_text(given, "content_type", 255),
-        request_id=ctx.stored_header(wire.SOURCE_REQUEST),
-        idempotency_key=ctx.stored_header(wire.IDEMPOTENCY_KEY),
+        request_id=call.ctx.stored_header(wire.SOURCE_REQUEST),
+        idempotency_key=call.ctx.stored_header(wire.IDEMPOTENCY_KEY),
     )
-    obj = await ctx.unless_disconnected(services.transfer.publish(who, path, intent))
-    await ctx.send_json(200, uploaded(services, obj))
+    obj = await call.ctx.unless_disconnected(call.services.transfer.publish(call.who, path, intent))
+    await call.ctx.send_json(200, uploaded(call.services, obj))
 
 
-async def keep(ctx: HttpContext, services: Services, place: Place) -> None:
+async def keep(call: VolumeRequest) -> None:
     """POST the URL of an object of this server: its bytes become a file."""
-    (who, _), path = asking.account_volume(ctx, services), place.target
-    given = await asking.fields(ctx, services, place, "url", "overwrite")
-    url_path = _own_path(services, asking.text(given, "url"))
+    path = call.target
+    given = await asking.fields(call, "url", "overwrite")
+    url_path = _own_path(call.services, asking.text(given, "url"))
     when = Conditions(if_none_match=not asking.flag(given, "overwrite"))
-    entry = await ctx.unless_disconnected(services.transfer.keep(who, path, url_path, when))
-    await ctx.send_json(200, platform_entry(entry))
+    entry = await call.ctx.unless_disconnected(call.services.transfer.keep(call.who, path, url_path, when))
+    await call.ctx.send_json(200, platform_entry(entry))
 
 
 def _own_path(services: Services, url: str) -> str:
