@@ -44,7 +44,7 @@ check: .venv/.dev  ## Format, lint, types, layers
 demo: setup  ## Start a server and show what it does
 	@exec .venv/bin/python scripts/demo.py $(ARGS)
 
-bench: .venv/.dev  ## Measure side by side with peers (ARGS='get-8k put-500m')
+bench: .venv/.dev  ## Measure beside peers, or another revision (ARGS='--against main get-8k')
 	@exec .venv/bin/python -m benchmarks.run $(ARGS)
 
 crash: setup  ## Kill a real server over and over and look for losses (ROUNDS=100)

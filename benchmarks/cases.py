@@ -1,4 +1,4 @@
-"""What a case is: two functions that measure once, ours and the peer's, called in turn."""
+"""The types of a benchmark: what it may use, what one measurement returns, and its two sides."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from benchmarks.servers import Nginx, Ours
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a case may use. `seconds` is how long one measurement under load lasts. `secure` is there for cases that
-    need `tls`, `seaweed` for those that need `weed`."""
+    """The servers and the scratch folder of a case. `seconds` is how long one measurement under load lasts. `secure` is
+    there for cases that need `tls`, `seaweed` for those that need `weed`, and nginx listens for those that need it."""
 
     ours: Ours
     nginx: Nginx
@@ -24,17 +24,22 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Each call measures once and returns a rate, higher is better."""
+class Measured:
+    """One measurement: a rate in the unit of its case, higher is better, and how many requests were answered. An upload
+    or download of one large file counts as one request."""
 
-    ours: Callable[[], float]
-    peer: Callable[[], float]
+    rate: float
+    requests: int = 1
+
+
+Measure = Callable[[], Measured]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`mark` is what the ratio must reach, `goal` where it is to go. `needs` names the programs it cannot do without;
-    `nginx dav` is an nginx with the dav module."""
+    """A benchmark: a measurement of ours and one of a peer, each made ready by a function of the bench. `mark` is what
+    the ratio must reach, `goal` where it is to go. `needs` names the programs that ours cannot do without, `peer_needs`
+    those of the peer; `nginx dav` is an nginx with the dav module."""
 
     name: str
     what: str
@@ -42,5 +47,7 @@ class Case:
     unit: str
     mark: float
     goal: float
-    prepare: Callable[[Bench], Pair]
-    needs: tuple[str, ...] = ("wrk", "nginx")
+    measure_ours: Callable[[Bench], Measure]
+    measure_peer: Callable[[Bench], Measure]
+    needs: tuple[str, ...] = ()
+    peer_needs: tuple[str, ...] = ()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.cases import Bench, Case, Pair
-from benchmarks.load import Stopwatch, put
+from benchmarks.cases import Bench, Case, Measure, Measured
+from benchmarks.load import Stopwatch, body, put
 from benchmarks.servers import ROOT
 
 GIB = 1024**3
@@ -42,72 +41,69 @@ print("SECONDS", time.perf_counter() - begun)
 """
 
 
-def beside(peer: Callable[[str, Path], list[str]]) -> Callable[[Bench], Pair]:
+Command = Callable[[Bench, str, Path], list[str]]
+
+
+def whole(command: Command) -> Callable[[Bench], Measure]:
     """MB a second of the whole process and the sync of its file, into an empty folder."""
 
-    def prepare(bench: Bench) -> Pair:
-        url = _stored(bench, GIB)
-        ours = partial(_measured, bench, url, _ours)
-        return Pair(ours, partial(_measured, bench, url, peer))
+    def prepare(bench: Bench) -> Measure:
+        return partial(_measured, bench, _stored(bench, GIB), command)
 
     return prepare
 
 
-def beside_over_tls(peer: Callable[[str, Path], list[str]]) -> Callable[[Bench], Pair]:
+def whole_over_tls(command: Command) -> Callable[[Bench], Measure]:
     """The same of half a GiB from the server that speaks TLS."""
 
-    def prepare(bench: Bench) -> Pair:
+    def prepare(bench: Bench) -> Measure:
         assert bench.secure
         data = os.urandom(BLOCK) * (GIB // 2 // BLOCK)
         url = bench.secure.origin + bench.secure.store(data, "file.bin")
-        ours = partial(_measured, bench, url, _ours)
-        return Pair(ours, partial(_measured, bench, url, peer))
+        return partial(_measured, bench, url, command)
 
     return prepare
 
 
-def again(bench: Bench) -> Pair:
+def hits(bench: Bench) -> Measure:
     """Hits a second, of a file of 64 MiB; the import is not counted."""
-    url = _stored(bench, HIT_SIZE)
-    ours = partial(_hits, bench, url, [sys.executable, "-c", OURS + AGAIN])
-    return Pair(ours, partial(_hits, bench, url, [str(FAL_PYTHON), "-c", FALS + AGAIN]))
+    return partial(_hits, bench, _stored(bench, HIT_SIZE), [str(bench.ours.tree.python), "-c", OURS + AGAIN])
 
 
-def _ours(url: str, folder: Path) -> list[str]:
-    return [sys.executable, "-c", OURS, url, str(folder)]
+def hits_of_fals(bench: Bench) -> Measure:
+    return partial(_hits, bench, _stored(bench, HIT_SIZE), [str(FAL_PYTHON), "-c", FALS + AGAIN])
 
 
-def _curl(url: str, folder: Path) -> list[str]:
+def _ours(bench: Bench, url: str, folder: Path) -> list[str]:
+    return [str(bench.ours.tree.python), "-c", OURS, url, str(folder)]
+
+
+def _curl(_: Bench, url: str, folder: Path) -> list[str]:
     return ["curl", "-sS", "--fail", "-o", str(folder / "file.bin"), url]
 
 
-def _aria2(url: str, folder: Path) -> list[str]:
+def _aria2(_: Bench, url: str, folder: Path) -> list[str]:
     return ["aria2c", "-q", "-x4", "-s4", "--file-allocation=none", "-d", str(folder), "-o", "file.bin", url]
 
 
-def _fals(url: str, folder: Path) -> list[str]:
+def _fals(_: Bench, url: str, folder: Path) -> list[str]:
     return [str(FAL_PYTHON), "-c", FALS, url, str(folder)]
 
 
 def _stored(bench: Bench, size: int) -> str:
     """A public file of our server; returns its URL."""
-    fd = os.memfd_create("body")
-    block = os.urandom(BLOCK)
-    for _ in range(size // BLOCK):
-        os.write(fd, block)
     target = bench.ours.begin("file.bin")
-    put(bench.ours.port, target, fd, size)
-    os.close(fd)
+    put(bench.ours.port, target, body(size), size)
     return bench.ours.origin + target.partition("?")[0]
 
 
-def _measured(bench: Bench, url: str, command: Callable[[str, Path], list[str]]) -> float:
+def _measured(bench: Bench, url: str, command: Command) -> Measured:
     folder = bench.folder / "downloads"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     os.sync()
     watch = Stopwatch()
-    subprocess.run(command(url, folder), env=_environ(bench), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(bench, url, folder), env=_environ(bench), check=True, stdout=subprocess.DEVNULL)
     (path,) = folder.iterdir()
     _sync(path)
     _sync(folder)
@@ -115,15 +111,15 @@ def _measured(bench: Bench, url: str, command: Callable[[str, Path], list[str]])
     size = path.stat().st_size
     if size not in (GIB, GIB // 2):
         raise RuntimeError(f"{size} bytes were downloaded")
-    return size / 1e6 / seconds
+    return Measured(size / 1e6 / seconds)
 
 
-def _hits(bench: Bench, url: str, command: list[str]) -> float:
+def _hits(bench: Bench, url: str, command: list[str]) -> Measured:
     folder = bench.folder / "hits"
     done = subprocess.run(
         [*command, url, str(folder), str(HITS)], env=_environ(bench), check=True, capture_output=True, text=True
     )
-    return HITS / float(done.stdout.rpartition("SECONDS ")[2])
+    return Measured(HITS / float(done.stdout.rpartition("SECONDS ")[2]), HITS)
 
 
 def _sync(path: Path) -> None:
@@ -134,16 +130,16 @@ def _sync(path: Path) -> None:
 
 def _environ(bench: Bench) -> dict[str, str]:
     """With our servers as the configured ones: their files may be read though their addresses are private."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
+    environ = bench.ours.tree.environ(bench.folder)
     servers = [bench.ours, bench.secure] if bench.secure else [bench.ours]
     for server in servers:
         if server.ca:
             environ |= {"SSL_CERT_FILE": str(server.ca), "CURL_CA_BUNDLE": str(server.ca)}
-    return environ | {"HOME": str(bench.folder), "ENTREPOT_URL": ",".join(server.origin for server in servers)}
+    return environ | {"ENTREPOT_URL": ",".join(server.origin for server in servers)}
 
 
-def _case(name: str, what: str, peer: str, mark: float, command: Callable[[str, Path], list[str]], need: str) -> Case:
-    return Case(name, what, peer, "MB/s", mark, 1.0, beside(command), (need,))
+def _case(name: str, what: str, peer: str, mark: float, command: Command, need: str) -> Case:
+    return Case(name, what, peer, "MB/s", mark, 1.0, whole(_ours), whole(command), peer_needs=(need,))
 
 
 _WHAT = "download_file of 1 GiB into an empty folder, import, SHA-256 and sync included, against"
@@ -157,8 +153,10 @@ CASES = [
         "MB/s",
         0.8,
         1.0,
-        beside_over_tls(_curl),
-        ("curl", "tls"),
+        whole_over_tls(_ours),
+        whole_over_tls(_curl),
+        ("tls",),
+        ("curl",),
     ),
     _case("download-fal", f"{_WHAT} the stock toolkit and a sync", "fal.toolkit", 1.0, _fals, "fal"),
     Case(
@@ -168,7 +166,8 @@ CASES = [
         "per s",
         1.0,
         10.0,
-        again,
-        ("fal",),
+        hits,
+        hits_of_fals,
+        peer_needs=("fal",),
     ),
 ]

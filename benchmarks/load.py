@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket
@@ -9,8 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from benchmarks.cases import Measured
 
-def wrk(port: int, path: str, seconds: float, connections: int, script: Path | None = None) -> float:
+
+def wrk(port: int, path: str, seconds: float, connections: int, script: Path | None = None) -> Measured:
     """Successful requests a second. Any other reply, or a broken connection, is an error."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s"]
     command += ["-s", str(script)] if script else []
@@ -18,9 +21,20 @@ def wrk(port: int, path: str, seconds: float, connections: int, script: Path | N
         [*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
     ).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    if rate is None or "Non-2xx" in text or "Socket errors" in text:
+    requests = re.search(r"(\d+) requests in", text)
+    if rate is None or requests is None or "Non-2xx" in text or "Socket errors" in text:
         raise RuntimeError(f"wrk had failures:\n{text}")
-    return float(rate[1])
+    return Measured(float(rate[1]), int(requests[1]))
+
+
+@functools.cache
+def body(size: int) -> int:
+    """The descriptor of a file in memory of `size` random bytes, which repeat; it stays open for other cases."""
+    fd = os.memfd_create("body")
+    block = os.urandom(min(size, 10_000_000))
+    for start in range(0, size, len(block)):
+        os.write(fd, block[: size - start])
+    return fd
 
 
 def put(port: int, path: str, body_fd: int, size: int, start: int = 0, key: str = "") -> str:

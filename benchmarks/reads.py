@@ -4,55 +4,49 @@ from __future__ import annotations
 
 import os
 import urllib.request
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from benchmarks.cases import Bench, Case, Pair
+from benchmarks.cases import Bench, Case, Measure
 from benchmarks.load import wrk
+from benchmarks.servers import Nginx, Ours
 
 KIB, MIB = 1024, 1024 * 1024
 RANGE_OBJECT = 300_000_000
 
 # Random ranges of 1 MiB.
-RANGES = """
+RANGES = f"""
 function request()
-   local start = math.random(0, {size} - 1048576)
+   local start = math.random(0, {RANGE_OBJECT} - 1048576)
    return wrk.format("GET", nil, {{ ["Range"] = "bytes=" .. start .. "-" .. (start + 1048575) }})
 end
 """
 
 
-def whole(size: int, connections: int) -> Callable[[Bench], Pair]:
-    """Read a whole object of `size` bytes."""
-
-    def prepare(bench: Bench) -> Pair:
-        return _pair(bench, size, connections, None)
-
-    return prepare
-
-
-def ranges(bench: Bench) -> Pair:
-    script = bench.folder / "ranges.lua"
-    script.write_text(RANGES.format(size=RANGE_OBJECT))
-    return _pair(bench, RANGE_OBJECT, 4, script)
-
-
-def _pair(bench: Bench, size: int, connections: int, script: Path | None) -> Pair:
-    data = os.urandom(size)
-    name = f"read-{size}.bin"
-    places = [(server.port, server.store(data, name)) for server in (bench.ours, bench.nginx)]
-    for port, path in places:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as reply:
+def _case(name: str, what: str, mark: float, goal: float, size: int, connections: int, script: str = "") -> Case:
+    def measure(bench: Bench, server: Ours | Nginx) -> Measure:
+        """Read an object of `size` bytes, which is compared first."""
+        data = os.urandom(size)
+        path = server.store(data, f"read-{size}.bin")
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}") as reply:
             if reply.read() != data:
-                raise RuntimeError(f"port {port} served other bytes")
-    measure = [partial(wrk, port, path, bench.seconds, connections, script) for port, path in places]
-    return Pair(*measure)
+                raise RuntimeError(f"port {server.port} served other bytes")
+        file = bench.folder / f"{name}.lua" if script else None
+        if file:
+            file.write_text(script)
+        return partial(wrk, server.port, path, bench.seconds, connections, file)
+
+    def ours(bench: Bench) -> Measure:
+        return measure(bench, bench.ours)
+
+    def peer(bench: Bench) -> Measure:
+        return measure(bench, bench.nginx)
+
+    return Case(name, what, "nginx", "req/s", mark, goal, ours, peer, ("wrk",), ("nginx",))
 
 
 CASES = [
-    Case("get-8k", "wrk -t1 -c32, an object of 8 KiB", "nginx", "req/s", 0.25, 0.35, whole(8 * KIB, 32)),
-    Case("get-100k", "wrk -t1 -c32, an object of 100 KiB", "nginx", "req/s", 0.50, 0.70, whole(100 * KIB, 32)),
-    Case("get-10m", "wrk -t1 -c4, an object of 10 MiB", "nginx", "req/s", 0.90, 1.00, whole(10 * MIB, 4)),
-    Case("get-range", "wrk -t1 -c4, random 1 MiB of 300 MB", "nginx", "req/s", 0.70, 0.95, ranges),
+    _case("get-8k", "wrk -t1 -c32, an object of 8 KiB", 0.25, 0.35, 8 * KIB, 32),
+    _case("get-100k", "wrk -t1 -c32, an object of 100 KiB", 0.50, 0.70, 100 * KIB, 32),
+    _case("get-10m", "wrk -t1 -c4, an object of 10 MiB", 0.90, 1.00, 10 * MIB, 4),
+    _case("get-range", "wrk -t1 -c4, random 1 MiB of 300 MB", 0.70, 0.95, RANGE_OBJECT, 4, RANGES),
 ]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.cases import Bench, Case, Pair
-from benchmarks.load import Stopwatch, put
+from benchmarks.cases import Bench, Case, Measure, Measured
+from benchmarks.load import Stopwatch, body, put
 from benchmarks.servers import ROOT
 
 GIB = 1024**3
 PART = 10 * 1024 * 1024
+IN_PARTS = GIB // PART * PART
 IMPORTS = 5
 FAL_PYTHON = ROOT / ".venv-fal-client" / "bin" / "python"
 
@@ -39,81 +39,98 @@ fal_client.upload_file(sys.argv[1])
 """
 
 
-def wall(bench: Bench) -> Pair:
+# Seconds and bytes of memory into a rate.
+Figure = Callable[[float, int], float]
+
+
+def speed(seconds: float, _: int) -> float:
     """MB a second of the whole process, import and token included."""
-    return _pair(bench, lambda seconds, _: GIB / 1e6 / seconds)
+    return GIB / 1e6 / seconds
 
 
-def memory(bench: Bench) -> Pair:
-    """Files of this size that would fit into a GB of memory at the peak: higher is better."""
-    return _pair(bench, lambda _, peak: 1e9 / peak)
+def thrift(_: float, peak: int) -> float:
+    """Processes of this size that would fit into a GB of memory at the peak: higher is better."""
+    return 1e9 / peak
 
 
-def _pair(bench: Bench, figure: Callable[[float, int], float]) -> Pair:
+def uploads(figure: Figure) -> Callable[[Bench], Measure]:
+    def prepare(bench: Bench) -> Measure:
+        return partial(_measured, bench, [str(bench.ours.tree.python), "-c", OURS], figure)
+
+    return prepare
+
+
+def uploads_of_fals(figure: Figure) -> Callable[[Bench], Measure]:
+    def prepare(bench: Bench) -> Measure:
+        return partial(_measured, bench, [str(FAL_PYTHON), "-c", FALS], figure)
+
+    return prepare
+
+
+def large_file(bench: Bench) -> Path:
+    """A file of 1 GiB on the disk, made once."""
     path = bench.folder / "large.bin"
     if not path.exists():
-        write(path, GIB)
-    ours = partial(_measured, bench, [sys.executable, "-c", OURS, str(path)])
-    fals = partial(_measured, bench, [str(FAL_PYTHON), "-c", FALS, str(path)])
-    return Pair(lambda: figure(*ours()), lambda: figure(*fals()))
+        block = os.urandom(PART)
+        with path.open("wb") as file:
+            for start in range(0, GIB, PART):
+                file.write(block[: GIB - start])
+    return path
 
 
-def write(path: Path, size: int) -> None:
-    block = os.urandom(PART)
-    with path.open("wb") as file:
-        for start in range(0, size, PART):
-            file.write(block[: size - start])
-
-
-def _measured(bench: Bench, command: list[str]) -> tuple[float, int]:
-    """Seconds and the peak of resident bytes of one process that uploads."""
-    home = str(bench.folder)
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
-    environ |= {"HOME": home, "ENTREPOT_URL": f"http://127.0.0.1:{bench.ours.port}", "FAL_KEY": bench.ours.key}
+def _measured(bench: Bench, command: list[str], figure: Figure) -> Measured:
+    """One process that uploads."""
+    environ = bench.ours.tree.environ(bench.folder)
+    environ |= {"ENTREPOT_URL": f"http://127.0.0.1:{bench.ours.port}", "FAL_KEY": bench.ours.key}
+    path = str(large_file(bench))
     os.sync()
     watch = Stopwatch()
-    told = subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True).stdout
-    return watch.seconds, int(told) * 1024
+    peak = subprocess.run([*command, path], env=environ, stdout=subprocess.PIPE, check=True).stdout
+    return Measured(figure(watch.seconds, int(peak) * 1024))
 
 
-def imports(bench: Bench) -> Pair:
-    """Processes a second that import a client and are ready to upload."""
-    ours = partial(_begun, [sys.executable, "-c", "import entrepot; entrepot.upload_file"])
-    fals = partial(_begun, [str(FAL_PYTHON), "-c", "import fal_client; fal_client.upload_file"])
-    return Pair(ours, fals)
+def imports(bench: Bench) -> Measure:
+    """Processes a second that import the client and are ready to upload."""
+    return partial(_begun, bench, [str(bench.ours.tree.python), "-c", "import entrepot; entrepot.upload_file"])
 
 
-def _begun(command: list[str]) -> float:
+def imports_of_fals(bench: Bench) -> Measure:
+    return partial(_begun, bench, [str(FAL_PYTHON), "-c", "import fal_client; fal_client.upload_file"])
+
+
+def _begun(bench: Bench, command: list[str]) -> Measured:
+    environ = bench.ours.tree.environ(bench.folder)
     watch = Stopwatch()
     for _ in range(IMPORTS):
-        subprocess.run(command, check=True)
-    return IMPORTS / watch.seconds
+        subprocess.run(command, env=environ, check=True)
+    return Measured(IMPORTS / watch.seconds, IMPORTS)
 
 
-def in_parts(bench: Bench) -> Pair:
-    """The same bytes in parts, 10 at a time, by plain sockets; against one signed PUT. MB a second."""
-    fd = os.memfd_create("body")
-    block = os.urandom(PART)
-    for _ in range(GIB // PART):
-        os.write(fd, block)
-    size = GIB // PART * PART
+def in_parts(bench: Bench) -> Measure:
+    """1 GiB in parts, 10 at a time, by plain sockets. MB a second."""
 
-    def ours() -> float:
+    def measure() -> Measured:
         os.sync()
         watch = Stopwatch()
         begun = bench.ours.begin_parts("large.bin")
-        etags = _send_parts(bench.ours.port, begun, fd, size // PART)
+        etags = _send_parts(bench.ours.port, begun, body(IN_PARTS), IN_PARTS // PART)
         bench.ours.finish_parts(begun, etags)
-        return size / 1e6 / watch.seconds
+        return Measured(IN_PARTS / 1e6 / watch.seconds)
 
-    def peer() -> float:
+    return measure
+
+
+def in_one(bench: Bench) -> Measure:
+    """The same bytes by one signed PUT."""
+
+    def measure() -> Measured:
         target = bench.ours.begin("large.bin")
         os.sync()
         watch = Stopwatch()
-        put(bench.ours.port, target, fd, size)
-        return size / 1e6 / watch.seconds
+        put(bench.ours.port, target, body(IN_PARTS), IN_PARTS)
+        return Measured(IN_PARTS / 1e6 / watch.seconds)
 
-    return Pair(ours, peer)
+    return measure
 
 
 def _send_parts(port: int, begun: str, fd: int, count: int) -> dict[int, str]:
@@ -144,8 +161,9 @@ CASES = [
         "MB/s",
         1.00,
         1.43,
-        wall,
-        ("fal_client",),
+        uploads(speed),
+        uploads_of_fals(speed),
+        peer_needs=("fal_client",),
     ),
     Case(
         "sdk-memory",
@@ -154,8 +172,9 @@ CASES = [
         "per GB",
         2.00,
         4.00,
-        memory,
-        ("fal_client",),
+        uploads(thrift),
+        uploads_of_fals(thrift),
+        peer_needs=("fal_client",),
     ),
     Case(
         "import",
@@ -165,7 +184,8 @@ CASES = [
         0.67,
         0.67,
         imports,
-        ("fal_client",),
+        imports_of_fals,
+        peer_needs=("fal_client",),
     ),
     Case(
         "multipart-1g",
@@ -175,6 +195,6 @@ CASES = [
         0.80,
         1.20,
         in_parts,
-        (),
+        in_one,
     ),
 ]

@@ -20,8 +20,6 @@ from pathlib import Path
 
 import trustme
 
-from entrepot.client import profile
-
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
@@ -58,9 +56,29 @@ http {{
 
 
 @dataclass(frozen=True, slots=True)
+class Tree:
+    """A source tree of ours and the interpreter that runs it."""
+
+    root: Path
+    python: Path
+
+    def environ(self, home: Path) -> dict[str, str]:
+        """The environment of its programs: its own sources, and nothing of the user's configuration."""
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
+        return environ | {"HOME": str(home), "PYTHONPATH": str(self.root / "src")}
+
+    def cli(self, *arguments: str) -> list[str]:
+        return [str(self.python), "-m", "entrepot.cli.main", *arguments]
+
+
+THIS_TREE = Tree(ROOT, Path(sys.executable))
+
+
+@dataclass(frozen=True, slots=True)
 class Ours:
     """A running server of ours, every feature on, its log in a file. `ca` is whom to believe, when it speaks TLS."""
 
+    tree: Tree
     port: int
     key: str
     volume: Path
@@ -72,8 +90,9 @@ class Ours:
         return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}"
 
     def processes(self) -> list[int]:
-        """The parent, the workers and the keeper."""
-        return [self.pid, *map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())]
+        """The parent and the children of all its threads: workers, keeper, helpers of Python."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return [self.pid, *(int(pid) for task in tasks for pid in (task / "children").read_text().split())]
 
     def store(self, data: bytes, name: str) -> str:
         """Upload a public file; returns the path of its URL."""
@@ -121,21 +140,21 @@ class Nginx:
 
 
 @contextlib.contextmanager
-def ours(folder: Path, *, tls: bool = False) -> Iterator[Ours]:
+def ours(folder: Path, tree: Tree = THIS_TREE, *, tls: bool = False) -> Iterator[Ours]:
+    """A server of `tree` with a home of its own, by flags that all versions have."""
     folder.mkdir()
-    port = free_port()
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("ENTREPOT_", "FAL_", "XDG_"))}
-    environ |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
-    arguments = ["serve", "--home", str(folder / "home"), "--port", str(port), "--workers", str(WORKERS)]
+    port, home = free_port(), str(folder / "home")
+    environ = tree.environ(folder)
+    arguments = ["serve", "--home", home, "--port", str(port), "--workers", str(WORKERS)]
     if tls:
         arguments += _certified(folder)
     with (folder / "server.log").open("wb") as log:
-        command = [sys.executable, "-m", "entrepot.cli.main", *arguments]
-        process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        command = tree.cli(*arguments)
+        process = subprocess.Popen(command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     with ended(process):
         wait_listening(process, port, folder / "server.log")
-        key = profile.targets(environ=environ)[0].key.reveal()
-        yield Ours(port, key, folder / "home" / "data", process.pid, folder / "ca.pem" if tls else None)
+        key = subprocess.check_output(tree.cli("keys", "create", "--home", home), env=environ, cwd=folder, text=True)
+        yield Ours(tree, port, key.strip(), folder / "home" / "data", process.pid, folder / "ca.pem" if tls else None)
 
 
 def _certified(folder: Path) -> list[str]:

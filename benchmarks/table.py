@@ -58,8 +58,12 @@ HEAD = ["case", "ours", "peer", "ratio (min to max)", "mark", "goal", ""]
 
 def render(results: Sequence[Result]) -> str:
     """The table as Markdown, its columns aligned so that it can be read as it is."""
-    rows = [HEAD, *(result.row() for result in results)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    return columns(HEAD, [result.row() for result in results])
+
+
+def columns(head: list[str], body: Sequence[list[str]]) -> str:
+    rows = [head, *body]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, " | ".join("-" * width for width in widths))
     return "\n".join(f"| {line} |" for line in lines)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from benchmarks.cases import Bench, Case, Pair
-from benchmarks.load import Stopwatch, put, wrk
+from benchmarks.cases import Bench, Case, Measure, Measured
+from benchmarks.load import Stopwatch, body, put, wrk
 from benchmarks.seaweed import BUCKET
 
 LARGE = 500_000_000
@@ -33,7 +35,7 @@ end
 # Begin an upload, then PUT its bytes to the URL that came: two requests for each file.
 SIGNED = """
 local body = string.rep("entrepot", {size} / 8)
-local wish = '{{"file_name": "small.bin", "content_type": "application/octet-stream"}}'
+local wanted = '{{"file_name": "small.bin", "content_type": "application/octet-stream"}}'
 local begins = {{["Authorization"] = "Key {key}", ["Content-Type"] = "application/json"}}
 local targets = {{}}
 function request()
@@ -41,7 +43,7 @@ function request()
    if target then
       return wrk.format("PUT", target, {{["Content-Type"] = "application/octet-stream"}}, body)
    end
-   return wrk.format("POST", "/storage/upload/initiate", begins, wish)
+   return wrk.format("POST", "/storage/upload/initiate", begins, wanted)
 end
 function response(status, headers, body)
    local target = body:match('"upload_url": ?"https?://[^/]+(/[^"]+)"')
@@ -50,95 +52,89 @@ end
 """
 
 
-def large(bench: Bench) -> Pair:
+def large(bench: Bench) -> Measure:
     """One body on one connection, from a file in memory. MB a second."""
-    fd = os.memfd_create("body")
-    block = os.urandom(10_000_000)
-    for _ in range(LARGE // len(block)):
-        os.write(fd, block)
 
-    def ours() -> float:
+    def measure() -> Measured:
         target = bench.ours.begin("large.bin")
-        return _timed(lambda: put(bench.ours.port, target, fd, LARGE))
+        return _timed(lambda: put(bench.ours.port, target, body(LARGE), LARGE))
 
-    def peer() -> float:
-        file = bench.nginx.files / "put" / "large.bin"
+    return measure
 
-        def deed() -> None:
-            put(bench.nginx.port, "/put/large.bin", fd, LARGE)
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
 
+def large_on_nginx(bench: Bench) -> Measure:
+    file = bench.nginx.files / "put" / "large.bin"
+
+    def durably() -> None:
+        put(bench.nginx.port, "/put/large.bin", body(LARGE), LARGE)
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+
+    def measure() -> Measured:
         try:
-            return _timed(deed)
+            return _timed(durably)
         finally:
             file.unlink(missing_ok=True)
 
-    return Pair(ours, peer)
+    return measure
 
 
-def _timed(deed: Callable[[], object]) -> float:
+def _timed(upload: Callable[[], object]) -> Measured:
     os.sync()  # what others left unwritten is not counted
     watch = Stopwatch()
-    deed()
-    return LARGE / 1e6 / watch.seconds
+    upload()
+    return Measured(LARGE / 1e6 / watch.seconds)
 
 
-def small(bench: Bench) -> Pair:
+def small(bench: Bench) -> Measure:
     """32 clients, a new object for each request."""
-    puts, folder = bench.folder / "puts.lua", bench.nginx.files / "put"
-    puts.write_text(PUTS.format(size=SMALL, folder="/put", prefix="small"))
+    script = bench.folder / "posts.lua"
+    script.write_text(POSTS.format(size=SMALL, key=bench.ours.key))
+    return partial(_synced, bench.ours.port, "/files/upload", bench.seconds, script)
 
-    def peer() -> float:
-        os.sync()
+
+def small_signed(bench: Bench) -> Measure:
+    """Files a second by two requests each, the second to a signed URL."""
+    script = bench.folder / "signed.lua"
+    script.write_text(SIGNED.format(size=SMALL, key=bench.ours.key))
+
+    def measure() -> Measured:
+        both = _synced(bench.ours.port, "/", bench.seconds, script)
+        return Measured(both.rate / 2, both.requests)
+
+    return measure
+
+
+def small_on_seaweed(bench: Bench) -> Measure:
+    """PUTs to an S3 gateway, each makes a new file."""
+    script, names = bench.folder / "weed.lua", itertools.count()
+
+    def measure() -> Measured:
+        if bench.seaweed is None:
+            raise RuntimeError("this case needs weed")
+        script.write_text(PUTS.format(size=SMALL, folder=f"/{BUCKET}", prefix=f"small-{next(names)}"))
+        return _synced(bench.seaweed.port, f"/{BUCKET}", bench.seconds, script)
+
+    return measure
+
+
+def small_on_nginx(bench: Bench) -> Measure:
+    script, folder = bench.folder / "puts.lua", bench.nginx.files / "put"
+    script.write_text(PUTS.format(size=SMALL, folder="/put", prefix="small"))
+
+    def measure() -> Measured:
         try:
-            return wrk(bench.nginx.port, "/put/", bench.seconds, 32, puts)
+            return _synced(bench.nginx.port, "/put/", bench.seconds, script)
         finally:
             for file in folder.iterdir():  # wrk leaves while the last ones are still written
                 file.unlink(missing_ok=True)
 
-    return Pair(_posting(bench), peer)
+    return measure
 
 
-def small_beside_seaweed(bench: Bench) -> Pair:
-    """The same, beside PUTs to an S3 door."""
-    return Pair(_posting(bench), _putting(bench))
-
-
-def signed_beside_seaweed(bench: Bench) -> Pair:
-    """Files a second by two requests each, the second to a signed URL; beside one PUT each to an S3 door."""
-    script = bench.folder / "signed.lua"
-    script.write_text(SIGNED.format(size=SMALL, key=bench.ours.key))
-
-    def ours() -> float:
-        os.sync()
-        return wrk(bench.ours.port, "/", bench.seconds, 32, script) / 2
-
-    return Pair(ours, _putting(bench))
-
-
-def _posting(bench: Bench) -> Callable[[], float]:
-    script = bench.folder / "posts.lua"
-    script.write_text(POSTS.format(size=SMALL, key=bench.ours.key))
-
-    def ours() -> float:
-        os.sync()
-        return wrk(bench.ours.port, "/files/upload", bench.seconds, 32, script)
-
-    return ours
-
-
-def _putting(bench: Bench) -> Callable[[], float]:
-    script, names = bench.folder / "weed.lua", itertools.count()
-
-    def peer() -> float:
-        if bench.seaweed is None:
-            raise RuntimeError("this case needs weed")
-        script.write_text(PUTS.format(size=SMALL, folder=f"/{BUCKET}", prefix=f"small-{next(names)}"))
-        os.sync()
-        return wrk(bench.seaweed.port, f"/{BUCKET}", bench.seconds, 32, script)
-
-    return peer
+def _synced(port: int, path: str, seconds: float, script: Path) -> Measured:
+    os.sync()
+    return wrk(port, path, seconds, 32, script)
 
 
 CASES = [
@@ -150,7 +146,8 @@ CASES = [
         0.60,
         1.00,
         large,
-        ("nginx dav",),
+        large_on_nginx,
+        peer_needs=("nginx dav",),
     ),
     Case(
         "put-100k",
@@ -159,8 +156,10 @@ CASES = [
         "files/s",
         1.00,
         1.50,
-        small_beside_seaweed,
-        ("wrk", "weed"),
+        small,
+        small_on_seaweed,
+        ("wrk",),
+        ("weed",),
     ),
     Case(
         "put-100k-signed",
@@ -169,8 +168,10 @@ CASES = [
         "files/s",
         0.60,
         1.00,
-        signed_beside_seaweed,
-        ("wrk", "weed"),
+        small_signed,
+        small_on_seaweed,
+        ("wrk",),
+        ("weed",),
     ),
     Case(
         "put-100k-nginx",
@@ -180,6 +181,8 @@ CASES = [
         0.00,
         1.00,
         small,
-        ("wrk", "nginx dav"),
+        small_on_nginx,
+        ("wrk",),
+        ("nginx dav",),
     ),
 ]

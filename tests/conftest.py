@@ -25,13 +25,13 @@ settings.load_profile("untimed")
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not change it: two workers, small limits that no honest test meets."""
-    with running(tmp_path_factory.mktemp("server"), workers="2", max_upload="512M") as shared:
+    with running(tmp_path_factory.mktemp("server"), workers="2", max_upload_size="512M") as shared:
         yield shared
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start servers with settings of their own: `serve(max_upload="1M")`. They end with the test."""
+    """Start servers with settings of their own: `serve(max_upload_size="1M")`. They end with the test."""
     with ExitStack() as stack:
         count = 0
 

@@ -238,12 +238,13 @@ class Incarnation:
         self._lock.release()
 
 
-def ended_incarnations(home: Home, names: set[str]) -> set[str]:
-    """Those of these names whose process is no more: only their unknown keys can be orphans.
+def ended_incarnations(home: Home) -> list[str]:
+    """The names of all processes that are no more: only their unknown keys can be orphans.
 
-    A name without a lock file counts as living: bytes may stay too long, but are never taken from a living process.
+    A name without a lock file is not among them: bytes may stay too long, but are never taken from a living process.
     """
-    return {name for name in names if (home.root / "run" / name).exists() and not _is_held(home.root / "run" / name)}
+    run = home.root / "run"
+    return [name for name in sorted(os.listdir(run)) if not _is_held(run / name)]
 
 
 def living_pids(root: Path) -> list[int]:

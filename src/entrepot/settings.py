@@ -1,7 +1,7 @@
-"""All settings, each declared once: name, type, default and meaning. The table below makes the flags of `serve`, the
-`ENTREPOT_...` variables, the keys of the settings file and docs/settings.md.
+"""The server's settings, each declared once: name, type, default, bounds and help. Flags of `serve`, `ENTREPOT_...`
+variables and keys of the settings file follow from the declarations, and docs/settings.md is checked against them.
 
-Precedence: flag, variable, settings file, default.
+Precedence: flag, variable, settings file, default. Empty values are ignored.
 """
 
 from __future__ import annotations
@@ -9,15 +9,46 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
-import tomllib
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError, PydanticUndefined
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from entrepot.domain.origins import parse_origin
+from entrepot.domain.sizes import format_size, parse_size
+
+FILE_VARIABLE = "ENTREPOT_SETTINGS"
+# Names that settings had: an error says the new one.
+RENAMED = {
+    "max_upload": "max_upload_size",
+    "reserve": "min_free_space",
+    "max_uploads": "max_concurrent_bodies",
+    "volume_max_file": "volume_max_file_size",
+    "volume_page": "volume_max_page_entries",
+    "imports_per_account": "concurrent_imports_per_account",
+    "max_open_uploads": "max_unfinished_uploads",
+    "max_age": "cache_control_max_age",
+    "min_rate": "min_body_rate",
+    "rate_grace": "body_rate_grace",
+    "drain": "drain_timeout",
+    "orphan_brake": "max_orphan_share",
+    "clock_guard": "clock_jump_pause",
+}
 _CENTURY = 100 * 366 * 86_400.0
-_NO_SIZE = "it must be a number of bytes, or one with K, M, G or T"
+_HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_KEY = re.compile(r"[0-9a-f]{32}:[0-9a-f]{64}")
 
 
 class SettingsError(Exception):
@@ -25,199 +56,233 @@ class SettingsError(Exception):
 
 
 def data_home() -> Path:
-    """Where a user's own server keeps its home: the XDG data folder."""
+    """The default home of a user's own server: `entrepot` in the XDG data folder."""
     return _path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "entrepot"
 
 
-def parse_origin(text: str) -> str:
-    """`https://host[:port]` without path, query or trailing slash: clients append paths to it (protocol 2.2)."""
-    parts = urlsplit(text.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise ValueError("it must be an origin such as https://cdn.example.com")
+def _whole(value: Any) -> int:
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    raise ValueError("it must be a whole number")
+
+
+def _size(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else parse_size(str(value))
+
+
+def _number(value: Any, otherwise: str) -> float:
+    """A finite number: no bound holds against NaN. Raises ValueError with the text `otherwise`."""
     try:
-        has_port = parts.port != 0
-    except ValueError:  # Python's words quote it, and it may be half of a password
-        has_port = False
-    if not has_port:
-        raise ValueError("its port must be from 1 to 65535")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or not text.isascii():
-        raise ValueError("it must have no path, query or fragment, and be ASCII")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(otherwise)
+    return number
 
 
-def parse_size(text: str) -> int:
-    """Bytes, with an optional suffix K, M, G or T (powers of 1024)."""
-    cleaned = text.strip().upper().removesuffix("B").removesuffix("I")
-    scale = "KMGT".find(cleaned[-1:]) + 1 if cleaned[-1:].isalpha() else 0
-    if cleaned[-1:].isalpha() and not scale:
-        raise ValueError(_NO_SIZE)
-    try:
-        return int(cleaned[:-1] if scale else cleaned) * (1 << 10 * scale)
-    except ValueError:  # Python's words are for programmers
-        raise ValueError(_NO_SIZE) from None
-
-
-def parse_seconds(text: str) -> float:
-    """Seconds, a finite number."""
-    seconds = _number(text, "it must be a number of seconds")
+def _seconds(value: Any) -> float:
+    seconds = _number(value, "it must be a number of seconds")
     if seconds > _CENTURY:
         raise ValueError("it must be a number of seconds, at most a hundred years")
     return seconds
 
 
-def _share(text: str) -> float:
-    return _number(text, "it must be a number from 0 to 1")
+def _share(value: Any) -> float:
+    return _number(value, "it must be a number from 0 to 1")
 
 
-def _number(text: str, otherwise: str) -> float:
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it must be text, in quotes")
+    return value
+
+
+def _origin(value: Any) -> str:
+    return parse_origin(_text(value))
+
+
+def _path(value: Any) -> Path:
+    return Path(os.path.expanduser(value if isinstance(value, Path) else _text(value))).absolute()
+
+
+def _items(value: Any) -> list[str]:
+    """The entries of a list, or of a text with commas between them."""
+    entries = value.split(",") if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple):
+        raise ValueError("it must be a list, or text with commas between the entries")
+    return [text for entry in entries if (text := _text(entry).strip())]
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    hosts = tuple(entry.lower() for entry in _items(value))
+    if not all(_HOST.fullmatch(host) for host in hosts):
+        raise ValueError("it must be host names with commas between them, such as media.example.com")
+    return hosts
+
+
+def _networks(value: Any) -> tuple[str, ...]:
+    entries = [part for entry in _items(value) for part in entry.split()]
     try:
-        number = float(text)
+        return tuple(str(ipaddress.ip_network(entry, strict=False)) for entry in entries)
     except ValueError:
-        raise ValueError(otherwise) from None
-    if not math.isfinite(number):  # no bound holds against one that is none
-        raise ValueError(otherwise)
-    return number
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("it must be a whole number") from None
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    return tuple(h.strip().lower() for h in text.split(",") if h.strip())
-
-
-def _networks(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(str(ipaddress.ip_network(each, strict=False)) for each in text.replace(",", " ").split())
-    except ValueError as error:
-        raise ValueError(f"{error}; it must be addresses and networks such as 10.0.0.0/8,192.168.1.7") from None
-
-
-def _path(text: str) -> Path:
-    return Path(os.path.expanduser(text)).absolute()
-
-
-def _log_format(text: str) -> str:
-    if text not in ("auto", "json", "text"):
-        raise ValueError("it must be auto, json or text")
-    return text
+        raise ValueError("it must be addresses and networks such as 10.0.0.0/8,192.168.1.7") from None
 
 
 def _default_workers() -> int:
     return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 
 
-def _setting(parse: Callable[[str], Any], help: str, default: Any = None, **bounds: float) -> Any:
-    metadata = {"parse": parse, "help": help, **bounds}
-    if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+_IS_SIZE = BeforeValidator(_size)
+_Whole = Annotated[int, BeforeValidator(_whole)]
+_Size = Annotated[int, _IS_SIZE]
+_Quota = Annotated[int, _IS_SIZE, Field(ge=0)]
+_Seconds = Annotated[float, BeforeValidator(_seconds)]
+_Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
+_Text = Annotated[str, BeforeValidator(_text)]
+_Origin = Annotated[str, BeforeValidator(_origin)]
+_Path = Annotated[Path, BeforeValidator(_path)]
+_Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
+_Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The server's settings; sizes in bytes, times in seconds."""
+class Settings(BaseSettings):
+    """The server's settings; sizes in bytes, times in seconds. Made by `load`, or directly from values alone."""
 
-    home: Path = _setting(
-        _path, "folder that holds everything: catalogue, files, keys (default: ~/.local/share/entrepot)", data_home
-    )
-    volume: Path | None = _setting(
-        _path, "folder of the volume, which programs mount as /data (default: data in the home)"
-    )
-    host: str = _setting(str, "address to listen on", "127.0.0.1")
-    port: int = _setting(_whole, "port to listen on", 8000, low=1, high=65535)
-    workers: int = _setting(
-        _whole, "worker processes (default: one a core, at most 4)", _default_workers, low=1, high=64
-    )
-    public_url: str | None = _setting(
-        parse_origin, "origin that clients use for the API, such as https://media.example.com (default: host and port)"
-    )
-    cdn_url: str | None = _setting(parse_origin, "origin of file URLs (default: the public URL)")
-    accepted_hosts: tuple[str, ...] = _setting(
-        _hosts,
-        "further host names, by commas; when set, requests for any name but these and those of the URLs are refused",
-        (),
-    )
-    tls_cert: Path | None = _setting(_path, "certificate chain (PEM); with it the server speaks https")
-    tls_key: Path | None = _setting(_path, "private key of the certificate (PEM)")
-    max_upload: int = _setting(parse_size, "largest single upload", 50 * 1024**3, low=1)
-    reserve: int = _setting(parse_size, "free disk space below which uploads get 507", 256 * 1024**2, low=0)
-    max_uploads: int = _setting(_whole, "bodies that a worker takes in at once; more wait, or get 429", 128, low=1)
-    account_quota: int | None = _setting(parse_size, "bytes that an account may store (default: no bound)", low=0)
-    volume_quota: int | None = _setting(parse_size, "bytes that the volume may hold (default: no bound)", low=0)
-    volume_max_file: int = _setting(parse_size, "largest file of the volume", 1024**4, low=1)
-    volume_page: int = _setting(
-        _whole, "entries that a listing of the volume gives at once, at most; clients ask for 1000", 10_000, low=1000
-    )
-    import_max_size: int = _setting(parse_size, "largest file that is uploaded from a URL", 50 * 1024**3, low=1)
-    import_timeout: float = _setting(parse_seconds, "longest time that an upload from a URL may take", 600, low=0.1)
-    imports_per_account: int = _setting(
-        _whole, "uploads from URLs that a worker does at once for one account; more wait, or get 429", 4, low=1, high=32
-    )
-    fetch_allow: tuple[str, ...] = _setting(
-        _networks, "networks, by commas, that URLs may lead to although they are not public, such as 10.0.0.0/8", ()
-    )
-    upload_ttl: float = _setting(parse_seconds, "life of an unfinished upload and of its signed URL", 86_400, low=1)
-    multipart_ttl: float = _setting(
-        parse_seconds, "life of an unfinished multipart upload and of its signature", 604_800, low=1
-    )
-    max_open_uploads: int = _setting(_whole, "unfinished uploads that an account may have at once", 5000, low=1)
-    token_ttl: float = _setting(parse_seconds, "life of a CDN token when the client asks for none", 86_400, low=3700)
-    max_age: int = _setting(_whole, "longest time a cache may keep a public file", 31_536_000, low=0)
-    stall_timeout: float = _setting(
-        parse_seconds, "a connection on which no byte moves for so long is cut", 60, low=0.1
-    )
-    min_rate: int = _setting(
-        parse_size, "bytes a second that a request's body must come with, on average (0: no bound)", 256, low=0
-    )
-    rate_grace: float = _setting(
-        parse_seconds, "time in which a body may come slower, before it is cut with 408", 30, low=0.1
-    )
-    drain: int = _setting(_whole, "time that running requests get to finish after SIGTERM", 30, low=1)
-    sweep_interval: float = _setting(parse_seconds, "how often what is over is removed from disk", 30, low=0.05)
-    tombstone_ttl: float = _setting(
-        parse_seconds, "how long the URL of an expired file says 410 before 404", 30 * 86_400, low=0
-    )
-    orphan_grace: float = _setting(
-        parse_seconds, "how long bytes that no row names are kept before they are removed", 7 * 86_400, low=0
-    )
-    orphan_brake: float = _setting(
-        _share, "share of all segments; when no row names more than that, none is removed", 0.5, low=0, high=1
-    )
-    trash_ttl: float = _setting(
-        parse_seconds, "how long what was deleted from the volume can come back", 7 * 86_400, low=0
-    )
-    clock_guard: float = _setting(
-        parse_seconds, "how long nothing is removed after the clock leapt ahead (0: no guard)", 3600, low=0
-    )
-    cache_size: int = _setting(
-        parse_size, "memory of each worker for small files that are read often", 64 * 1024**2, low=0
-    )
-    reply_memory: int = _setting(
-        parse_size,
-        "memory of each worker for replies that their readers have not taken yet",
-        128 * 1024**2,
-        low=1024**2,
-    )
-    max_connections: int = _setting(_whole, "connections that a worker holds at once, idle ones too", 8192, low=16)
-    log_format: str = _setting(
-        _log_format, "json: log lines are JSON objects; text: lines to read; auto: text on a terminal", "auto"
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="ENTREPOT_", env_ignore_empty=True, validate_default=False
     )
 
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            _check_bounds(item.name, getattr(self, item.name), item.metadata)
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise SettingsError("tls_cert and tls_key go together: set both or none.")
+    home: _Path = Field(
+        default_factory=data_home,
+        description="folder of the server's data: catalogue, files, secrets (default: ~/.local/share/entrepot)",
+    )
+    volume: _Path | None = Field(
+        default=None, description="folder of the volume, which apps mount as /data (default: data in the home)"
+    )
+    host: _Text = Field(default="127.0.0.1", description="address to listen on")
+    port: _Whole = Field(default=8000, ge=1, le=65535, description="port to listen on")
+    workers: _Whole = Field(
+        default_factory=_default_workers, ge=1, le=64, description="worker processes (default: one per core, at most 4)"
+    )
+    public_url: _Origin | None = Field(
+        default=None,
+        description="origin of the API as clients see it, such as https://media.example.com (default: host and port)",
+    )
+    cdn_url: _Origin | None = Field(default=None, description="origin of file URLs (default: the public URL)")
+    accepted_hosts: _Hosts = Field(
+        default=(),
+        description="further host names to answer, separated by commas; "
+        "when set, requests for any name but these and those of the URLs get 421",
+    )
+    tls_cert: _Path | None = Field(default=None, description="certificate chain (PEM file); turns on https")
+    tls_key: _Path | None = Field(default=None, description="private key of the certificate (PEM file)")
+    max_upload_size: _Size = Field(
+        default=50 * 1024**3, ge=1, description="largest upload in one request, and largest part"
+    )
+    min_free_space: _Size = Field(
+        default=256 * 1024**2, ge=0, description="free disk space below which uploads get 507"
+    )
+    max_concurrent_bodies: _Whole = Field(
+        default=128, ge=1, description="request bodies that a worker receives at once; more wait or get 429"
+    )
+    account_quota: _Quota | None = Field(
+        default=None, description="bytes that an account may store (default: no limit)"
+    )
+    volume_quota: _Quota | None = Field(default=None, description="bytes that the volume may hold (default: no limit)")
+    volume_max_file_size: _Size = Field(default=1024**4, ge=1, description="largest file on the volume")
+    volume_max_page_entries: _Whole = Field(
+        default=10_000, ge=1000, description="most entries in one page of a volume listing; at least 1000"
+    )
+    import_max_size: _Size = Field(default=50 * 1024**3, ge=1, description="largest file to import from a URL")
+    import_timeout: _Seconds = Field(default=600, ge=0.1, description="longest time an import from a URL may take")
+    concurrent_imports_per_account: _Whole = Field(
+        default=4,
+        ge=1,
+        le=32,
+        description="imports from URLs that a worker runs at once for one account; more wait or get 429",
+    )
+    fetch_allow: _Networks = Field(
+        default=(),
+        description="private addresses and networks that imports may read, separated by commas, such as 10.0.0.0/8",
+    )
+    upload_ttl: _Seconds = Field(
+        default=86_400, ge=1, description="lifetime of an unfinished upload and of its signed URL"
+    )
+    multipart_ttl: _Seconds = Field(
+        default=604_800, ge=1, description="lifetime of an unfinished multipart upload and of its signature"
+    )
+    max_unfinished_uploads: _Whole = Field(
+        default=5000, ge=1, description="unfinished uploads that an account may have on the CDN, and on the volume"
+    )
+    token_ttl: _Seconds = Field(
+        default=86_400, ge=3700, description="lifetime of a CDN token when the client asks for none"
+    )
+    cache_control_max_age: _Whole = Field(
+        default=31_536_000, ge=0, description="longest time that HTTP caches may keep a public file"
+    )
+    stall_timeout: _Seconds = Field(
+        default=60, ge=0.1, description="close a connection on which no byte moves for this long"
+    )
+    min_body_rate: _Size = Field(
+        default=256, ge=0, description="bytes per second that a request body must average; slower ones get 408 (0: off)"
+    )
+    body_rate_grace: _Seconds = Field(
+        default=30, ge=0.1, description="how long a request body may be slower than the minimum rate"
+    )
+    drain_timeout: _Whole = Field(default=30, ge=1, description="how long to wait for running requests after SIGTERM")
+    sweep_interval: _Seconds = Field(default=30, ge=0.05, description="how often to delete expired data from disk")
+    tombstone_ttl: _Seconds = Field(
+        default=30 * 86_400, ge=0, description="how long the URL of an expired file answers 410 before 404"
+    )
+    orphan_grace: _Seconds = Field(
+        default=7 * 86_400, ge=0, description="how long to keep orphaned segments before deleting them"
+    )
+    max_orphan_share: _Share = Field(
+        default=0.5, description="delete no orphaned segments when they are more than this share of all segments"
+    )
+    trash_ttl: _Seconds = Field(
+        default=7 * 86_400, ge=0, description="how long files deleted from the volume can be restored"
+    )
+    clock_jump_pause: _Seconds = Field(
+        default=3600, ge=0, description="how long to pause deletions after a forward clock jump (0: off)"
+    )
+    cache_size: _Size = Field(
+        default=64 * 1024**2, ge=0, description="memory per worker for small files that are read often"
+    )
+    reply_memory: _Size = Field(
+        default=128 * 1024**2,
+        ge=1024**2,
+        description="memory per worker for replies that clients have not read yet",
+    )
+    max_connections: _Whole = Field(default=8192, ge=16, description="open connections per worker, idle ones included")
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="form of log lines: json, text, or auto (text on a terminal, else json)"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments alone: `load` reads the other sources, to name in an error where a value came from."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        for given, missing in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+            if getattr(self, given) and not getattr(self, missing):
+                raise _missing(given, missing, "A certificate and its key go together.")
         if _is_wildcard(self.host) and self.public_url is None:
-            raise SettingsError(
-                f"public_url is not set, and the address {self.host or '*'!r} is a wildcard: links would point nowhere."
-                " Set --public-url (ENTREPOT_PUBLIC_URL) to the origin that clients use, like http://192.0.2.7:8000."
+            raise _missing(
+                "host",
+                "public_url",
+                f"The address {self.host or '*'!r} is a wildcard, and links to it would lead nowhere. "
+                "Set the public URL to the origin that clients use, like http://192.0.2.7:8000.",
             )
+        return self
 
     @property
     def api_origin(self) -> str:
@@ -251,26 +316,62 @@ class Settings:
         return frozenset({*self.accepted_hosts, *own, f"upload.{cdn}", self.host, "localhost", "127.0.0.1", "[::1]"})
 
     @classmethod
-    def load(cls, flags: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> Settings:
-        """Merge flags, variables and the file that `ENTREPOT_SETTINGS` names. Raises SettingsError."""
-        file_values = _read_file(environ.get("ENTREPOT_SETTINGS"))
-        values = {}
-        for item in fields(cls):
-            for source, text in (
-                (flag_name(item.name), flags.get(item.name)),
-                (variable_name(item.name), environ.get(variable_name(item.name))),
-                (f"{item.name} in {environ.get('ENTREPOT_SETTINGS')}", file_values.get(item.name)),
-            ):
-                if text:
-                    values[item.name] = _parse(source, text, item.metadata["parse"])
-                    break
-        return cls(**values)
+    def load(cls, flags: Mapping[str, str | None]) -> Settings:
+        """Merge flags, variables and the file that ENTREPOT_SETTINGS names. Raises SettingsError."""
+        file = os.environ.get(FILE_VARIABLE, "")
+        _refuse_old_variables()
+        sources: list[tuple[Callable[[str], str], Mapping[str, Any]]] = [
+            (lambda name: f"{name} in {file}", _read_file(file) if file else {}),
+            (variable_name, EnvSettingsSource(cls)()),
+            (flag_name, flags),
+        ]
+        values: dict[str, Any] = {}
+        given: dict[str, str] = {}
+        for spelled, source in sources:
+            for name, value in source.items():
+                if value not in (None, ""):
+                    values[name], given[name] = value, spelled(name)
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            problems = [_sentence(each, values, given) for each in error.errors()]
+        raise SettingsError("\n".join(problems))
 
-    def to_environ(self) -> dict[str, str]:
-        """The variables that make `load({}, ...)` in another process give equal settings."""
-        return {
-            variable_name(f.name): _text(getattr(self, f.name)) for f in fields(self) if _text(getattr(self, f.name))
-        }
+
+def _missing(given: str, missing: str, reason: str) -> PydanticCustomError:
+    """The error of a setting that another one needs."""
+    context = {"given": given, "missing": missing, "reason": reason}
+    return PydanticCustomError("missing_companion", "{given} needs {missing}. {reason}", context)
+
+
+def _sentence(error: Any, values: Mapping[str, Any], given: Mapping[str, str]) -> str:
+    """What pydantic found wrong, in plain words: the setting as it was given, its value, and what it must be."""
+    context = error.get("ctx", {})
+    if error["type"] == "missing_companion":
+        name, missing = context["given"], context["missing"]
+        return (
+            f"{given.get(name, flag_name(name))} needs {flag_name(missing)} ({variable_name(missing)}), "
+            f"which is not set. {context['reason']}"
+        )
+    name = error["loc"][0]
+    match error["type"]:
+        case "greater_than_equal":
+            wanted = f"it must be at least {_spelled(name, context['ge'])}"
+        case "less_than_equal":
+            wanted = f"it must be at most {_spelled(name, context['le'])}"
+        case "literal_error":
+            wanted = f"it must be {context['expected'].replace(chr(39), '')}"
+        case _:
+            wanted = str(context["error"])
+    return f"{given[name]}: {_repeatable(values[name])} cannot be used: {wanted}."
+
+
+def _repeatable(value: Any) -> str:
+    """A value as an error message repeats it; not when it may hold a password or a key."""
+    text = str(value)
+    if not isinstance(value, str | int | float) or "@" in text or _KEY.search(text):
+        return "its value"
+    return repr(text)
 
 
 def _is_wildcard(host: str) -> bool:
@@ -281,45 +382,50 @@ def _is_wildcard(host: str) -> bool:
 
 
 def flag_name(name: str) -> str:
+    """The flag of `entrepot serve` for a setting."""
     return "--" + name.replace("_", "-")
 
 
 def variable_name(name: str) -> str:
+    """The environment variable for a setting."""
     return "ENTREPOT_" + name.upper()
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return "" if value is None else str(value)
+def default_text(name: str) -> str:
+    """The default of a setting as one would write it; empty when there is none, or when it depends on the machine."""
+    default = Settings.model_fields[name].default
+    return "" if default in (PydanticUndefined, None, ()) else _spelled(name, default)
 
 
-def _parse(source: str, text: str, parse: Callable[[str], Any]) -> Any:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise SettingsError(f"{source}: {text!r} cannot be used: {error}.") from None
+def _spelled(name: str, value: Any) -> str:
+    return format_size(value) if _IS_SIZE in Settings.model_fields[name].metadata else f"{value}"
 
 
-def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
-    low, high = bounds.get("low"), bounds.get("high")
-    if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
+def _refuse_old_variables() -> None:
+    old = [name for name in RENAMED if os.environ.get(variable_name(name))]
+    if old:
         raise SettingsError(
-            f"{name} must be {f'at least {low}' if high is None else f'from {low} to {high}'}, not {value}."
+            "\n".join(f"{variable_name(o)} is now {variable_name(RENAMED[o])}: rename it." for o in old)
         )
 
 
-def _read_file(name: str | None) -> dict[str, str]:
-    if not name:
-        return {}
+def _read_file(name: str) -> dict[str, Any]:
+    path = _path(name)
     try:
-        values = tomllib.loads(_path(name).read_text())
+        with path.open("rb"):  # a source passes over a file that is not there
+            values = TomlConfigSettingsSource(Settings, path)()
+    except UnicodeDecodeError:
+        raise SettingsError(f"The settings file {name} cannot be read: it is not UTF-8 text.") from None
     except (OSError, ValueError) as error:
-        raise SettingsError(f"The settings file {name} cannot be read: {error}") from None
-    unknown = values.keys() - {f.name for f in fields(Settings)}
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"The settings file {name} cannot be read: {reason}.") from None
+    old = [key for key in values if key in RENAMED]
+    if old:
+        raise SettingsError("\n".join(f"{key} in {name} is now {RENAMED[key]}: rename it." for key in old))
+    unknown = values.keys() - Settings.model_fields.keys()
     if unknown:
         raise SettingsError(
             f"The settings file {name} has unknown keys: {', '.join(sorted(unknown))}. "
             "Its keys are the flags of entrepot serve, written like public_url for --public-url."
         )
-    return {key: ",".join(v) if isinstance(v, list) else str(v) for key, v in values.items()}
+    return values

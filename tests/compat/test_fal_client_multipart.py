@@ -71,7 +71,7 @@ def test_many_bytes_in_memory_go_in_parts_and_keep_their_lifetime(stock: Stock, 
 def test_a30_parts_that_are_sent_once_all_arrive_at_a_server_that_takes_one_body_at_a_time(
     serve: Callable[..., Server], tmp_path: Path, wait: str
 ) -> None:
-    server = serve(max_uploads="1", stall_timeout="5")
+    server = serve(max_concurrent_bodies="1", stall_timeout="5")
     stock = Stock(server, tmp_path, server.url, server.url)
     data = large_file(tmp_path / "big.bin", THRESHOLD + 5 * MIB)
     with line(server) as other:  # somebody else holds the only place when the upload begins
@@ -91,7 +91,7 @@ def test_a_part_that_is_refused_ends_the_upload_at_once(
     serve: Callable[..., Server], tmp_path: Path, wait: str
 ) -> None:
     """The client sends no part twice and gives up at the first refusal."""
-    server = serve(max_upload="1M")
+    server = serve(max_upload_size="1M")
     stock = Stock(server, tmp_path, server.url, server.url)
     large_file(tmp_path / "big.bin", THRESHOLD + 1)
     told = stock.says(f"""

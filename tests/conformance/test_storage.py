@@ -28,9 +28,9 @@ from entrepot.storage.base import (
 )
 from entrepot.storage.blocks import checksums, verify
 from entrepot.storage.local import LocalStorage
-from entrepot.storage.memory import MemoryStorage
-from entrepot.storage.wrappers import CountingStorage
 from entrepot.threads import BATCH_SIZE
+from support.memory_storage import MemoryStorage
+from support.storage_wrappers import CountingStorage
 
 SEGMENT = 2 * CHUNK_SIZE + 3 * BLOCK_SIZE + 17  # small, and a multiple of nothing
 FACTS = {"object": "o1", "name": "cat ✓.png"}
@@ -107,7 +107,9 @@ async def read_all(storage: Storage, segments: Iterable[Segment]) -> bytes:
 
 
 async def listed(storage: Storage) -> list[StoredKey]:
-    return [entry async for entry in storage.list()]
+    """All keys, whichever of the storages it is."""
+    names = ("memory", "process-1")
+    return [entry for name in names for entry in [each async for each in storage.list(name)]]
 
 
 # Writing and reading back
@@ -253,16 +255,57 @@ async def test_a_key_is_not_used_again_after_its_bytes_are_gone(storage):
 
 
 @with_storage
-async def test_the_listing_tells_sizes_and_facts_and_one_incarnation(storage):
+async def test_the_listing_of_an_incarnation_tells_its_keys_and_sizes(storage):
     stored = await storage.put(stream(noise(SEGMENT + 1)), FACTS)
     other = await storage.put(stream(b"other"), {})
-    entries = {entry.key: entry for entry in await listed(storage)}
-    assert {key: entry.size for key, entry in entries.items()} == {
-        segment.key: segment.size for segment in (*stored.segments, *other.segments)
-    }
-    assert all(entries[segment.key].facts.items() >= FACTS.items() for segment in stored.segments)
-    assert not entries[other.segments[0].key].facts.keys() & FACTS.keys()
-    assert len({entry.incarnation for entry in entries.values()}) == 1
+    segments = (*stored.segments, *other.segments)
+    assert {entry.key: entry.size for entry in await listed(storage)} == {each.key: each.size for each in segments}
+    (incarnation,) = {segment.key.partition("/")[0] for segment in segments}
+    for stranger in ("", "other", incarnation[:-1], f"{incarnation}x", "..", "/"):
+        assert [entry async for entry in storage.list(stranger)] == []
+
+
+@with_storage
+async def test_a_segment_is_described_by_the_facts_of_its_write(storage):
+    stored = await storage.put(stream(noise(SEGMENT + 1)), FACTS)
+    other = await storage.put(stream(b"other"), {})
+    for segment in stored.segments:
+        assert (await storage.describe(segment.key)).items() >= FACTS.items()
+    assert not (await storage.describe(other.segments[0].key)).keys() & FACTS.keys()
+    await storage.delete([other.segments[0].key])
+    for key in (other.segments[0].key, "", "../../etc/passwd", "nothing"):
+        with pytest.raises(BlobMissing):
+            await storage.describe(key)
+
+
+@pytest.mark.parametrize("size", [0, 1, SEGMENT, 2 * SEGMENT + 1])
+def test_a_body_whose_length_is_told_is_the_same_as_one_whose_length_is_not(make, size):
+    async def test(storage: Storage) -> None:
+        data = noise(size)
+        told = await storage.put(stream(*pieces_of(data, 65_000)), FACTS, length=size)
+        untold = await storage.put(stream(*pieces_of(data, 65_000)), FACTS)
+        assert (told.size, told.sha256) == (untold.size, untold.sha256)
+        assert [each.blocks for each in told.segments] == [each.blocks for each in untold.segments]
+        assert await read_all(storage, told.segments) == data
+
+    asyncio.run(_tell(make(), test))
+
+
+@pytest.mark.parametrize("told", [0, SEGMENT, SEGMENT + 2])
+def test_a_stream_of_another_length_than_was_told_leaves_nothing(make, told):
+    async def test(storage: Storage) -> None:
+        with pytest.raises(StorageFailed):
+            await storage.put(stream(*pieces_of(noise(SEGMENT + 1), 65_000)), FACTS, length=told)
+        assert await listed(storage) == []
+
+    asyncio.run(_tell(make(), test))
+
+
+@with_storage
+async def test_a_stream_that_breaks_before_the_length_that_was_told_leaves_nothing(storage):
+    with pytest.raises(ConnectionResetError):
+        await storage.put(breaking(b"bad"), FACTS, length=1000)
+    assert await listed(storage) == []
 
 
 @pytest.mark.parametrize("key", ["", "x", "../../etc/passwd", "/etc/passwd", "process-1/0/99999", "a/0/0\n", "a//0"])
@@ -355,49 +398,26 @@ def test_a_write_that_is_cancelled_at_any_moment_leaves_nothing_or_everything(ma
     asyncio.run(_tell(make(), test))
 
 
-# Parts
-
-
-@with_storage
-async def test_parts_written_in_any_order_are_sealed_in_the_order_that_is_asked(storage):
-    upload = await storage.begin()
-    bodies = {number: noise(SEGMENT // 2 + number, seed=number) for number in (3, 1, 2)}
-    parts = {n: await storage.write_part(upload, n, stream(body), FACTS) for n, body in bodies.items()}
-    assert {n: part.sha256 for n, part in parts.items()} == {n: hashlib.sha256(b).digest() for n, b in bodies.items()}
-    segments = await storage.seal(upload, [parts[n] for n in (1, 2, 3)])
-    assert await read_all(storage, segments) == bodies[1] + bodies[2] + bodies[3]
+# Parts, which are bodies like all others
 
 
 @with_storage
 async def test_two_attempts_at_one_part_live_side_by_side(storage):
-    upload = await storage.begin()
-    first, second = await asyncio.gather(
-        storage.write_part(upload, 1, stream(b"first"), FACTS), storage.write_part(upload, 1, stream(b"second"), FACTS)
-    )
+    facts = {**FACTS, "part": "1"}
+    first, second = await asyncio.gather(storage.put(stream(b"first"), facts), storage.put(stream(b"second"), facts))
     await storage.delete([segment.key for segment in first.segments])
-    assert await read_all(storage, await storage.seal(upload, [second])) == b"second"
+    assert await read_all(storage, second.segments) == b"second"
 
 
 @with_storage
 async def test_a_part_that_breaks_leaves_earlier_attempts_alone(storage):
-    upload = await storage.begin()
     md5 = hashlib.md5()
-    part = await storage.write_part(upload, 1, stream(b"good"), FACTS, [md5])
+    part = await storage.put(stream(b"good"), FACTS, [md5])
     with pytest.raises(ConnectionResetError):
-        await storage.write_part(upload, 1, breaking(b"bad"), FACTS)
+        await storage.put(breaking(b"bad"), FACTS)
     assert await read_all(storage, part.segments) == b"good"
     assert md5.digest() == hashlib.md5(b"good").digest()
     assert len(await listed(storage)) == 1
-
-
-@with_storage
-async def test_a_handle_is_free_until_a_part_is_written_and_may_be_aborted_twice(storage):
-    first, second = await storage.begin(), await storage.begin()
-    assert first != second
-    assert await listed(storage) == []
-    await storage.abort(first)
-    await storage.abort(first)
-    assert await storage.seal(second, []) == ()
 
 
 # Files of the system, where a storage has to do with such
@@ -448,8 +468,8 @@ def test_an_adopted_file_is_stored_as_a_body_with_its_bytes(clone, size):
         assert (stored.size, stored.sha256) == (size, hashlib.sha256(data).digest())
         assert [(s.size, s.blocks) for s in stored.segments] == [(s.size, s.blocks) for s in body.segments]
         assert await read_all(storage, stored.segments) == data
-        keys = {segment.key for segment in stored.segments}
-        assert all(e.facts.items() >= FACTS.items() for e in await listed(storage) if e.key in keys)
+        for segment in stored.segments:
+            assert (await storage.describe(segment.key)).items() >= FACTS.items()
 
     clone(test)
 

@@ -15,7 +15,7 @@ from support.server import clean_environ
 # What the extras bring cannot be imported.
 BARE = """
 import sys
-for name in ("apsw", "fastapi", "granian", "uvloop", "xxhash", "pydantic", "pydantic_core", "PIL"):
+for name in ("apsw", "fastapi", "granian", "uvloop", "xxhash", "pydantic", "pydantic_core", "pydantic_settings", "PIL"):
     sys.modules[name] = None
 """
 CLONE = Path(__file__).parents[2]
@@ -37,6 +37,16 @@ def test_n3_a_bare_install_says_which_extra_and_how_to_get_it(tmp_path, program,
         assert ran.returncode == 1 and f"pip install -e '{CLONE}[{extra}]'" in ran.stderr
         assert ("Traceback" in ran.stderr) == (extra != "server")
         assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["completion", "bash"], ["--help"], ["profiles", "--help"], ["upload", "--dry-run", "serve"]]
+)
+def test_a_bare_install_runs_the_commands_of_users(tmp_path, words):
+    (tmp_path / "serve").write_bytes(b"x")
+    start = [sys.executable, "-c", BARE + "import entrepot.cli.main as m; sys.exit(m.main(sys.argv[1:]))", *words]
+    ran = subprocess.run(start, cwd=tmp_path, env=clean_environ(tmp_path), capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server behind a proxy on which each connection stands still for a moment, so that there is time to draw."""
     server = Server(tmp_path_factory.mktemp("slow"))
     with FaultProxy(server.port, lambda _: Stall(UP, MIB, 0.7)) as proxy:
-        server.settings |= {"public_url": f"http://127.0.0.1:{proxy.port}", "drain": "1"}
+        server.settings |= {"public_url": f"http://127.0.0.1:{proxy.port}", "drain_timeout": "1"}
         with server:
             yield server
 
@@ -108,7 +108,7 @@ def test_an_interrupted_upload_says_what_is_kept_and_goes_on(tmp_path, number):
     server = Server(tmp_path / "server")
     stalls = True
     with FaultProxy(server.port, lambda _: Stall(UP, 2 * PART + MIB, 60.0) if stalls else None) as proxy:
-        server.settings |= {"public_url": f"http://127.0.0.1:{proxy.port}", "drain": "1"}
+        server.settings |= {"public_url": f"http://127.0.0.1:{proxy.port}", "drain_timeout": "1"}
         with server:
             env = environ(tmp_path, server)
             first = start(args, tmp_path, env)

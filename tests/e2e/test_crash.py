@@ -27,7 +27,7 @@ ANY_UPLOAD = [
 
 @pytest.fixture
 def server(tmp_path: Path):
-    server = Server(tmp_path, {"sweep_interval": "0.2", "drain": "5"})
+    server = Server(tmp_path, {"sweep_interval": "0.2", "drain_timeout": "5"})
     yield server
     if server.process is not None:
         server.kill()

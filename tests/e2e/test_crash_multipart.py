@@ -24,7 +24,7 @@ OF_THE_END = ["db_write:1", "db_write:4", "db_sync:1", "reply:1"]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "server", {"sweep_interval": "0.2", "drain": "5"})
+    server = Server(tmp_path / "server", {"sweep_interval": "0.2", "drain_timeout": "5"})
     yield server
     if server.process is not None:
         server.kill()

@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "server", {"sweep_interval": "0.2", "drain": "3"})
+    server = Server(tmp_path / "server", {"sweep_interval": "0.2", "drain_timeout": "3"})
     yield server
     if server.process is not None:
         server.kill()
@@ -257,7 +257,7 @@ def told_to_stop(server: Server, count: int) -> None:
 
 
 def test_h12_a_stop_lets_writes_finish_and_what_it_cuts_is_not_there_or_can_go_on(server: Server) -> None:
-    server.settings["drain"] = "90"
+    server.settings["drain_timeout"] = "90"
     server.start()
     assert server.process
     root, data = root_of(server), os.urandom(2 * MIB)
@@ -278,7 +278,7 @@ def test_h12_a_stop_lets_writes_finish_and_what_it_cuts_is_not_there_or_can_go_o
     for each in stuck:
         each.line.close()
     assert server.process.wait(60) == 0  # sooner than its deadline: nothing is left to wait for
-    server.settings["drain"] = "1"
+    server.settings["drain_timeout"] = "1"
     server.start()
     before = len(staged(root))
     stuck = [InFlight(server, name, data) for name in never]

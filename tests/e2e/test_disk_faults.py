@@ -56,8 +56,8 @@ async def stream() -> AsyncIterator[bytes]:
 
 
 async def put(deeds: Deeds, lifetime: int | None = None) -> Object:
-    (account,) = await deeds.metadata.list_accounts()
-    (key,) = await deeds.metadata.list_keys()
+    (account,) = await deeds.metadata.accounts.list()
+    (key,) = await deeds.metadata.accounts.list_keys()
     return await deeds.uploads.put(Principal(account.id, key.id), Intent(Lifecycle(lifetime)), Body(stream()))
 
 
@@ -180,23 +180,24 @@ def test_a_folder_that_cannot_be_listed_fails_the_sweep_and_deletes_nothing(
     async def test() -> None:
         async with opened(home, NOW) as deeds:
             obj = await put(deeds)
+        async with opened(home, NOW) as deeds:
             for k in itertools.count(1):
                 left = iter(range(k - 1))
 
                 def listdir(place: Any, left: Iterator[int] = left) -> list[str]:
-                    if isinstance(place, int) and next(left, None) is None:
+                    if next(left, None) is None:
                         raise OSError(errno.EIO, "injected")
                     return real(place)
 
                 monkeypatch.setattr(os, "listdir", listdir)
                 try:
                     await deeds.keeper.sweep_orphans()
-                except StorageFailed:
+                except (StorageFailed, OSError):
                     continue
                 finally:
                     monkeypatch.setattr(os, "listdir", real)
                 break
-            assert k == 4  # the root, the process's folder, its one bucket; then none fails
+            assert k == 4  # the names of processes, the ended one's folder, its one bucket; then none fails
             assert await is_whole(deeds, obj)
 
     asyncio.run(test())

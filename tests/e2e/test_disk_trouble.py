@@ -44,7 +44,7 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "disk", {"sweep_interval": "0.2", "drain": "5", "reserve": "0"})
+    server = Server(tmp_path / "disk", {"sweep_interval": "0.2", "drain_timeout": "5", "min_free_space": "0"})
     yield server
     if server.process is not None:
         server.kill()

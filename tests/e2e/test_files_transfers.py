@@ -106,7 +106,7 @@ def test_deeds_whose_replies_are_lost_are_done_once(line):
 
 
 def test_a_server_that_is_killed_and_starts_again_is_outlasted_both_ways(tmp_path):
-    with lined(tmp_path / "line", drain="1") as line:
+    with lined(tmp_path / "line", drain_timeout="1") as line:
         data = a_file(tmp_path / "a.bin", 40 * PART)
         restarts: list[int] = []
 
@@ -295,7 +295,10 @@ def test_the_asynchronous_face_does_all_that_the_other_does(server, tmp_path):
 
 
 def test_a_server_with_the_smallest_pages_is_listed_whole(tmp_path):
-    with running(tmp_path, volume_page="1000") as server, SyncClient(url=server.url, key=server.key) as client:
+    with (
+        running(tmp_path, volume_max_page_entries="1000") as server,
+        SyncClient(url=server.url, key=server.key) as client,
+    ):
         for n in range(2500):
             (server.home / "data" / f"{n:04}").touch()
         assert [entry.name for entry in client.files.list()] == [f"{n:04}" for n in range(2500)]

@@ -26,7 +26,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Server] = []
 
     def server(folder: str = "server", **settings: str) -> Server:
-        made.append(Server(tmp_path / folder, {"sweep_interval": "0.2", "drain": "3", **settings}))
+        made.append(Server(tmp_path / folder, {"sweep_interval": "0.2", "drain_timeout": "3", **settings}))
         return made[-1]
 
     yield server
@@ -96,7 +96,7 @@ def test_h10_a_home_without_its_catalogue_is_not_opened_and_loses_no_byte(
     for arguments in every_start(server):
         said = refused(server, *arguments)
         assert lost in said and "catalogue.db" in said and f"{server.home / 'blobs'} are still there" in said
-    worker = "from entrepot.server.worker import app; app()"
+    worker = "from entrepot.server.worker import app; app(Settings.load({}))"
     keeper = "from entrepot.server.keeper_process import keep; keep(Settings.load({}), os.getppid())"
     for process in (worker, keeper):
         code = f"import os; from entrepot.settings import Settings; {process}"

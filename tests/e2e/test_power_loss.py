@@ -20,15 +20,15 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.multipart import Cited
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent, Part
-from entrepot.metadata import sqlite
-from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.metadata.sqlite import database
 from entrepot.server import bootstrap
 from entrepot.service.accounts import Accounts
 from entrepot.service.multipart import path_of
 from entrepot.service.request_bodies import Body
 from entrepot.settings import Settings
-from entrepot.storage import tree
+from entrepot.storage import segment_folders
 from entrepot.storage.base import StorageFailed
+from support.metadata import Catalogue
 from support.powerloss import (
     CHANCE,
     EVERYTHING,
@@ -89,8 +89,8 @@ class Day:
         asyncio.run(self._account())
 
     async def _account(self) -> None:
-        metadata = SqliteMetadata(self.root / ALONE, create=True)
-        await metadata.add_account(Account("alone", "alone", DAY))
+        metadata = Catalogue(self.root / ALONE, create=True)
+        await metadata.accounts.add(Account("alone", "alone", DAY))
         self.recorder.mark(lambda claims: claims.accounts.append("alone"))
         await metadata.close()
 
@@ -99,7 +99,7 @@ class Day:
 
     async def _first_process(self, key_id: str) -> None:
         async with opened(self.root / HOME, DAY, segment_size=SEGMENT, threads=2) as deeds:
-            (account,) = await deeds.metadata.list_accounts()
+            (account,) = await deeds.metadata.accounts.list()
             self.who = Principal(account.id, key_id)
             await self.put(deeds, "empty.txt", 0)
             await self.put(deeds, "small.txt", 100)
@@ -109,7 +109,7 @@ class Day:
             await self.begin_and_write(deeds, "signed.bin")
             await self.break_off(deeds, "broken.bin")
             await self.make_and_revoke_a_key(deeds)
-            await deeds.metadata.checkpoint()
+            await deeds.metadata.database.checkpoint()
             await self.put(deeds, "after.txt", 50)
             await self.let_time_pass(deeds, 20)
             await self.send_in_parts(deeds, "parts.bin")
@@ -123,7 +123,7 @@ class Day:
             await self.begin(deeds, "never.bin")
             await self.put(deeds, "second.bin", SEGMENT + 99)
             await asyncio.gather(*(self.put(deeds, f"crowd-{i}.txt", 10 + i) for i in range(5)))
-            await deeds.metadata.checkpoint()
+            await deeds.metadata.database.checkpoint()
             await deeds.keeper.sweep_orphans()
             await self.put(deeds, "last.bin", SEGMENT)
 
@@ -182,7 +182,7 @@ class Day:
         assert not self.recorder.refuse
 
     async def make_and_revoke_a_key(self, deeds: Deeds) -> None:
-        accounts = Accounts(deeds.metadata, deeds.clock, os.urandom)
+        accounts = Accounts(deeds.metadata.accounts, deeds.metadata.uploads, deeds.clock, os.urandom)
         kept, lost = await accounts.create_key("kept"), await accounts.create_key("lost")
         self.recorder.mark(lambda claims: claims.keys.update({kept.id, lost.id}))
         await accounts.revoke_key(lost.id)
@@ -208,8 +208,8 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     """The log of one day. Small buckets and logs, so that there are several buckets and the log is cut back."""
-    bucket_size, long_log = tree.BUCKET_SIZE, sqlite.LONG_LOG
-    tree.BUCKET_SIZE, sqlite.LONG_LOG = 8, 30
+    bucket_size, long_log = segment_folders.BUCKET_SIZE, database.LONG_LOG
+    segment_folders.BUCKET_SIZE, database.LONG_LOG = 8, 30
     recorder = Recorder(tmp_path_factory.mktemp("day"))
     try:
         with recorder.recording():
@@ -217,7 +217,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
             day.live()
         yield day
     finally:
-        tree.BUCKET_SIZE, sqlite.LONG_LOG = bucket_size, long_log
+        segment_folders.BUCKET_SIZE, database.LONG_LOG = bucket_size, long_log
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Server] = []
 
     def server(folder: str = "server", **settings: str) -> Server:
-        made.append(Server(tmp_path / folder, {"sweep_interval": "0.2", "drain": "3", **settings}))
+        made.append(Server(tmp_path / folder, {"sweep_interval": "0.2", "drain_timeout": "3", **settings}))
         return made[-1]
 
     yield server
@@ -145,7 +145,7 @@ def test_of_two_first_starts_at_once_one_serves_and_the_other_refuses(make: Make
     first.folder.mkdir()
     both = [
         subprocess.Popen(
-            command("serve", "--home", str(first.home), "--port", str(port), "--workers", "1", "--drain", "3"),
+            command("serve", "--home", str(first.home), "--port", str(port), "--workers", "1", "--drain-timeout", "3"),
             env=clean_environ(first.folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )
         for port in (first.port, free_port())
@@ -239,7 +239,7 @@ def told_to_stop(server: Server) -> None:
 
 
 def test_a_stop_lets_uploads_finish_though_others_stand_still(make: Make) -> None:
-    server = make(drain="90").start()
+    server = make(drain_timeout="90").start()
     assert server.process
     ledger = Ledger()
     quick = [InFlight(server, "/files/upload", *ledger.make(2 * MIB)) for _ in range(50)]
@@ -257,7 +257,7 @@ def test_a_stop_lets_uploads_finish_though_others_stand_still(make: Make) -> Non
 
 
 def test_a_stop_cuts_what_is_not_finished_at_its_deadline(make: Make) -> None:
-    server = make(drain="1").start()
+    server = make(drain_timeout="1").start()
     assert server.process
     ledger = Ledger()
     stuck = [InFlight(server, "/files/upload", *ledger.make(2 * MIB)) for _ in range(20)]

@@ -185,7 +185,7 @@ def test_only_what_was_lost_is_sent_again(line, tmp_path):
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
 def test_a_server_that_is_restarted_in_the_middle_is_outlasted(world, repository, how, tmp_path):
-    with lined(tmp_path / "line", drain="1") as line:
+    with lined(tmp_path / "line", drain_timeout="1") as line:
         path = tmp_path / "restarted.bin"
         data = a_file(path, SIZE)
         restarts: list[int] = []

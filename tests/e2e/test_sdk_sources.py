@@ -31,7 +31,7 @@ BIG = 8 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("server"), max_upload="64M") as shared:
+    with running(tmp_path_factory.mktemp("server"), max_upload_size="64M") as shared:
         yield shared
 
 

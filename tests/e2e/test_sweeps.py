@@ -26,7 +26,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Server] = []
 
     def server(**settings: str) -> Server:
-        made.append(Server(tmp_path / "server", {"sweep_interval": "0.1", "drain": "3", **settings}))
+        made.append(Server(tmp_path / "server", {"sweep_interval": "0.1", "drain_timeout": "3", **settings}))
         return made[-1]
 
     yield server

@@ -10,9 +10,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from entrepot.metadata import connect, queries
+from entrepot.metadata import queries
 from entrepot.metadata.base import MetadataFailed
-from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.metadata.sqlite import connect
+from support.metadata import Catalogue
 from support.parts import DOORS, alike, begin
 from support.server import Server
 from support.talk import Talk
@@ -26,9 +27,10 @@ UPDATE parts SET received_at = received_at + 0.0;
 SITE = """
 import os
 if step := os.environ.get("ENTREPOT_TEST_STEP"):
-    from entrepot.metadata import connect, queries
-    known = queries.migrations()
-    connect.migrations = lambda: [*known, step]
+    from entrepot.metadata import queries
+    from entrepot.metadata.sqlite import connect
+    known = queries.migrations("sqlite")
+    connect.migrations = lambda database: [*known, step]
 """
 PIECES = [b"one" * 100_000, b"two" * 100_000, b"three" * 50_000]
 
@@ -109,9 +111,11 @@ def test_h11_a_step_that_fails_leaves_the_older_schema_and_its_uploads(
     part = upload.part(1, PIECES[0])
     server.stop()
     old = version(server)
-    monkeypatch.setattr(connect, "migrations", lambda: [*queries.migrations(), NEXT + "SELECT no_such_function();"])
+    monkeypatch.setattr(
+        connect, "migrations", lambda database: [*queries.migrations(database), NEXT + "SELECT no_such_function();"]
+    )
     with pytest.raises(MetadataFailed):
-        asyncio.run(SqliteMetadata(server.home / "catalogue.db").close())
+        asyncio.run(Catalogue(server.home / "catalogue.db").close())
     assert version(server) == old
     server.start()
     upload.finished([part])

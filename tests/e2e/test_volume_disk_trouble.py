@@ -20,7 +20,7 @@ FILES = "/v1/serverless/files"
 def server(tmp_path: Path):
     folder = tmp_path / "volume"
     folder.mkdir()
-    server = Server(tmp_path / "server", {"volume": str(folder), "reserve": "0", "drain": "5"})
+    server = Server(tmp_path / "server", {"volume": str(folder), "min_free_space": "0", "drain_timeout": "5"})
     yield server
     if server.process is not None:
         server.kill()

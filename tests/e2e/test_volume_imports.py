@@ -44,7 +44,7 @@ def slow() -> Iterator[Slow]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    flags = {"fetch_allow": "127.0.0.1", "imports_per_account": "1", "drain": "1"}
+    flags = {"fetch_allow": "127.0.0.1", "concurrent_imports_per_account": "1", "drain_timeout": "1"}
     server = Server(tmp_path_factory.mktemp("server"), flags)
     yield server
     server.kill()

@@ -6,7 +6,6 @@ import argparse
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,21 @@ from entrepot import wire
 from entrepot.api import openapi
 from entrepot.api.responses import STATUS
 from entrepot.cli import exits
+from entrepot.cli.parsing import Parser
 from entrepot.cli.root import parser
 from entrepot.domain.errors import Code
 from entrepot.home import SECRET_VARIABLE
-from entrepot.settings import Settings, flag_name, variable_name
+from entrepot.settings import FILE_VARIABLE, Settings, default_text, flag_name, variable_name
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text("utf-8")
 PROSE_DEFAULTS = {
     "home": "`$XDG_DATA_HOME/entrepot`, else `~/.local/share/entrepot`",
-    "workers": "one a core, at most 4",
+    "workers": "one per core, at most 4",
 }
 CLIENT_VARIABLES = [
-    "ENTREPOT_URL", "ENTREPOT_KEY", "FAL_KEY", "ENTREPOT_CONFIG", "ENTREPOT_SETTINGS", "ENTREPOT_VOLUME",
+    "ENTREPOT_URL", "ENTREPOT_KEY", "FAL_KEY", "ENTREPOT_CONFIG", FILE_VARIABLE, "ENTREPOT_VOLUME",
     "ENTREPOT_FETCH_ALLOW", "ENTREPOT_FETCH_PROXY", "ENTREPOT_FETCH_PRIVATE", "ENTREPOT_INPUT_HTTP",
     "ENTREPOT_LOCAL_FILES",
 ]  # fmt: skip
@@ -50,6 +50,8 @@ def parsers(one: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     for action in one._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():
+                assert isinstance(inner, Parser)
+                inner.complete()
                 yield inner
                 yield from parsers(inner)
 
@@ -57,22 +59,20 @@ def parsers(one: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
 COMMANDS = list(dict.fromkeys(parsers(parser())))  # one that has two names is one
 
 
-@pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: setting.name)
-def test_every_setting_is_in_the_table_with_its_variable_and_default(setting: Field):
-    _, variable, default, meaning = cells(flag_name(setting.name))
-    assert variable == f"`{variable_name(setting.name)}`"
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_in_the_table_with_its_variable_and_default(name):
+    _, variable, default, meaning = cells(flag_name(name))
+    assert variable == f"`{variable_name(name)}`"
     assert meaning
-    if setting.default is MISSING:
-        assert default == PROSE_DEFAULTS[setting.name]
-    elif setting.default in (None, ()):
-        assert default == "none"
+    if name in PROSE_DEFAULTS:
+        assert default == PROSE_DEFAULTS[name]
     else:
-        assert setting.metadata["parse"](default.strip("`")) == setting.default
+        assert default.strip("`") == default_text(name) or (default == "none" and not default_text(name))
 
 
 def test_the_table_has_no_setting_that_the_code_has_not():
     flags = re.findall(r"^\| `(--[a-z-]+)` \| `ENTREPOT_", SETTINGS_PAGE, re.MULTILINE)
-    assert flags == [flag_name(setting.name) for setting in fields(Settings)]
+    assert flags == [flag_name(name) for name in Settings.model_fields]
 
 
 @pytest.mark.parametrize("variable", [*CLIENT_VARIABLES, SECRET_VARIABLE])
@@ -104,10 +104,10 @@ def test_the_help_of_every_command_says_what_it_does(command):
 
 def test_the_help_of_serve_tells_the_same_defaults_as_the_table():
     told = " ".join(next(each for each in COMMANDS if each.prog == "entrepot serve").format_help().split())
-    for setting in fields(Settings):
-        default = cells(flag_name(setting.name))[2]
-        if setting.default is not MISSING and default != "none":
-            assert f"(default: {default.strip('`')}) [{variable_name(setting.name)}]" in told
+    for name in Settings.model_fields:
+        default = cells(flag_name(name))[2]
+        if name not in PROSE_DEFAULTS and default != "none":
+            assert f"(default: {default.strip('`')}) [{variable_name(name)}]" in told
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.prog)

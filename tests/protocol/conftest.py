@@ -21,7 +21,7 @@ def talk(server: Server) -> Talk:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that takes 32 MiB at most and gives up on a silent connection after two seconds."""
     folder = tmp_path_factory.mktemp("small")
-    with running(folder, max_upload="32M", stall_timeout="2", sweep_interval="0.2") as shared:
+    with running(folder, max_upload_size="32M", stall_timeout="2", sweep_interval="0.2") as shared:
         yield shared
 
 

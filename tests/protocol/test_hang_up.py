@@ -38,7 +38,7 @@ def publish_sparse(server: Server) -> str:
     path = f"/files/b/00000000/{OBJECT_ID}_{quote('huge.bin')}"
     kind = "application/octet-stream"
     obj = Object(OBJECT_ID, path, "huge.bin", account, blob.id, SIZE, blob.sha256, kind, None, False, PUBLIC, 1e9)
-    with_metadata(server, lambda metadata: metadata.publish(obj, blob))
+    with_metadata(server, lambda metadata: metadata.objects.publish(obj, blob))
     return path
 
 

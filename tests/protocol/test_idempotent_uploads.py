@@ -211,7 +211,7 @@ def test_of_unequal_requests_at_once_one_wins_and_the_others_are_told(talk: Talk
 
 
 def test_a_refused_length_or_a_full_server_leaves_no_upload_on_record(serve: Callable[..., Server]) -> None:
-    talk = Talk(serve(max_uploads="1", max_upload="4M"))
+    talk = Talk(serve(max_concurrent_bodies="1", max_upload_size="4M"))
     with line(talk.server) as long:
         long.send_head("POST", "/files/upload", **talk.key, idempotency_key="long", content_length="9999999")
         assert long.answer("POST").status == 413

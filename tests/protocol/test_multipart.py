@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from entrepot.settings import parse_size
+from entrepot.domain.sizes import parse_size
 from support.inside import rows, segment_files, segments_of, unnamed_files
 from support.parts import DOORS, Upload, alike, begin
 from support.server import Server
@@ -42,7 +42,7 @@ def tight(small: Server) -> Talk:
 
 
 def limit(talk: Talk) -> int:
-    return parse_size(talk.server.settings["max_upload"])
+    return parse_size(talk.server.settings["max_upload_size"])
 
 
 # Doors

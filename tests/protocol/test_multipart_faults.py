@@ -178,7 +178,7 @@ def test_a29_an_upload_outlives_the_token_it_was_begun_with(server: Server) -> N
 
 
 def test_a20_an_account_has_so_many_unfinished_uploads_and_429_comes_at_their_begin_only(serve: Serve) -> None:
-    server = serve(max_open_uploads="6", sweep_interval="0.2")
+    server = serve(max_unfinished_uploads="6", sweep_interval="0.2")
     talk = Talk(server)
     other = add_account(server, "other")
     open_ = [begin(talk, door) for door in (*DOORS, *DOORS)]
@@ -209,7 +209,7 @@ def test_a20_an_account_has_so_many_unfinished_uploads_and_429_comes_at_their_be
 
 
 def test_a20_time_frees_what_was_begun_and_left(serve: Serve) -> None:
-    server = serve(max_open_uploads="3", upload_ttl="3", multipart_ttl="3", sweep_interval="0.1")
+    server = serve(max_unfinished_uploads="3", upload_ttl="3", multipart_ttl="3", sweep_interval="0.1")
     talk = Talk(server)
     left = begin(talk, "rest")
     left.put(1, PIECES[0])
@@ -232,7 +232,7 @@ def test_a20_time_frees_what_was_begun_and_left(serve: Serve) -> None:
 
 
 def test_a20_begins_without_end_leave_the_memory_flat(serve: Serve) -> None:
-    server = serve(max_open_uploads="100")
+    server = serve(max_unfinished_uploads="100")
     (worker,) = server.workers()
 
     def begins(count: int) -> set[int]:
@@ -308,7 +308,7 @@ def trickling(raw: Line, left: int) -> Iterator[None]:
 
 
 def test_a30_parts_wait_their_turn_and_are_never_refused(serve: Serve) -> None:
-    server = serve(max_uploads="1", stall_timeout="2")
+    server = serve(max_concurrent_bodies="1", stall_timeout="2")
     talk = Talk(server)
     first, signed, other = begin(talk), begin(talk, "rest"), begin(talk)
     finished_parts = other.parts(PIECES[:2])
@@ -340,7 +340,7 @@ def test_a30_parts_wait_their_turn_and_are_never_refused(serve: Serve) -> None:
 
 
 def test_a30_a_client_that_goes_while_it_waits_leaves_nothing(serve: Serve) -> None:
-    server = serve(max_uploads="1")
+    server = serve(max_concurrent_bodies="1")
     talk = Talk(server)
     upload = begin(talk)
     with began(server, upload, 1, 3 * MIB) as raw:

@@ -54,4 +54,4 @@ def test_w2_a_file_in_parts_has_its_numbers_in_the_query(talk: Talk) -> None:
 
 def test_w2_the_host_name_of_old_toolkits_is_always_accepted() -> None:
     flags = {"cdn_url": "https://cdn.example", "public_url": "https://api.example", "accepted_hosts": "other.example"}
-    assert HOST in Settings.load(flags, {}).host_names
+    assert HOST in Settings.load(flags).host_names

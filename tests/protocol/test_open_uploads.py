@@ -30,7 +30,7 @@ def uploads(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[dict[str, 
 def test_s2_one_key_cannot_spend_the_unfinished_uploads_of_all(
     serve: Callable[..., Server], uploads: Callable[..., list[dict[str, Any]]]
 ) -> None:
-    server = serve(max_open_uploads="8", sweep_interval="0.2")
+    server = serve(max_unfinished_uploads="8", sweep_interval="0.2")
     talk, files = Talk(server), Files(server)
     key = a_key(server)
     greedy: dict[str, Any] = {"authorization": f"Key {key}"}

@@ -301,6 +301,6 @@ def test_the_catalogue_is_what_says_that_a_contradiction_was_seen(talk: Talk) ->
     reply = talk.get(url)
     assert reply.headers["content-type"] == "audio/wav"
     assert reply.headers["content-disposition"] == "attachment"
-    object_id = urlsplit(url).path.rpartition("/")[2][:22]
-    obj = with_metadata(talk.server, lambda metadata: metadata.object(object_id))
+    object_id = urlsplit(url).path.rpartition("/")[2].partition("_")[0]
+    obj = with_metadata(talk.server, lambda metadata: metadata.objects.get(object_id))
     assert (obj.content_type, obj.sniffed_type, obj.inline) == ("audio/wav", "image/png", False)

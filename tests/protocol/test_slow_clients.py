@@ -32,7 +32,13 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that takes four bodies at once, cuts those of less than 1000 bytes a second after 0.3 s, and has 32 MiB
     for replies."""
     folder: Path = tmp_path_factory.mktemp("hasty")
-    limits = {"max_uploads": "4", "min_rate": "1000", "rate_grace": "0.3", "reply_memory": "32M", "stall_timeout": "8"}
+    limits = {
+        "max_concurrent_bodies": "4",
+        "min_body_rate": "1000",
+        "body_rate_grace": "0.3",
+        "reply_memory": "32M",
+        "stall_timeout": "8",
+    }
     with running(folder, **limits) as server:
         yield server
 

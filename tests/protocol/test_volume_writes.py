@@ -22,7 +22,7 @@ QUOTA = 6 * MIB
 
 @pytest.fixture(scope="module")
 def little(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    limits = {"volume_max_file": str(LIMIT), "volume_quota": str(QUOTA), "stall_timeout": "2", "workers": "2"}
+    limits = {"volume_max_file_size": str(LIMIT), "volume_quota": str(QUOTA), "stall_timeout": "2", "workers": "2"}
     with running(tmp_path_factory.mktemp("little"), **limits) as shared:
         yield shared
 

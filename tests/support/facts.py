@@ -42,7 +42,7 @@ def an_upload(upload_id: str, object_id: str | None = None, **changes: Any) -> U
     object_id = object_id or f"{upload_id}-object"
     path = f"/files/b/0123abcd/{object_id}_cat.png"
     draft = Draft(object_id, path, "cat.png", ACCOUNT.id, "key", "image/png", Lifecycle(), "request-1")
-    upload = Upload(upload_id, draft, UploadKind.MULTIPART, 50.0, 1000.0, storage_id="handle")
+    upload = Upload(upload_id, draft, UploadKind.MULTIPART, 50.0, 1000.0)
     return replace(upload, **changes)
 
 

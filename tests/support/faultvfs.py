@@ -10,7 +10,7 @@ import apsw
 
 
 class Faults(apsw.VFS):
-    """`with Faults() as faults: SqliteMetadata(path, vfs=faults.name)`.
+    """`with Faults() as faults: Catalogue(path, vfs=faults.name)`.
 
     `arm(k, error)` lets the k-th write, sync or truncation from now (1 is the next) raise `error`, and with `lasting`
     all after it, until `disarm()`. What is refused is not done. Used by several threads; counts are exact, because

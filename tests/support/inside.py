@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import apsw
 
 from entrepot.domain.accounts import Account
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.accounts import Accounts
+from support.metadata import Catalogue
 from support.server import Server
 from support.trees import files_below
 
@@ -55,9 +55,10 @@ def unnamed_files(server: Server) -> set[Path]:
 def add_account(server: Server, nickname: str) -> str:
     """Make an account of this name and return a key of it."""
 
-    async def add(metadata: SqliteMetadata) -> str:
-        await metadata.add_account(Account(f"id-of-{nickname}", nickname, time.time()))
-        return (await Accounts(metadata, time.time, secrets.token_bytes).create_key("test", nickname)).reveal()
+    async def add(metadata: Catalogue) -> str:
+        await metadata.accounts.add(Account(f"id-of-{nickname}", nickname, time.time()))
+        accounts = Accounts(metadata.accounts, metadata.uploads, time.time, secrets.token_bytes)
+        return (await accounts.create_key("test", nickname)).reveal()
 
     return with_metadata(server, add)
 
@@ -73,17 +74,17 @@ def revoke(server: Server, key: str) -> None:
 
 
 def with_accounts(server: Server, act: Callable[[Accounts], Awaitable[Any]]) -> Any:
-    async def done(metadata: SqliteMetadata) -> Any:
-        return await act(Accounts(metadata, time.time, secrets.token_bytes))
+    async def done(metadata: Catalogue) -> Any:
+        return await act(Accounts(metadata.accounts, metadata.uploads, time.time, secrets.token_bytes))
 
     return with_metadata(server, done)
 
 
-def with_metadata(server: Server, deed: Callable[[SqliteMetadata], Awaitable[Any]]) -> Any:
+def with_metadata(server: Server, deed: Callable[[Catalogue], Awaitable[Any]]) -> Any:
     """Do something with the catalogue, as one more process of the home would."""
 
     async def act() -> Any:
-        metadata = SqliteMetadata(server.home / "catalogue.db", lock_path=server.home / "catalogue.lock")
+        metadata = Catalogue(server.home / "catalogue.db", lock_path=server.home / "catalogue.lock")
         try:
             return await deed(metadata)
         finally:

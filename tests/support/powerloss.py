@@ -33,7 +33,7 @@ import apsw
 
 from entrepot import atomic
 from entrepot.atomic import Kind, Op
-from entrepot.metadata import connect
+from entrepot.metadata.sqlite import connect
 
 OF_A_FILE = (Kind.SET_FACTS, Kind.SET_TIME)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ from entrepot.domain.objects import Object
 from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import Part, UploadState
 from entrepot.home import Home, Incarnation, ended_incarnations
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.server import bootstrap
 from entrepot.service.digester import Digester
 from entrepot.service.keeper import Keeper, Patience
@@ -31,6 +31,7 @@ from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
 from entrepot.volume.paths import PRIVATE
+from support.metadata import Catalogue
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Deeds:
     """The services of one process on a home, wired as `server` wires them but with a clock and small segments."""
 
     home: Home
-    metadata: SqliteMetadata
+    metadata: Catalogue
     storage: LocalStorage
     incarnation: Incarnation
     uploads: Uploads
@@ -79,26 +80,31 @@ async def opened(
     signer = Signer(home.signing_secret())
     lock = home.lock_shared()
     incarnation = Incarnation(home)
-    metadata = SqliteMetadata(
-        home.catalogue, lock_path=home.catalogue_lock, store=home.store, checkpoints=True, vfs=vfs
-    )
+    metadata = Catalogue(home.catalogue, lock_path=home.catalogue_lock, store=home.store, checkpoints=True, vfs=vfs)
     storage = LocalStorage(home.blobs, incarnation.id, threads=threads, segment_size=segment_size)
     rules = Rules(home.store, wire.OBJECTS, wire.UPLOAD_SIGNATURE, 1 << 30, 3600.0)
-    deeds = Deeds(
+
+    def clock() -> float:
+        return deeds.now
+
+    sessions = metadata.sessions(rules, clock, secrets.token_bytes)
+    takes = (sessions, metadata.uploads, metadata.objects, storage, signer, rules, clock)
+    deeds: Deeds = Deeds(
         home,
         metadata,
         storage,
         incarnation,
-        Uploads(metadata, storage, signer, rules, lambda: deeds.now, secrets.token_bytes),
-        Multipart(metadata, storage, signer, rules, lambda: deeds.now, secrets.token_bytes),
-        Digester(metadata, storage),
-        Objects(metadata, storage, lambda: deeds.now, 0),
+        Uploads(*takes),
+        Multipart(*takes),
+        Digester(metadata.uploads, metadata.objects, storage),
+        Objects(metadata.objects, storage, clock, 0),
         Keeper(
-            metadata,
+            metadata.housekeeping,
+            metadata.uploads,
             storage,
-            lambda: deeds.now,
-            lambda: deeds.now,
-            lambda names: ended_incarnations(home, names),
+            clock,
+            clock,
+            lambda: ended_incarnations(home),
             Patience(1e9, orphan_grace=0),
         ),
         now,
@@ -153,9 +159,9 @@ def _files(root: Path, claims: Claims) -> list[str]:
 async def _alone(path: Path, claims: Claims) -> list[str]:
     if not claims.accounts:
         return []
-    metadata = SqliteMetadata(path)
+    metadata = Catalogue(path)
     try:
-        there = {account.id for account in await metadata.list_accounts()}
+        there = {account.id for account in await metadata.accounts.list()}
     finally:
         await metadata.close()
     return [f"the account {name} is gone" for name in claims.accounts if name not in there]
@@ -199,8 +205,8 @@ async def _whole(deeds: Deeds, path: str, claims: Claims) -> list[str]:
 
 
 async def _rights(deeds: Deeds, claims: Claims) -> list[str]:
-    keys = {key.id: key for key in await deeds.metadata.list_keys()}
-    begun = [await deeds.metadata.upload_of(object_id) for object_id in claims.begun]
+    keys = {key.id: key for key in await deeds.metadata.accounts.list_keys()}
+    begun = [await deeds.metadata.uploads.of_object(object_id) for object_id in claims.begun]
     return [
         *(f"the key {key_id} is gone" for key_id in claims.keys if key_id not in keys),
         *(f"the key {key_id} is valid again" for key_id in claims.revoked if keys[key_id].valid),
@@ -212,13 +218,13 @@ async def _unfinished(deeds: Deeds, claims: Claims) -> list[str]:
     """An acknowledged part is held until its upload ends; an aborted upload stays so."""
     found = []
     for part in claims.parts:
-        upload = await deeds.metadata.upload(part.upload_id)
+        upload = await deeds.metadata.uploads.get(part.upload_id)
         if upload is None:
             found.append("an upload with parts is gone")
-        elif upload.state is UploadState.OPEN and part not in await deeds.metadata.list_parts(part.upload_id):
+        elif upload.state is UploadState.OPEN and part not in await deeds.metadata.uploads.list_parts(part.upload_id):
             found.append(f"I1: part {part.number} is lost")
     for upload_id in claims.aborted:
-        upload = await deeds.metadata.upload(upload_id)
+        upload = await deeds.metadata.uploads.get(upload_id)
         if upload is None or upload.state is not UploadState.ABORTED:
             found.append("an aborted upload is open again")
     return found
@@ -227,15 +233,15 @@ async def _unfinished(deeds: Deeds, claims: Claims) -> list[str]:
 async def space(deeds: Deeds) -> list[str]:
     """I8: on the disk is what rows name, all of it and nothing else, each with its facts."""
     named = dict(_rows(deeds.home.catalogue, "SELECT key, size FROM segments"))
-    listed = {entry.key: entry async for entry in deeds.storage.list()}
-    there = {key: entry.size for key, entry in listed.items()}
+    names = os.listdir(deeds.home.blobs)
+    there = {entry.key: entry.size for name in names for entry in [e async for e in deeds.storage.list(name)]}
     wrong = [
         *(f"I8: {key} is named by no row" for key in there.keys() - named.keys()),
         *(f"I2: the row of {key} has no bytes" for key in named.keys() - there.keys()),
         *(f"I2: {key} has {there[key]} bytes, not {named[key]}" for key in named.keys() & there.keys()
           if there[key] != named[key]),
     ]  # fmt: skip
-    bare = (key for key, entry in listed.items() if key in named and "object" not in entry.facts)
+    bare = [key for key in there.keys() & named.keys() if "object" not in await deeds.storage.describe(key)]
     return wrong + [f"{key} has lost its facts" for key in bare]
 
 

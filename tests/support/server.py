@@ -51,7 +51,7 @@ def command(*args: str) -> list[str]:
 
 @dataclass
 class Server:
-    """`settings` are flags without dashes, as keyword names: `Server(folder, workers="2", max_upload="1M")`."""
+    """`settings` are flags without dashes, as keyword names: `Server(folder, workers="2", max_upload_size="1M")`."""
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)

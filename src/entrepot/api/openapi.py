@@ -22,7 +22,7 @@ from entrepot.api.components import (
 from entrepot.api.volume import document as volume
 from entrepot.api.volume.schemas import SCHEMAS as VOLUME_SCHEMAS
 from entrepot.domain.multipart import MAX_PARTS
-from entrepot.domain.names import ID_LENGTH
+from entrepot.domain.names import ID_LENGTH, TIME_LENGTH
 from entrepot.domain.version import __version__
 
 _TAGS: list[Json] = [
@@ -60,7 +60,7 @@ def document(origin: str) -> Json:
 
 _FORMS = {
     "store": "^[0-9a-f]{8}$",
-    "upload_id": f"^[0-9A-Za-z]{{{ID_LENGTH}}}$",
+    "upload_id": f"^[0-9A-Za-z]{{{ID_LENGTH},{ID_LENGTH + TIME_LENGTH}}}$",
     "key": "^[0-9a-f]{8}/[^/]+$",
     "number or complete": "^([1-9][0-9]{0,3}|10000|complete)$",
 }

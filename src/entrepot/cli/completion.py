@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from entrepot.cli import exits
+from entrepot.cli.parsing import Parser
 
 _EPILOG = """examples:
   entrepot completion bash > ~/.local/share/bash-completion/completions/entrepot
@@ -59,6 +61,9 @@ class _Node:
 
 
 def _nodes(one: argparse.ArgumentParser, path: str) -> Iterator[_Node]:
+    if isinstance(one, Parser):
+        with contextlib.suppress(exits.Failure):  # without the server's packages `serve` has no flags
+            one.complete()
     words: dict[str, str] = {}
     options, below, files = [], [], False
     for action in one._actions:

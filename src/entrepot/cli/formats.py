@@ -8,6 +8,8 @@ import re
 import unicodedata
 from datetime import datetime
 
+from entrepot.domain.sizes import parse_size
+
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
@@ -94,8 +96,6 @@ def parse_seconds(text: str) -> float:
 
 def parse_bytes(text: str) -> int:
     """A size such as `16M`, more than none. Raises ArgumentTypeError."""
-    from entrepot.settings import parse_size
-
     try:
         count = parse_size(text)
     except ValueError:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from entrepot.cli import exits, helptext
 from entrepot.cli.output import READER_LEFT, Unwritable
 from entrepot.cli.screen import Screen
-from entrepot.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from entrepot.service.accounts import Accounts
@@ -74,6 +73,7 @@ def on_home(args: argparse.Namespace, act: Callable[[Path], Coroutine[Any, Any, 
 
     with exits.needing_server():
         from entrepot.home import HomeError, HomeMissing
+        from entrepot.settings import Settings, SettingsError
 
     try:
         asyncio.run(act(Settings.load({"home": args.home}).home))

@@ -14,6 +14,7 @@ from entrepot.client import profile, saved
 from entrepot.client.errors import ConfigurationError, EntrepotError, ServerError
 from entrepot.client.profile import Profile
 from entrepot.domain.keys import Secret, parse_key
+from entrepot.domain.origins import parse_origin
 
 _LOGIN = """The key is asked for, or read from the standard input; never from the command line, where others can
 read it. It is tried at the server, then saved for your user alone, and the profile becomes the current one.
@@ -77,8 +78,6 @@ def run_login(args: argparse.Namespace) -> int:
 
 def _url(args: argparse.Namespace) -> str:
     """Raises Failure when no server is named, ConfigurationError."""
-    from entrepot.settings import parse_origin
-
     entries = {entry.name: entry for entry in saved.entries()}
     known = entries.get(args.profile) if args.profile else next((e for e in entries.values() if e.current), None)
     told = args.url or os.environ.get("ENTREPOT_URL") or (known.url if known else "")

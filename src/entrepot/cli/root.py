@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from typing import Any
 
 from entrepot.cli import completion, exits, keys, login, profiles, serve, spelling, upload, uploads
 from entrepot.cli.files import commands as files
-from entrepot.cli.helptext import HelpText, show_help
+from entrepot.cli.helptext import show_help
 from entrepot.cli.output import Errors, Output, leave
+from entrepot.cli.parsing import Parser
 from entrepot.domain.version import __version__
 
 _EXAMPLES = """examples:
@@ -34,29 +34,9 @@ exit codes:
 _EVERYWHERE = {"--profile": True, "--timeout": True, "--json": False, "--quiet": False, "-q": False}
 
 
-class _Parser(argparse.ArgumentParser):
-    """Flags are never abbreviated: a script with one would break when another with that beginning comes. A command that
-    lacks its verb shows its help."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "allow_abbrev": False, "formatter_class": HelpText})
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """What a stream refuses is told of: argparse passes over it."""
-        print(message, end="", file=file or sys.stderr)
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.refuse(message, spelling.meant(message))
-
-    def refuse(self, message: str, hint: str) -> None:
-        """End with what is wrong, and what may have been meant."""
-        text = exits.printable(spelling.without_secrets(message) + hint)
-        self.exit(exits.USAGE, f"entrepot: {text}\nTry: {self.prog} --help\n")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The whole command line; tests hold the documentation against it."""
-    root = _Parser(
+    root = Parser(
         prog="entrepot",
         description="The self-hosted media store and CDN for AI applications, wire-compatible with fal's clients.",
         epilog=_EXAMPLES,
@@ -88,7 +68,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         unknown = _taken(args.paths, unknown)
     if unknown:
         command = spelling.chosen(root, args)
-        assert isinstance(command, _Parser)
+        assert isinstance(command, Parser)
         command.refuse(f"unrecognized arguments: {' '.join(unknown)}", spelling.meant_flag(unknown, command))
     return args
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,10 +14,10 @@ from entrepot.cli.output import Unwritable
 from entrepot.client import saved
 from entrepot.client.errors import ConfigurationError
 from entrepot.domain.keys import ApiKey, Secret
-from entrepot.settings import Settings, SettingsError, flag_name, parse_size, variable_name
 
 if TYPE_CHECKING:
     from entrepot.server.bootstrap import Start
+    from entrepot.settings import Settings
 
 _EPILOG = """Every flag has an environment variable (in brackets); flags win. ENTREPOT_SETTINGS names a TOML file with
 the same names as keys. Sizes are in bytes and may end in K, M, G or T; times are in seconds. The first start makes
@@ -31,33 +30,32 @@ example:
 
 
 def add_to(commands: Any) -> None:
-    sub = commands.add_parser("serve", help="start a server", epilog=_EPILOG)
-    for item in fields(Settings):
-        text = (item.metadata["help"] + _default(item)).replace("%", "%%")
-        sub.add_argument(flag_name(item.name), metavar="V", help=f"{text} [{variable_name(item.name)}]")
-    sub.add_argument(
-        "--profile", metavar="NAME", help="save the first key under this name and make it the current profile"
-    )
+    sub = commands.add_parser("serve", help="start a server", epilog=_EPILOG, add_late=_add_flags)
     sub.set_defaults(run=run)
 
 
-def _default(item: Field[Any]) -> str:
-    """The default as one would write it; empty for what is found out or has none, which the help says in words."""
-    value = item.default
-    if value is MISSING or value in (None, ()):
-        return ""
-    for scale, letter in ((1024**4, "T"), (1024**3, "G"), (1024**2, "M")):
-        if item.metadata["parse"] is parse_size and value % scale == 0:
-            return f" (default: {value // scale}{letter})"
-    return f" (default: {value})"
+def _add_flags(sub: argparse.ArgumentParser) -> None:
+    """A flag for each setting, only once they are needed: the settings load packages that no other command uses."""
+    with exits.needing_server():
+        from entrepot.settings import RENAMED, Settings, default_text, flag_name, variable_name
+
+    for name, field in Settings.model_fields.items():
+        default = default_text(name)
+        text = f"{field.description}{f' (default: {default})' if default else ''} [{variable_name(name)}]"
+        sub.add_argument(flag_name(name), metavar="V", help=text.replace("%", "%%"))
+    sub.set_defaults(renamed={flag_name(old): flag_name(new) for old, new in RENAMED.items()})
+    sub.add_argument(
+        "--profile", metavar="NAME", help="save the first key under this name and make it the current profile"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     with exits.needing_server():
         from entrepot.home import HomeError
         from entrepot.server import parent
+        from entrepot.settings import Settings, SettingsError
     try:
-        settings = Settings.load({f.name: getattr(args, f.name) for f in fields(Settings)})
+        settings = Settings.load({name: getattr(args, name) for name in Settings.model_fields})
         with exits.needing_server():  # some are loaded late
             parent.serve(settings, lambda start: announce(settings, start, args.profile))
     except SettingsError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 # A key, whole or its secret: whoever typed one does not want it in a log.
 _SECRET = re.compile(r"[\w.-]*:(?!//)[^\s'\"]{8,}|(?<![\w/])[0-9a-fA-F]{32,}")
@@ -30,7 +30,12 @@ def meant(message: str) -> str:
 
 
 def meant_flag(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
-    """For words that a command does not know: the flag that was meant by the first that looks like one."""
+    """Lines about words that a command does not know: the new names of flags that have one (`renamed` among the
+    parser's defaults), else the flag that was meant by the first word that looks like one."""
+    renamed: Mapping[str, str] = parser.get_default("renamed") or {}
+    old = [flag for word in words if (flag := word.partition("=")[0]) in renamed]
+    if old:
+        return "".join(f"\n{flag} is now {renamed[flag]}." for flag in old)
     flag = next((word.partition("=")[0] for word in words if word.startswith("-")), "")
     return closest(flag, [name for action in parser._actions for name in action.option_strings])
 

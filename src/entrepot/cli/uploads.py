@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits, formats, helptext, keys
-from entrepot.settings import Settings
 
 if TYPE_CHECKING:
     from entrepot.server.open_uploads import UnfinishedUploads
@@ -53,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     async def act(home: Path) -> None:
         with exits.needing_server():
             from entrepot.server.open_uploads import open_unfinished
+            from entrepot.settings import Settings
 
         async with open_unfinished(Settings.load({"home": args.home, "volume": args.volume})) as uploads:
             await args.act(args, uploads)

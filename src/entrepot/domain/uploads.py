@@ -72,8 +72,7 @@ class Draft:
 class Upload:
     """An upload that is on record. Times are epoch seconds; after `expires_at` it can no longer be finished.
 
-    `storage_id` is the storage's own handle of a multipart upload; a single upload has none. `finish` and
-    `finish_sha256` are those of the `Finish` that it was published with.
+    `finish` and `finish_sha256` are those of the `Finish` that it was published with.
     """
 
     id: str
@@ -82,7 +81,6 @@ class Upload:
     created_at: float
     expires_at: float
     state: UploadState = UploadState.OPEN
-    storage_id: str | None = None
     idempotency_key: str | None = None
     fingerprint: bytes | None = None
     finish: bytes | None = None

@@ -1,4 +1,8 @@
-"""The SQL of this package: named statements and migrations, read once from the .sql files beside it."""
+"""Named statements and migrations, read once from the .sql files of this package.
+
+`sql/` holds what databases share, `<database>/sql/` what one of them spells in its own way, and
+`<database>/migrations/` its schema. An aggregate's statements are in the file of its name.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +22,25 @@ def statements(text: str) -> Mapping[str, str]:
 
 
 @cache
-def load() -> Mapping[str, str]:
-    """Every named statement. Names are unique over all files."""
+def load(database: str) -> Mapping[str, str]:
+    """Every named statement of a database. Names are unique over all files."""
     named: dict[str, str] = {}
-    for file in _sql_files(_folder()):
-        for name, sql in statements(file.read_text("utf-8")).items():
-            if named.setdefault(name, sql) is not sql:
-                raise ValueError(f"two statements are named {name}")
+    for folder in (_package(), _package() / database):
+        for file in _sql_files(folder / "sql"):
+            for name, sql in statements(file.read_text("utf-8")).items():
+                if named.setdefault(name, sql) is not sql:
+                    raise ValueError(f"two statements are named {name}")
     return named
 
 
 @cache
-def migrations() -> Sequence[str]:
-    """The scripts that lead from an empty file to the current schema: number n makes version n of n-1."""
-    return [file.read_text("utf-8") for file in _sql_files(_folder() / "migrations")]
+def migrations(database: str) -> Sequence[str]:
+    """The scripts that lead from an empty database to the current schema: number n makes version n of n-1."""
+    return [file.read_text("utf-8") for file in _sql_files(_package() / database / "migrations")]
 
 
-def _folder() -> Traversable:
-    return files("entrepot.metadata") / "sql"
+def _package() -> Traversable:
+    return files("entrepot.metadata")
 
 
 def _sql_files(folder: Traversable) -> Iterator[Traversable]:

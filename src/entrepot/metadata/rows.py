@@ -16,8 +16,7 @@ from entrepot.domain.acl import PUBLIC, Acl, Decision, Rule
 from entrepot.domain.lifecycle import UNSET, AclChoice, Lifecycle, Unset
 from entrepot.domain.objects import Object, ObjectState, Segment
 from entrepot.domain.uploads import Draft, Part, Upload, UploadKind, UploadState
-
-Row = tuple[Any, ...]
+from entrepot.metadata.base import Row
 
 _ACCOUNT_STATES = {state.value: state for state in AccountState}
 _OBJECT_STATES = {state.value: state for state in ObjectState}
@@ -33,10 +32,6 @@ def array(items: Iterable[str | int]) -> str:
 def acl_text(acl: Acl) -> str | None:
     """`{"default": "hide", "rules": [["<account id>", "allow"], ...]}`, None for the public ACL."""
     return None if acl == PUBLIC else _dump({"default": acl.default.value, "rules": _rule_pairs(acl.rules)})
-
-
-def acl_of(text: str | None) -> Acl:
-    return PUBLIC if text is None else _parsed_acl(text)
 
 
 @lru_cache(maxsize=4096)
@@ -130,7 +125,7 @@ def upload_row(upload: Upload) -> Row:
         upload.id, draft.object_id, draft.path, draft.name, draft.account_id, draft.key_id,
         draft.declared_type, lifecycle_text(draft.lifecycle), draft.request_id,
         upload.kind.value, upload.created_at, upload.expires_at, upload.state.value,
-        upload.storage_id, upload.idempotency_key, upload.fingerprint,
+        upload.idempotency_key, upload.fingerprint,
     )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from entrepot.domain.keys import ApiKey, Secret, matches, parse_key
 from entrepot.home import Home, HomeError, ServeLock
+from entrepot.metadata.aggregates import Metadata
 from entrepot.metadata.base import MetadataFailed, MetadataFull
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.server.context import catalogue, open_catalogue
 from entrepot.service.accounts import DEFAULT_ACCOUNT, Accounts
 from entrepot.settings import Settings
@@ -56,41 +56,42 @@ def _check_apart(home: Path, volume: Path) -> None:
 
 async def _make_ready(home: Home, settings: Settings) -> None:
     """Bring the catalogue up to date before any worker opens it, and see to the volume."""
-    metadata = open_catalogue(home)
+    database = open_catalogue(home)
     try:
-        await _ensure_volume(metadata, settings.volume_root, home.store)
+        await _ensure_volume(Metadata(database), settings.volume_root, home.store)
     finally:
-        await metadata.close()
+        await database.close()
 
 
-async def _ensure_volume(metadata: SqliteMetadata, root: Path, store: str) -> None:
+async def _ensure_volume(metadata: Metadata, root: Path, store: str) -> None:
     """Make the volume where it never was before. Raises VolumeUnusable, OSError.
 
     The catalogue remembers each place: a folder there without the mark is one whose disk is not mounted.
     """
-    owner = (await metadata.account_ids([DEFAULT_ACCOUNT]))[DEFAULT_ACCOUNT]
+    owner = (await metadata.accounts.ids_of([DEFAULT_ACCOUNT]))[DEFAULT_ACCOUNT]
     place = f"volume {root}"
-    known = await metadata.fact(place) is not None
+    known = await metadata.housekeeping.fact(place) is not None
     volume_root.prepare(root, store, owner, known=known)
     if not known:
-        await metadata.set_fact(place, "made")
+        await metadata.housekeeping.set_fact(place, "made")
 
 
 async def _found(root: Path, *, volume: Path | None = None, with_key: bool = False) -> tuple[Home, ApiKey | None]:
     """Make the catalogue of a new home, or go on with what a start that was cut short left, and mark it complete."""
     store, key = Home.new_store(root), None
-    metadata = catalogue(root, create=True)
+    database = catalogue(root, create=True)
+    metadata = Metadata(database)
     try:
-        store = await metadata.fact("store") or store
-        await metadata.set_fact("store", store)
-        accounts = Accounts(metadata, time.time, secrets.token_bytes)
+        store = await metadata.housekeeping.fact("store") or store
+        await metadata.housekeeping.set_fact("store", store)
+        accounts = Accounts(metadata.accounts, metadata.uploads, time.time, secrets.token_bytes)
         await accounts.ensure_default()
         if volume is not None:
             await _ensure_volume(metadata, volume, store)
         if with_key:
             key = await accounts.create_key("first key")
     finally:
-        await metadata.close()
+        await database.close()
     return Home.complete(root, store), key
 
 
@@ -109,11 +110,12 @@ async def open_accounts(home_root: Path, *, init: bool = False) -> AsyncIterator
     home = Home.open(home_root)
     lock = home.lock_shared()
     try:
-        metadata = open_catalogue(home)
+        database = open_catalogue(home)
+        metadata = Metadata(database)
         try:
-            yield Accounts(metadata, time.time, secrets.token_bytes)
+            yield Accounts(metadata.accounts, metadata.uploads, time.time, secrets.token_bytes)
         finally:
-            await metadata.close()
+            await database.close()
     finally:
         lock.release()
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from entrepot.home import Home, HomeError, Incarnation
+from entrepot.metadata.aggregates import Metadata
 from entrepot.metadata.base import MetadataFailed, MetadataFull
-from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.metadata.sqlite.database import SqliteDatabase
 from entrepot.service.access import Keys
 from entrepot.service.request_bodies import UploadLimiter
 from entrepot.settings import Settings
@@ -26,7 +27,8 @@ class ServerContext:
     """What one process has open of a home."""
 
     home: Home
-    metadata: SqliteMetadata
+    database: SqliteDatabase
+    metadata: Metadata
     storage: LocalStorage
     volumes: VolumeRegistry
     incarnation: Incarnation
@@ -38,35 +40,36 @@ class ServerContext:
         home = Home.open(settings.home)
         home.check_blobs()
         home.lock_shared()  # held until the process ends
-        metadata = open_catalogue(home, checkpoints=checkpoints)
+        database = open_catalogue(home, checkpoints=checkpoints)
+        metadata = Metadata(database)
         incarnation = Incarnation(home)
-        storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.reserve)
-        slots = UploadLimiter(settings.max_uploads)
-        volume = open_volume(home, settings, gate=slots, keys=Keys(metadata, time.time))
-        volumes = VolumeRegistry([AccountVolume.of(volume, settings.max_open_uploads)])
-        return cls(home, metadata, storage, volumes, incarnation, slots)
+        storage = LocalStorage(home.blobs, incarnation.id, reserve=settings.min_free_space)
+        slots = UploadLimiter(settings.max_concurrent_bodies)
+        volume = open_volume(home, settings, gate=slots, keys=Keys(metadata.accounts, time.time))
+        volumes = VolumeRegistry([AccountVolume.of(volume, settings.max_unfinished_uploads)])
+        return cls(home, database, metadata, storage, volumes, incarnation, slots)
 
     async def close(self) -> None:
         await self.volumes.close()
         await self.storage.close()
-        await self.metadata.close()
+        await self.database.close()
         self.incarnation.end()
 
 
 def open_volume(home: Home, settings: Settings, **more: Any) -> Volume:
     """Open the volume of a home, which was made before. Raises OSError."""
     limits = Limits(
-        max_file=settings.volume_max_file,
+        max_file=settings.volume_max_file_size,
         quota=settings.volume_quota,
-        reserve=settings.reserve,
-        page=settings.volume_page,
+        reserve=settings.min_free_space,
+        page=settings.volume_max_page_entries,
         trash_ttl=settings.trash_ttl,
         upload_ttl=settings.multipart_ttl,
     )
     return Volume(settings.volume_root, home.store, limits, time.time, **more)
 
 
-def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteMetadata:
+def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteDatabase:
     """Open or migrate the catalogue of a complete home, never make it. Raises HomeError."""
     home.check_catalogue()
     return catalogue(home.root, store=home.store, checkpoints=checkpoints)
@@ -74,11 +77,11 @@ def open_catalogue(home: Home, *, checkpoints: bool = False) -> SqliteMetadata:
 
 def catalogue(
     root: Path, *, create: bool = False, store: str | None = None, checkpoints: bool = False
-) -> SqliteMetadata:
+) -> SqliteDatabase:
     """Open it. Raises HomeError, for those who start something on a home."""
     path, lock = root / "catalogue.db", root / "catalogue.lock"
     try:
-        return SqliteMetadata(path, lock_path=lock, create=create, store=store, checkpoints=checkpoints)
+        return SqliteDatabase(path, lock_path=lock, create=create, store=store, checkpoints=checkpoints)
     except (MetadataFailed, MetadataFull) as error:
         raise HomeError(
             f"The catalogue of the home at {root} cannot be used. {error} "

@@ -42,14 +42,15 @@ def keep(settings: Settings, parent: int) -> None:
         log.error("%s", error)
         raise SystemExit(1) from None
     keeper = Keeper(
-        node.metadata,
+        node.metadata.housekeeping,
+        node.metadata.uploads,
         node.storage,
         time.time,
         _passed,
-        lambda names: ended_incarnations(node.home, names),
-        Patience(settings.tombstone_ttl, settings.orphan_grace, settings.orphan_brake, settings.clock_guard),
+        lambda: ended_incarnations(node.home),
+        Patience(settings.tombstone_ttl, settings.orphan_grace, settings.max_orphan_share, settings.clock_jump_pause),
     )
-    digester = Digester(node.metadata, node.storage)
+    digester = Digester(node.metadata.uploads, node.metadata.objects, node.storage)
     deeds = _deeds(node, keeper, digester, settings.sweep_interval)
     with asyncio.Runner() as runner:
         while not stop.is_set() and os.getppid() == parent:
@@ -79,7 +80,7 @@ def _deeds(node: ServerContext, keeper: Keeper, digester: Digester, sweep_interv
 
     async def end_uploads_of_revoked_keys() -> bool:
         nonlocal revoked
-        found = sum(key.revoked_at is not None for key in await node.metadata.list_keys())
+        found = sum(key.revoked_at is not None for key in await node.metadata.accounts.list_keys())
         if found != revoked:
             await keeper.end_revoked_uploads()
             for each in node.volumes:
@@ -105,7 +106,7 @@ def _deeds(node: ServerContext, keeper: Keeper, digester: Digester, sweep_interv
         return any([await each.parts.step() for each in node.volumes])
 
     async def checkpoint() -> bool:
-        await node.metadata.checkpoint()
+        await node.database.checkpoint()
         return False
 
     return [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from entrepot.domain.errors import Code, Problem
 from entrepot.home import Home
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.server.context import open_catalogue, open_volume
 from entrepot.settings import Settings
 from entrepot.volume.uploads import Uploads
@@ -30,15 +30,15 @@ class Unfinished:
 class UnfinishedUploads:
     """The unfinished uploads of all accounts, of objects and onto `volumes`."""
 
-    def __init__(self, metadata: Metadata, volumes: Sequence[Uploads]) -> None:
-        self._metadata = metadata
+    def __init__(self, records: UploadSessionRecords, volumes: Sequence[Uploads]) -> None:
+        self._records = records
         self._volumes = volumes
 
     async def list(self) -> Sequence[Unfinished]:
         """Oldest first."""
         found = []
-        for upload in await self._metadata.open_uploads():
-            size = sum(part.size for part in await self._metadata.list_parts(upload.id))
+        for upload in await self._records.list_open():
+            size = sum(part.size for part in await self._records.list_parts(upload.id))
             draft = upload.draft
             found.append(Unfinished(upload.id, draft.path, draft.key_id, size, upload.created_at, upload.expires_at))
         for volume in self._volumes:
@@ -48,7 +48,7 @@ class UnfinishedUploads:
 
     async def abort(self, upload_id: str) -> None:
         """End one and free its bytes. Raises Problem(NOT_FOUND) when none is open under this id."""
-        if await self._metadata.abort_upload(upload_id):
+        if await self._records.abort(upload_id):
             return
         for volume in self._volumes:
             for draft, _, _ in await volume.list_open():
@@ -64,14 +64,15 @@ async def open_unfinished(settings: Settings) -> AsyncIterator[UnfinishedUploads
     home = Home.open(settings.home)
     lock = home.lock_shared()
     try:
-        metadata, volumes = open_catalogue(home), []
+        database, volumes = open_catalogue(home), []
         try:
             with contextlib.suppress(FileNotFoundError):  # none was made yet
                 volumes.append(open_volume(home, settings, threads=1))
-            yield UnfinishedUploads(metadata, [Uploads(volume, settings.max_open_uploads) for volume in volumes])
+            unfinished = [Uploads(volume, settings.max_unfinished_uploads) for volume in volumes]
+            yield UnfinishedUploads(UploadSessionRecords(database), unfinished)
         finally:
             for volume in volumes:
                 await volume.close()
-            await metadata.close()
+            await database.close()
     finally:
         lock.release()

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from entrepot import logs
@@ -25,6 +26,7 @@ from entrepot.sockets import (
 if TYPE_CHECKING:
     from granian.server import MPServer
 
+    from entrepot.api.front import Front
 
 log = logging.getLogger("entrepot.server")
 
@@ -46,13 +48,20 @@ def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
     try:
         with home_errors(settings.home):
             start = prepare(settings)
-        os.environ.update({**ALLOCATOR, **os.environ, **settings.to_environ()})
+        os.environ.update({**ALLOCATOR, **os.environ})
         lock.share()
         announce(start)
         with _keeper(settings):
-            _granian(settings).serve()
+            _granian(settings).serve(target_loader=partial(_worker_app, settings), wrap_loader=False)
     finally:
         lock.release()
+
+
+def _worker_app(settings: Settings) -> Front:
+    """The ASGI app of a worker, made in its process; the parent loads nothing of it."""
+    from entrepot.server import worker
+
+    return worker.app(settings)
 
 
 def _end_early(*_: object) -> None:
@@ -69,8 +78,7 @@ def _granian(settings: Settings) -> MPServer:
     # Forked workers would share the parent's locks, and keep them after its death.
     multiprocessing.set_start_method("spawn", force=True)
     return MPServer(
-        "entrepot.server.worker:app",
-        factory=True,
+        "entrepot.server.worker",
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
@@ -84,7 +92,7 @@ def _granian(settings: Settings) -> MPServer:
         ssl_cert=settings.tls_cert,
         ssl_key=settings.tls_key,
         ssl_protocol_min=SSLProtocols.tls12,
-        workers_kill_timeout=settings.drain,
+        workers_kill_timeout=settings.drain_timeout,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
         log_dictconfig=logs.configuration(settings.log_format),
@@ -106,7 +114,7 @@ def _keeper(settings: Settings) -> Iterator[None]:
                 pass
             if stopping.is_set():
                 process.terminate()
-                process.join(settings.drain)
+                process.join(settings.drain_timeout)
                 if process.is_alive():
                     process.kill()
             # A signal to the whole group ends the keeper a moment before we hear of it.

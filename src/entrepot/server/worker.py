@@ -23,7 +23,7 @@ from entrepot.service.imports import ImportBounds, Imports
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.transfer import Transfer
-from entrepot.service.upload_sessions import Rules
+from entrepot.service.upload_sessions import Rules, UploadSessions
 from entrepot.service.uploads import Uploads
 from entrepot.settings import Settings
 from entrepot.sockets import KNOWS_SOCKETS, end_connections, end_stalled_connections, sockets_of
@@ -57,35 +57,28 @@ def services_of(node: ServerContext, settings: Settings, network: Network | None
     from entrepot.api.services import Services
 
     signer = Signer(node.home.signing_secret())
-    rules = Rules(
-        store=node.home.store,
-        prefix=wire.OBJECTS,
-        purpose=wire.UPLOAD_SIGNATURE,
-        max_upload=settings.max_upload,
-        upload_ttl=settings.upload_ttl,
-        multipart_ttl=settings.multipart_ttl,
-        max_open=settings.max_open_uploads,
-        max_bodies=settings.max_uploads,
-        quota=settings.account_quota,
-    )
-    uploads = Uploads(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots)
-    objects = Objects(node.metadata, node.storage, time.time, settings.cache_size)
+    rules = _rules(node, settings)
+    accounts, records = node.metadata.accounts, node.metadata.uploads
+    sessions = UploadSessions(accounts, records, node.metadata.objects, rules, time.time, secrets.token_bytes)
+    takes = (sessions, records, node.metadata.objects, node.storage, signer, rules, time.time, node.slots)
+    uploads = Uploads(*takes)
+    objects = Objects(node.metadata.objects, node.storage, time.time, settings.cache_size)
     bounds = ImportBounds(
         max_size=settings.import_max_size,
         timeout=settings.import_timeout,
         stall=settings.stall_timeout,
-        per_account=settings.imports_per_account,
+        per_account=settings.concurrent_imports_per_account,
         allow=settings.fetch_allow,
         own=(settings.api_origin, settings.cdn_origin),
     )
     transfer = Transfer(node.volumes.sink, node.storage, objects, uploads)
     imports = Imports(node.volumes.sink, transfer, bounds, network)
     return Services(
-        access=Access(node.metadata, signer, time.time, settings.token_ttl),
+        access=Access(accounts, signer, time.time, settings.token_ttl),
         uploads=uploads,
-        multipart=Multipart(node.metadata, node.storage, signer, rules, time.time, secrets.token_bytes, node.slots),
+        multipart=Multipart(*takes),
         objects=objects,
-        health=Health(node.metadata, node.storage),
+        health=Health(node.metadata.housekeeping, node.storage),
         volumes=node.volumes,
         imports=imports,
         transfer=transfer,
@@ -93,7 +86,7 @@ def services_of(node: ServerContext, settings: Settings, network: Network | None
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
         clock=time.time,
-        max_age=settings.max_age,
+        max_age=settings.cache_control_max_age,
         stall_timeout=settings.stall_timeout,
         replies=ReplyMemory(
             settings.reply_memory,
@@ -102,17 +95,31 @@ def services_of(node: ServerContext, settings: Settings, network: Network | None
             look=sockets_of if KNOWS_SOCKETS else None,
             end=end_connections if KNOWS_SOCKETS else None,
         ),
-        min_rate=MinRate(settings.min_rate, settings.rate_grace),
+        min_rate=MinRate(settings.min_body_rate, settings.body_rate_grace),
         accepted_hosts=settings.host_names,
         failures=FAILURES,
     )
 
 
-def app() -> Front:
-    """The ASGI app of a worker; settings come from the environment."""
+def _rules(node: ServerContext, settings: Settings) -> Rules:
+    """The bounds of uploads."""
+    return Rules(
+        store=node.home.store,
+        prefix=wire.OBJECTS,
+        purpose=wire.UPLOAD_SIGNATURE,
+        max_upload=settings.max_upload_size,
+        upload_ttl=settings.upload_ttl,
+        multipart_ttl=settings.multipart_ttl,
+        max_open=settings.max_unfinished_uploads,
+        max_bodies=settings.max_concurrent_bodies,
+        quota=settings.account_quota,
+    )
+
+
+def app(settings: Settings) -> Front:
+    """The ASGI app of a worker."""
     from entrepot.api import app as api
 
-    settings = Settings.load({})
     logs.configure(settings.log_format)
     node = ServerContext.open(settings)
     services = services_of(node, settings)
@@ -123,7 +130,7 @@ def _lifespan(node: ServerContext, services: Services, settings: Settings) -> Ap
     async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         background = [
-            asyncio.create_task(_end_with_parent(_parent_pid(), settings.drain)),
+            asyncio.create_task(_end_with_parent(_parent_pid(), settings.drain_timeout)),
             asyncio.create_task(end_stalled_connections(settings.stall_timeout)),
         ]
         await send({"type": "lifespan.startup.complete"})

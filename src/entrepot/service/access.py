@@ -10,7 +10,7 @@ from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.keys import matches, parse_key
 from entrepot.domain.signing import Claims, Signer
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.accounts import AccountRecords
 
 Clock = Callable[[], float]
 
@@ -34,8 +34,8 @@ class Token:
 class Access:
     """Checks keys, tokens and upload signatures. All of them die with the key that they carry."""
 
-    def __init__(self, metadata: Metadata, signer: Signer, clock: Clock, token_ttl: float) -> None:
-        self._metadata = metadata
+    def __init__(self, accounts: AccountRecords, signer: Signer, clock: Clock, token_ttl: float) -> None:
+        self._accounts = accounts
         self._signer = signer
         self._clock = clock
         self._token_ttl = token_ttl
@@ -45,7 +45,7 @@ class Access:
         given = parse_key(text)
         if given is None:
             raise _unauthorized("The credential is not of the form <id>:<secret>.")
-        record = await self._metadata.key(given.id)
+        record = await self._accounts.key(given.id)
         right = matches(given.secret, record.secret_hash if record else None)
         if record is None or not right or not record.valid:
             raise _wrong_key()
@@ -70,7 +70,7 @@ class Access:
     async def account(self, who: Principal) -> Account:
         """The account that `who` acts for. Raises Problem(UNAUTHORIZED)."""
         account_id, _ = require_account(who)
-        account = await self._metadata.account(account_id)
+        account = await self._accounts.get(account_id)
         if account is None:
             raise _unauthorized("This account is gone.")
         return account
@@ -89,25 +89,25 @@ class Access:
         return Token(self._signer.sign(Claims(purpose, key_id, expires_at)), now, expires_at)
 
     async def _holder(self, claims: Claims | None) -> Principal | None:
-        record = await self._metadata.key(claims.key_id) if claims else None
+        record = await self._accounts.key(claims.key_id) if claims else None
         return Principal(record.account_id, record.id) if record and record.valid else None
 
 
 class Keys:
     """What work in threads asks about keys, while it holds a lock: the methods block."""
 
-    def __init__(self, metadata: Metadata, clock: Clock) -> None:
-        self._metadata = metadata
+    def __init__(self, accounts: AccountRecords, clock: Clock) -> None:
+        self._accounts = accounts
         self._clock = clock
 
     def check(self, who: Principal) -> None:
         """Raise Problem when the key of `who` is not valid any more."""
-        if who.key_id is not None and self._metadata.is_ended_key(who.key_id, self._clock()):
+        if who.key_id is not None and self._accounts.is_ended_key(who.key_id, self._clock()):
             raise revoked(who)
 
     def live(self, account_id: str) -> Collection[str]:
         """The ids of the keys of an account that are not revoked."""
-        return self._metadata.live_keys(account_id)
+        return self._accounts.live_keys(account_id)
 
 
 def require_account(who: Principal) -> tuple[str, str]:

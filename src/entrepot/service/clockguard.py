@@ -12,7 +12,8 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from entrepot.metadata.base import Metadata, MetadataFailed, MetadataFull
+from entrepot.metadata.base import MetadataFailed, MetadataFull
+from entrepot.metadata.housekeeping import Housekeeping
 from entrepot.service.access import Clock
 
 log = logging.getLogger("entrepot.keeper")
@@ -46,8 +47,8 @@ class _Trusted:
 class ClockGuard:
     """`guard` is for how many seconds of `monotonic` a leap of `clock` holds; 0 believes every clock."""
 
-    def __init__(self, metadata: Metadata, clock: Clock, monotonic: Clock, guard: float) -> None:
-        self._metadata = metadata
+    def __init__(self, housekeeping: Housekeeping, clock: Clock, monotonic: Clock, guard: float) -> None:
+        self._housekeeping = housekeeping
         self._clock = clock
         self._monotonic = monotonic
         self._guard = guard
@@ -69,10 +70,10 @@ class ClockGuard:
 
     async def _begin(self, wall: float, monotonic: float) -> _Trusted:
         """Go on from the time that was trusted last, before this process."""
-        noted = await self._metadata.fact(_SWEPT_AT)
+        noted = await self._housekeeping.fact(_SWEPT_AT)
         self._noted = None if noted is None else float(noted)
         before = wall if self._noted is None else self._noted
-        held = await self._metadata.fact(_HELD) == "yes"
+        held = await self._housekeeping.fact(_HELD) == "yes"
         if held:
             self._noted = None  # to be noted anew as soon as the clock is believed
         self._trusted = _Trusted(before, monotonic, LEAP if held else LONGEST_PAUSE)
@@ -90,7 +91,7 @@ class ClockGuard:
             "removed. If the clock is wrong, correct it now: afterwards all that is over by it goes for ever.",
             _text(wall), _text(trusted.expected(monotonic)), self._guard,
         )  # fmt: skip
-        await self._metadata.set_fact(_HELD, "yes")  # a restart must not make it forgotten
+        await self._housekeeping.set_fact(_HELD, "yes")  # a restart must not make it forgotten
 
     async def _trust(self, wall: float, monotonic: float) -> None:
         if self._held_since is not None:
@@ -99,8 +100,8 @@ class ClockGuard:
         self._trusted = _Trusted(wall, monotonic, LEAP)
         if self._noted is None or abs(wall - self._noted) >= NOTED_EVERY:
             try:
-                await self._metadata.set_fact(_SWEPT_AT, repr(wall))
-                await self._metadata.set_fact(_HELD, "no")
+                await self._housekeeping.set_fact(_SWEPT_AT, repr(wall))
+                await self._housekeeping.set_fact(_HELD, "no")
                 self._noted = wall
             except (MetadataFull, MetadataFailed) as error:  # a full disk gets room by what the sweep does next
                 log.warning("the time of the sweep could not be noted: %s", error)

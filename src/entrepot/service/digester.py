@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from entrepot.domain.multipart import fingerprint, prefix
 from entrepot.domain.objects import BLOCK_SIZE, Segment
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.objects import ObjectRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock
 from entrepot.storage.base import BlobMissing, Storage, StorageFailed
 from entrepot.storage.blocks import verify
@@ -54,8 +55,11 @@ class Digester:
     What is damaged or cannot be read is passed over for the life of this process, and does not hold up the rest.
     """
 
-    def __init__(self, metadata: Metadata, storage: Storage, monotonic: Clock = time.monotonic) -> None:
-        self._metadata = metadata
+    def __init__(
+        self, uploads: UploadSessionRecords, objects: ObjectRecords, storage: Storage, monotonic: Clock = time.monotonic
+    ) -> None:
+        self._uploads = uploads
+        self._objects = objects
         self._storage = storage
         self._monotonic = monotonic
         self._advanced_at = monotonic() - _QUIET
@@ -75,7 +79,7 @@ class Digester:
 
     async def step(self, budget: int = STEP) -> bool:
         """Hash up to about `budget` bytes; True when there is more to do at once."""
-        growing = await self._metadata.growing_uploads()
+        growing = await self._uploads.growing()
         self._seen = {upload_id: newest for upload_id, newest in self._seen.items() if upload_id in growing}
         waiting = await self._waiting()
         behind = [upload_id for upload_id, newest in growing.items() if self._seen.get(upload_id) != newest]
@@ -97,7 +101,7 @@ class Digester:
     async def _waiting(self) -> Sequence[str]:
         """The published blobs that have no digest: the first of them, and those that are stuck."""
         limit = _BLOBS + len(self._stuck)
-        waiting = await self._metadata.undigested(limit)
+        waiting = await self._objects.undigested(limit)
         if len(waiting) < limit:
             self._stuck.intersection_update(waiting)
         return waiting
@@ -108,9 +112,9 @@ class Digester:
 
     async def _follow(self, upload_id: str) -> bool:
         """Catch up with the prefix of an open upload and note its digest; False when there was not enough budget."""
-        parts = prefix(await self._metadata.list_parts(upload_id))
+        parts = prefix(await self._uploads.list_parts(upload_id))
         self._listed = len(parts)
-        segments = await self._metadata.segments_of_parts(upload_id)
+        segments = await self._uploads.segments_of_parts(upload_id)
         chain = [s for part in parts for s in segments.get(part.blob_id, ())]
         if sum(s.size for s in chain) != sum(part.size for part in parts):
             return False  # a part was sent again between the two reads: what is left is not the whole
@@ -124,14 +128,14 @@ class Digester:
         except _Damaged:
             return True  # until it has another part
         if done and parts:
-            await self._metadata.note_digest(upload_id, fingerprint(parts), run.hasher.digest())
+            await self._uploads.note_digest(upload_id, fingerprint(parts), run.hasher.digest())
         return done
 
     async def _complete(self, blob_id: str) -> None:
         """Go on with a published blob; its digest is set when its end is reached."""
         run = await self._run_of(blob_id)
         try:
-            while window := await self._metadata.segments_from(blob_id, run.size, _WINDOW):
+            while window := await self._objects.segments_from(blob_id, run.size, _WINDOW):
                 # The last segment is the one that holds the byte behind it too, as there is no other.
                 rest = [segment for start, segment in window if start >= run.size]
                 if not rest:
@@ -141,13 +145,13 @@ class Digester:
         except _Damaged:
             self._stuck.add(blob_id)
             return
-        await self._metadata.set_digest(blob_id, run.hasher.digest())
+        await self._objects.set_digest(blob_id, run.hasher.digest())
         if run.keys:
             self._runs.pop(run.keys[0], None)
 
     async def _run_of(self, blob_id: str) -> _Run:
         """The run that a blob's first segment names, if it came along this blob; else a new one."""
-        first = await self._metadata.segments_from(blob_id, 0, 1)
+        first = await self._objects.segments_from(blob_id, 0, 1)
         if not first:
             return _Run(None, blob_id)
         name = first[0][1].key
@@ -160,7 +164,7 @@ class Digester:
     async def _is_along(self, run: _Run, blob_id: str) -> bool:
         at = done = 0
         while done < len(run.keys):
-            window = [s for start, s in await self._metadata.segments_from(blob_id, at, _WINDOW) if start >= at]
+            window = [s for start, s in await self._objects.segments_from(blob_id, at, _WINDOW) if start >= at]
             wanted = run.keys[done : done + len(window)]
             if not window or [s.key for s in window[: len(wanted)]] != wanted:
                 return False
@@ -177,8 +181,8 @@ class Digester:
 
     async def _is_waited_for(self, upload_id: str) -> bool:
         """Whether an upload that grows no more became an object without a digest: its turn is still to come."""
-        upload = await self._metadata.upload(upload_id)
-        obj = await self._metadata.object(upload.draft.object_id) if upload else None
+        upload = await self._uploads.get(upload_id)
+        obj = await self._objects.get(upload.draft.object_id) if upload else None
         return obj is not None and obj.sha256 is None and obj.blob_id not in ("", *self._stuck)
 
     async def _advance(self, run: _Run, segments: Sequence[Segment]) -> bool:
@@ -193,7 +197,7 @@ class Digester:
         if segment.key in self._damaged:
             raise _Damaged
         hasher, position = run.hasher.copy(), 0
-        blocks = segment.blocks or await self._metadata.blocks(segment.key)
+        blocks = segment.blocks or await self._objects.blocks(segment.key)
         if blocks is None:
             return False
         try:
@@ -204,7 +208,7 @@ class Digester:
                     hasher.update(piece)
                     position += len(piece)
         except (BlobMissing, StorageFailed, _Damaged) as error:
-            if isinstance(error, BlobMissing) and await self._metadata.blocks(segment.key) is None:
+            if isinstance(error, BlobMissing) and await self._objects.blocks(segment.key) is None:
                 return False
             # Readers say so too; the keeper must not stop at it.
             self._damaged.add(segment.key)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.housekeeping import Housekeeping
 from entrepot.storage.base import Storage, StorageFull
 
 
 class Health:
-    def __init__(self, metadata: Metadata, storage: Storage) -> None:
-        self._metadata = metadata
+    def __init__(self, housekeeping: Housekeeping, storage: Storage) -> None:
+        self._housekeeping = housekeeping
         self._storage = storage
 
     async def check(self) -> bool:
@@ -16,7 +16,7 @@ class Health:
 
         A full disk stops writes only: a server that can still be read must not be taken out of service.
         """
-        await self._metadata.check()
+        await self._housekeeping.check()
         try:
             await self._storage.check()
         except StorageFull:

@@ -7,10 +7,11 @@ bytes are deleted; its rows are forgotten. Killed at any point, the next sweep g
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from entrepot.metadata.base import Condemned, Metadata
+from entrepot.metadata.housekeeping import Condemned, Housekeeping
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock
 from entrepot.service.clockguard import ClockGuard
 from entrepot.service.orphans import Looked, Orphans
@@ -48,24 +49,26 @@ class Patience:
 
 
 class Keeper:
-    """`ended` tells which of the given incarnations have no living process: only those can leave orphans.
+    """`ended` names the incarnations that have no living process: only those can leave orphans.
 
     `monotonic` measures the time that passes, whatever `clock` is set to.
     """
 
     def __init__(
         self,
-        metadata: Metadata,
+        housekeeping: Housekeeping,
+        uploads: UploadSessionRecords,
         storage: Storage,
         clock: Clock,
         monotonic: Clock,
-        ended: Callable[[set[str]], set[str]],
+        ended: Callable[[], Collection[str]],
         patience: Patience,
     ) -> None:
-        self._metadata = metadata
+        self._housekeeping = housekeeping
+        self._uploads = uploads
         self._storage = storage
-        self._guard = ClockGuard(metadata, clock, monotonic, patience.clock_guard)
-        self._orphans = Orphans(metadata, storage, ended, patience.orphan_grace, patience.orphan_brake)
+        self._guard = ClockGuard(housekeeping, clock, monotonic, patience.clock_guard)
+        self._orphans = Orphans(housekeeping, storage, ended, patience.orphan_grace, patience.orphan_brake)
         self._tombstone_ttl = patience.tombstone_ttl
         self._stuck: set[str] = set()  # ids of blobs whose bytes could not be deleted: each is told once
 
@@ -83,10 +86,10 @@ class Keeper:
         if now is None:
             return Swept()
         steps: tuple[Callable[[], Awaitable[int]], ...] = (
-            lambda: _drain(lambda: self._metadata.expire_objects(now, BATCH)),
-            lambda: _drain(lambda: self._metadata.expire_uploads(now, BATCH)),
+            lambda: _drain(lambda: self._housekeeping.expire_objects(now, BATCH)),
+            lambda: _drain(lambda: self._housekeeping.expire_uploads(now, BATCH)),
             self._remove_condemned,
-            lambda: _drain(lambda: self._metadata.forget_ended(now - self._tombstone_ttl, BATCH)),
+            lambda: _drain(lambda: self._housekeeping.forget_ended(now - self._tombstone_ttl, BATCH)),
         )
         done: list[int] = []
         failures: list[Exception] = []
@@ -108,12 +111,12 @@ class Keeper:
 
     async def end_revoked_uploads(self) -> None:
         """Abort what was begun with keys that are revoked now, as far as who revoked them did not."""
-        await _drain(lambda: self._metadata.abort_revoked_uploads(BATCH))
+        await _drain(lambda: self._uploads.abort_revoked(BATCH))
 
     async def _remove_condemned(self) -> int:
         """Blob by blob: one whose bytes cannot be deleted stays for the next sweep and holds up no other."""
         count, tried = 0, set[str]()
-        while condemned := [b for b in await self._metadata.condemn_blobs(BATCH) if b.blob_id not in tried]:
+        while condemned := [b for b in await self._housekeeping.condemn_blobs(BATCH) if b.blob_id not in tried]:
             for blob in condemned:
                 tried.add(blob.blob_id)
                 count += await self._remove(blob)
@@ -128,7 +131,7 @@ class Keeper:
                 log.error("the bytes of blob=%s stay until they can be deleted: %s", blob.blob_id, error)
             self._stuck.add(blob.blob_id)
             return False
-        await self._metadata.forget_blob(blob.blob_id)
+        await self._housekeeping.forget_blob(blob.blob_id)
         self._stuck.discard(blob.blob_id)
         return True
 

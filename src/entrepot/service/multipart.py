@@ -7,9 +7,8 @@ attempt beside it; `finish` cites the attempt it means by its ETag. What arrives
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
@@ -17,7 +16,9 @@ from entrepot.domain.multipart import MAX_PARTS, Cited, choose, cited_fingerprin
 from entrepot.domain.objects import Object
 from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import Finish, Intent, Part, Upload, UploadKind, UploadState
-from entrepot.metadata.base import Conflict, KeyEnded, Metadata, MetadataFull
+from entrepot.metadata.base import Conflict, KeyEnded, MetadataFull
+from entrepot.metadata.objects import ObjectRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock, require_account, revoked
 from entrepot.service.peek import Damaged, read_head
 from entrepot.service.request_bodies import Body, Receiver, UploadLimiter, no_room
@@ -46,18 +47,20 @@ class Multipart:
 
     def __init__(
         self,
-        metadata: Metadata,
+        sessions: UploadSessions,
+        uploads: UploadSessionRecords,
+        objects: ObjectRecords,
         storage: Storage,
         signer: Signer,
         rules: Rules,
         clock: Clock,
-        random: Callable[[int], bytes],
         slots: UploadLimiter | None = None,
     ) -> None:
-        self._metadata = metadata
+        self._sessions = sessions
+        self._uploads = uploads
+        self._objects = objects
         self._storage = storage
         self._receiver = Receiver(storage, rules.max_upload, slots or UploadLimiter(rules.max_bodies))
-        self._drafts = UploadSessions(metadata, rules, clock, random)
         self._signer = signer
         self._rules = rules
         self._clock = clock
@@ -68,7 +71,7 @@ class Multipart:
         The signature is good for all paths below the upload's: parts, finish, list and abort.
         """
         _, key_id = require_account(who)
-        upload = await self._drafts.begin(who, intent, UploadKind.MULTIPART, await self._storage.begin())
+        upload = await self._sessions.begin(who, intent, UploadKind.MULTIPART)
         return self._begun(upload, key_id)
 
     async def grant(self, who: Principal, path: str, number: int) -> Begun:
@@ -87,10 +90,9 @@ class Multipart:
         upload = await self._open(who, path)
         _check_number(number)
         self._check_open(upload)
-        write = partial(self._storage.write_part, upload.storage_id or "", number)
         facts = {"object": upload.draft.object_id, "account": upload.draft.account_id, "part": str(number)}
         room = await self._room(upload, number, body)
-        received = await self._receiver.receive_by(write, body, {**facts, "name": upload.draft.name}, room)
+        received = await self._receiver.receive(body, {**facts, "name": upload.draft.name}, room)
         return await self._record(who, upload, number, received.stored)
 
     async def finish(
@@ -111,18 +113,18 @@ class Multipart:
         self._check_open(upload)
         tries = 0
         while True:
-            held = await self._metadata.list_parts(upload.id)
+            held = await self._uploads.list_parts(upload.id)
             try:
                 # The digest is waited for once: stock clients give up an end after ten seconds.
                 return await self._publish(who, upload, held, cited, size, finish, 0.0 if tries else DIGEST_WAIT)
             except (Problem, Conflict) as error:
                 # Another call may have been first: it took the parts that it cited, and the others are being removed.
-                upload = await self._metadata.upload(upload.id) or upload
+                upload = await self._uploads.get(upload.id) or upload
                 if upload.state is UploadState.PUBLISHED:
                     return await self._published(upload, finish, size)
-                self._drafts.check_key(who)
+                self._sessions.check_key(who)
                 self._check_open(upload)
-                if held == await self._metadata.list_parts(upload.id):
+                if held == await self._uploads.list_parts(upload.id):
                     raise
                 tries += 1
                 if tries == FINISH_TRIES:
@@ -133,16 +135,15 @@ class Multipart:
         upload = await self._open(who, path)
         if upload.state is UploadState.PUBLISHED:
             raise _published()
-        if not await self._metadata.abort_upload(upload.id):
-            now = await self._metadata.upload(upload.id)
+        if not await self._uploads.abort(upload.id):
+            now = await self._uploads.get(upload.id)
             if now is not None and now.state is UploadState.PUBLISHED:
                 raise _published()  # meanwhile
-        await self._storage.abort(upload.storage_id or "")
 
     async def list(self, who: Principal, path: str) -> Listing:
         """The parts that are held, so that a client can go on after its own death or the server's."""
         upload = await self._open(who, path)
-        return Listing(upload, await self._metadata.list_parts(upload.id))
+        return Listing(upload, await self._uploads.list_parts(upload.id))
 
     def _begun(self, upload: Upload, key_id: str) -> Begun:
         """`key_id` is of who asks now: what it is given dies with it, and not with the key that began."""
@@ -155,8 +156,8 @@ class Multipart:
             raise Problem(Code.FORBIDDEN, "This signature is for another upload.")
         if who.upload_path is None:
             require_account(who)
-        self._drafts.check_key(who)
-        upload = await self._metadata.upload(path.rpartition("/")[2])
+        self._sessions.check_key(who)
+        upload = await self._uploads.get(path.rpartition("/")[2])
         mine = upload is not None and upload.draft.account_id == who.account_id and path_of(upload) == path
         if upload is None or not mine or upload.kind is not UploadKind.MULTIPART:
             raise not_found()
@@ -169,12 +170,12 @@ class Multipart:
             raise over()
 
     async def _record(self, who: Principal, upload: Upload, number: int, stored: Stored) -> Part:
-        blob = self._drafts.blob(stored.segments, stored.size, stored.sha256)
+        blob = self._sessions.blob(stored.segments, stored.size, stored.sha256)
         etag = etag_of(stored.sha256)
         part = Part(upload.id, number, etag, stored.size, stored.sha256, blob.id, self._clock())
         try:
             await self._check_room(upload, part)
-            kept = await self._metadata.add_part(part, blob, who.key_id)
+            kept = await self._uploads.add_part(part, blob, who.key_id)
         except (Problem, Conflict, KeyEnded, MetadataFull) as error:
             # These say that no row was written, and nobody else would ever remove the bytes while we live.
             await self._receiver.discard(stored)
@@ -183,25 +184,25 @@ class Multipart:
             raise
         if kept is None:
             await self._receiver.discard(stored)
-            self._check_open(await self._metadata.upload(upload.id) or upload)
+            self._check_open(await self._uploads.get(upload.id) or upload)
             raise over()
         return kept
 
     async def _room(self, upload: Upload, number: int, body: Body) -> int | None:
         """Bytes that this body may have. One that is sent again takes the place of what is held, so an account that is
         full takes it again."""
-        room = await self._drafts.room(upload.draft.account_id)
+        room = await self._sessions.room(upload.draft.account_id)
         if room is None or (body.length is not None and body.length <= room):
             return room
-        held = await self._metadata.list_parts(upload.id)
+        held = await self._uploads.list_parts(upload.id)
         return room + max((part.size for part in held if part.number == number), default=0)
 
     async def _check_room(self, upload: Upload, part: Part) -> None:
         """Others may have filled the account while these bytes came. Raises Problem(QUOTA_EXCEEDED)."""
-        room = await self._drafts.room(upload.draft.account_id)
+        room = await self._sessions.room(upload.draft.account_id)
         if room is None or part.size <= room:
             return
-        held = await self._metadata.list_parts(upload.id)
+        held = await self._uploads.list_parts(upload.id)
         if not any((other.number, other.etag) == (part.number, part.etag) for other in held):
             raise no_room(room)
 
@@ -220,21 +221,22 @@ class Multipart:
         if size is not None and size != total:
             message = f"The parts have {total} bytes together, {size} were declared."
             raise Problem(Code.SIZE_MISMATCH, message)
-        segments = await self._metadata.segments_of_parts(upload.id)
+        segments = await self._uploads.segments_of_parts(upload.id)
         stored = [Stored(segments.get(part.blob_id, ()), part.size, part.sha256) for part in parts]
         head = await self._head(parts, stored)
         # The keeper follows the last attempts: the digest of others would be waited for in vain.
         sha256 = await self._digest(upload, parts, patience if parts == prefix(held) else 0.0)
         _check_digest(sha256, finish.sha256)
-        blob = self._drafts.blob(await self._storage.seal(upload.storage_id or "", stored), total, sha256)
-        obj = await self._drafts.publish(who, upload.draft, None, head, blob, upload.id, finish)
+        whole = tuple(segment for each in stored for segment in each.segments)
+        blob = self._sessions.blob(whole, total, sha256)
+        obj = await self._sessions.publish(who, upload.draft, None, head, blob, upload.id, finish)
         if obj.blob_id != blob.id:  # another call was first
-            return await self._published(await self._metadata.upload(upload.id) or upload, finish, size)
+            return await self._published(await self._uploads.get(upload.id) or upload, finish, size)
         return obj
 
     async def _published(self, upload: Upload, finish: Finish, size: int | None) -> Object:
         """The object that an upload became, for a call that asks for the same once more."""
-        obj = await self._metadata.object(upload.draft.object_id)
+        obj = await self._objects.get(upload.draft.object_id)
         if obj is None:
             raise over()
         _check_digest(obj.sha256 or upload.finish_sha256, finish.sha256)
@@ -247,7 +249,7 @@ class Multipart:
         """The first bytes of the object, which decide what it is, verified. Raises Problem(INTEGRITY_FAILED)."""
         for part, segment in ((part, s) for part, each in zip(parts, stored, strict=True) for s in each.segments):
             try:
-                return await read_head(self._metadata, self._storage, segment)
+                return await read_head(self._objects, self._storage, segment)
             except Damaged:
                 raise _damaged([part.number]) from None
         return b""
@@ -258,7 +260,7 @@ class Multipart:
             return parts[0].sha256
         wanted = fingerprint(parts)
         deadline = asyncio.get_running_loop().time() + patience
-        while (found := await self._metadata.whole_digest(upload.id, wanted)) is None:
+        while (found := await self._uploads.whole_digest(upload.id, wanted)) is None:
             if asyncio.get_running_loop().time() >= deadline:
                 return None
             await asyncio.sleep(DIGEST_LOOK)

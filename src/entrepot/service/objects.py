@@ -12,7 +12,7 @@ from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
 from entrepot.domain.names import quote_segment
 from entrepot.domain.objects import BLOCK_SIZE, Object, Segment, check_readable
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.objects import ObjectRecords
 from entrepot.service.access import Clock
 from entrepot.service.uploads import object_id_of
 from entrepot.storage.base import BlobMissing, Storage
@@ -34,8 +34,8 @@ class Objects:
     """Open and read. Rows are read for every request, so access and expiry are always current; bytes never change,
     so they may be kept by blob id without ever being invalidated."""
 
-    def __init__(self, metadata: Metadata, storage: Storage, clock: Clock, cache_size: int) -> None:
-        self._metadata = metadata
+    def __init__(self, objects: ObjectRecords, storage: Storage, clock: Clock, cache_size: int) -> None:
+        self._objects = objects
         self._storage = storage
         self._clock = clock
         self._small = _Cache(cache_size)
@@ -47,7 +47,7 @@ class Objects:
 
         The whole last segment must match: an id with another name is no URL that was ever given out.
         """
-        obj = await self._metadata.object(object_id_of(path))
+        obj = await self._objects.get(object_id_of(path))
         if obj is None or obj.path != (path if "%" not in path and path == obj.path else _canonical(path)):
             raise not_found()
         check_readable(obj, who, self._clock())
@@ -134,7 +134,7 @@ class Objects:
     async def _segments_from(self, obj: Object, start: int) -> Window:
         """The next segments from byte `start` on: a reader never holds more than `WINDOW`, however many there are (I9).
         Raises BlobMissing when they do not add up."""
-        found = await self._metadata.segments_from(obj.blob_id, start, WINDOW)
+        found = await self._objects.segments_from(obj.blob_id, start, WINDOW)
         at = found[0][0] if found else obj.size
         if at > start:
             raise BlobMissing
@@ -148,7 +148,7 @@ class Objects:
 
     async def why_missing(self, obj: Object) -> Problem:
         """Bytes are gone: because the object is, or because somebody took them from the disk."""
-        now = await self._metadata.object(obj.id)
+        now = await self._objects.get(obj.id)
         if now is None or now.blob_id != obj.blob_id:
             return Problem(Code.GONE, "This file was removed.")
         return self.damage(obj, "a segment is missing")

@@ -7,11 +7,12 @@ And when far too many look so, nothing goes at all.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.housekeeping import Housekeeping
 from entrepot.storage.base import Storage
 
 log = logging.getLogger("entrepot.keeper")
@@ -23,7 +24,7 @@ FEW = 100
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What one look found: segments in all, those that no row names and no living process writes, those removed."""
+    """What one look found: segments of ended processes that were listed, those that no row names, those removed."""
 
     segments: int = 0
     unknown: int = 0
@@ -34,17 +35,28 @@ class Looked:
 
 
 class Orphans:
-    """`ended` tells which of the given incarnations have no living process. `grace` is in seconds; when more than the
-    share `brake` of all segments is unknown, none is removed."""
+    """`ended` names the incarnations that have no living process. `grace` is in seconds; when more than the share
+    `brake` of all segments is unknown, none is removed.
+
+    An incarnation whose every key is known is clean and is not listed again while this process lives: nobody writes
+    under its name any more. The next process looks at all of them once, because a power cut may bring deleted files
+    back.
+    """
 
     def __init__(
-        self, metadata: Metadata, storage: Storage, ended: Callable[[set[str]], set[str]], grace: float, brake: float
+        self,
+        housekeeping: Housekeeping,
+        storage: Storage,
+        ended: Callable[[], Collection[str]],
+        grace: float,
+        brake: float,
     ) -> None:
-        self._metadata = metadata
+        self._housekeeping = housekeeping
         self._storage = storage
         self._ended = ended
         self._grace = grace
         self._brake = brake
+        self._clean: set[str] = set()
 
     async def look(self, now: float) -> Looked:
         """Remember what is unknown, remove what has been so for the time of grace, and forget what is no more.
@@ -52,45 +64,56 @@ class Orphans:
         Uploads in flight belong to living processes, whose keys are never looked at.
         """
         segments = unknown = 0
-        batch: dict[str, str] = {}
-        async for item in self._storage.list():
-            segments += 1
-            batch[item.key] = item.incarnation
-            if len(batch) >= BATCH:
-                unknown += await self._note(batch, now)
-                batch = {}
-        unknown += await self._note(batch, now)
-        if unknown > max(FEW, self._brake * segments):
+        # Which processes have ended is asked before the rows are read: a process that ends in between may have
+        # published until its last moment, and the rows show it.
+        ended = set(self._ended())
+        self._clean &= ended
+        for incarnation in sorted(ended - self._clean):
+            listed, strange = await self._look_at(incarnation, now)
+            segments, unknown = segments + listed, unknown + strange
+            if not strange:
+                self._clean.add(incarnation)
+        if unknown > FEW and unknown > self._brake * (total := unknown + await self._housekeeping.count_segments()):
             log.error(
                 "no row names %d of %d stored segments: nothing is removed. Most likely the catalogue is older than "
                 "the files, from a backup: restore the newest one there is. If these files may go, start the server "
-                "with --orphan-brake 1.",
-                unknown, segments,
+                "with --max-orphan-share 1.",
+                unknown, total,
             )  # fmt: skip
             return Looked(segments, unknown)
         removed = await self._remove_due(now)
-        while await self._metadata.forget_other_orphans(now, BATCH):
+        while await self._housekeeping.forget_other_orphans(now, BATCH):
             pass
         return Looked(segments, unknown, removed)
 
-    async def _note(self, batch: dict[str, str], now: float) -> int:
-        # Which processes have ended is asked before the rows are read: a process that ends in between may have
-        # published until its last moment, and the rows show it.
-        ended = self._ended(set(batch.values()))
-        unknown = await self._unknown([key for key, incarnation in batch.items() if incarnation in ended])
+    async def _look_at(self, incarnation: str, now: float) -> tuple[int, int]:
+        """Note the unknown keys of an incarnation; how many keys it has, and how many of them are unknown."""
+        segments = unknown = 0
+        batch: list[str] = []
+        async with contextlib.aclosing(self._storage.list(incarnation)) as items:
+            async for item in items:
+                segments += 1
+                batch.append(item.key)
+                if len(batch) >= BATCH:
+                    unknown += await self._note(batch, now)
+                    batch = []
+        return segments, unknown + await self._note(batch, now)
+
+    async def _note(self, keys: Sequence[str], now: float) -> int:
+        unknown = await self._unknown(keys)
         if unknown:
-            await self._metadata.note_orphans(unknown, now)
+            await self._housekeeping.note_orphans(unknown, now)
         return len(unknown)
 
     async def _remove_due(self, now: float) -> int:
         removed = 0
-        while due := await self._metadata.due_orphans(now, now - self._grace, BATCH):
+        while due := await self._housekeeping.due_orphans(now, now - self._grace, BATCH):
             unknown = await self._unknown(due)
             await self._storage.delete(unknown)
-            await self._metadata.forget_orphans(due)
+            await self._housekeeping.forget_orphans(due)
             removed += len(unknown)
         return removed
 
     async def _unknown(self, keys: Sequence[str]) -> list[str]:
-        known = await self._metadata.known_keys(keys)
+        known = await self._housekeeping.known_keys(keys)
         return [key for key in keys if key not in known]

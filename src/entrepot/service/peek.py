@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from entrepot.domain.objects import BLOCK_SIZE, Segment
-from entrepot.metadata.base import Metadata
+from entrepot.metadata.objects import ObjectRecords
 from entrepot.service.request_bodies import HEAD_SIZE
 from entrepot.storage.base import BlobMissing, Storage
 from entrepot.storage.blocks import verify
@@ -15,9 +15,9 @@ class Damaged(Exception):
     """Stored bytes are gone, or are not what was stored."""
 
 
-async def read_head(metadata: Metadata, storage: Storage, segment: Segment) -> bytes:
+async def read_head(objects: ObjectRecords, storage: Storage, segment: Segment) -> bytes:
     """The first 4 KiB of a segment, verified. Raises Damaged, StorageFailed."""
-    return await head_of(storage, segment, await metadata.blocks(segment.key))
+    return await head_of(storage, segment, await objects.blocks(segment.key))
 
 
 async def head_of(storage: Storage, segment: Segment, blocks: bytes | None) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import Lifecycle
 from entrepot.fair_queue import FairQueue, fair_share
-from entrepot.storage.base import Hash, Storage, Stored
+from entrepot.storage.base import Storage, Stored
 
 HEAD_SIZE = 4096  # bytes that decide what a file is
 PATIENCE = 200.0  # seconds that a body waits for a slot
@@ -64,10 +64,6 @@ class UploadSource(Protocol):
 
     async def measure(self) -> tuple[int, bytes]:
         """Size and SHA-256, when they are compared and not kept. Raises Problem."""
-
-
-# `Storage.put`, or `Storage.write_part` for one part.
-Write = Callable[[AsyncIterator[bytes], Mapping[str, str], list[Hash]], Awaitable[Stored]]
 
 
 class UploadLimiter:
@@ -168,17 +164,13 @@ class Receiver:
 
         `room` is what its account may still store, in bytes; None for no bound.
         """
-        return await self.receive_by(self._storage.put, body, facts, room)
-
-    async def receive_by(self, write: Write, body: Body, facts: Mapping[str, str], room: int | None) -> Received:
-        """Store a body with a write of the storage."""
         self.check_length(body, room)
         head = bytearray()
         beside = digests.hashers_beside(body.expected)
         target = f"{facts['object']}/{facts.get('part', '')}"
         stream = self._slots.slotted(_with_head(self.bounded(body, room), head), body.key, target)
         async with contextlib.aclosing(stream):
-            stored = await write(stream, facts, list(beside.values()))
+            stored = await self._storage.put(stream, facts, list(beside.values()), body.length)
         try:
             digests.check(body.expected, stored.sha256, beside)
             body.check_client()

@@ -213,7 +213,7 @@ class _Copy:
         if cloning := self._storage.cloning():
             return await cloning.adopt(self._source.fileno(), size, facts)
         async with contextlib.aclosing(self._source.read(0, size)) as pieces:
-            return await self._storage.put(pieces, facts)
+            return await self._storage.put(pieces, facts, length=size)
 
     async def _head(self, stored: Stored) -> bytes:
         if not stored.segments:

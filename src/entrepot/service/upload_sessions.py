@@ -11,10 +11,13 @@ from entrepot.domain.acl import Principal, Rule
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.lifecycle import AclChoice, Lifecycle, contradiction, fill, resolve
 from entrepot.domain.mediatypes import checked_type
-from entrepot.domain.names import clean_name, new_id, quote_segment, segment
+from entrepot.domain.names import clean_name, new_timed_id, quote_segment, segment
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Draft, Finish, Intent, Upload, UploadKind, UploadState
-from entrepot.metadata.base import KeyEnded, Metadata
+from entrepot.metadata.accounts import AccountRecords
+from entrepot.metadata.base import KeyEnded
+from entrepot.metadata.objects import ObjectRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock, Keys, require_account, revoked
 
 # How long a client that has too many unfinished uploads is told to wait, in seconds.
@@ -48,9 +51,19 @@ class Begun:
 class UploadSessions:
     """Makes drafts and uploads, and turns drafts into objects. Clock and randomness are passed in."""
 
-    def __init__(self, metadata: Metadata, rules: Rules, clock: Clock, random: Callable[[int], bytes]) -> None:
-        self._metadata = metadata
-        self._keys = Keys(metadata, clock)
+    def __init__(
+        self,
+        accounts: AccountRecords,
+        uploads: UploadSessionRecords,
+        objects: ObjectRecords,
+        rules: Rules,
+        clock: Clock,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._accounts = accounts
+        self._uploads = uploads
+        self._objects = objects
+        self._keys = Keys(accounts, clock)
         self._rules = rules
         self._clock = clock
         self._random = random
@@ -59,7 +72,7 @@ class UploadSessions:
         """Give the object to be its id and URL. Raises Problem for a type that is none."""
         account_id, key_id = require_account(who)
         declared = checked_type(intent.content_type, "body", "content_type")
-        object_id, name = new_id(self._random), clean_name(intent.file_name)
+        object_id, name = self._new_id(), clean_name(intent.file_name)
         last = segment(object_id, name, media.extension_for(declared or "application/octet-stream"))
         return Draft(
             object_id=object_id,
@@ -77,7 +90,6 @@ class UploadSessions:
         who: Principal,
         intent: Intent,
         kind: UploadKind,
-        storage_id: str | None = None,
         *,
         limited: bool = True,
     ) -> Upload:
@@ -90,17 +102,16 @@ class UploadSessions:
         draft, now = await self.draft(who, intent), self._clock()
         ttl = self._rules.upload_ttl if kind is UploadKind.SINGLE else self._rules.multipart_ttl
         wish = Upload(
-            new_id(self._random),
+            self._new_id(),
             draft,
             kind,
             now,
             now + ttl,
-            storage_id=storage_id,
             idempotency_key=intent.idempotency_key,
             fingerprint=intent.fingerprint() if intent.idempotency_key else None,
         )
         try:
-            upload = await self._metadata.begin_upload(wish, self._rules.max_open if limited else None)
+            upload = await self._uploads.begin(wish, self._rules.max_open if limited else None)
         except KeyEnded:
             raise revoked(who) from None
         if upload is None:
@@ -118,7 +129,7 @@ class UploadSessions:
         account_id, _ = require_account(who)
         if intent.idempotency_key is None:
             return None
-        upload = await self._metadata.upload_with_key(account_id, intent.idempotency_key)
+        upload = await self._uploads.with_idempotency_key(account_id, intent.idempotency_key)
         if upload is None or upload.state is not UploadState.PUBLISHED:
             return None
         _check_wish(upload, intent.fingerprint(), kind)
@@ -127,7 +138,7 @@ class UploadSessions:
     async def room(self, account_id: str) -> int | None:
         """Bytes that the account may still store; None without a quota. Bodies in flight are not counted yet."""
         quota = self._rules.quota
-        return None if quota is None else max(0, quota - await self._metadata.usage(account_id))
+        return None if quota is None else max(0, quota - await self._accounts.usage(account_id))
 
     async def settled(self, draft: Draft, later: Lifecycle) -> Draft:
         """The draft with what a later request of the same upload says of its lifecycle."""
@@ -140,7 +151,10 @@ class UploadSessions:
 
     def blob(self, segments: tuple[Segment, ...], size: int, sha256: bytes | None) -> Blob:
         """A new blob of these segments."""
-        return Blob(new_id(self._random), size, sha256, segments)
+        return Blob(self._new_id(), size, sha256, segments)
+
+    def _new_id(self) -> str:
+        return new_timed_id(self._clock(), self._random)
 
     def check_key(self, who: Principal) -> None:
         """Look again whether the key of `who` is valid: a request may take hours. Raises Problem."""
@@ -164,7 +178,7 @@ class UploadSessions:
         A publish that raised anything else may still have happened: only the keeper, which reads the rows, may remove
         its bytes.
         """
-        account = await self._metadata.account(draft.account_id)
+        account = await self._accounts.get(draft.account_id)
         terms = resolve(draft.lifecycle, account.defaults if account else Lifecycle())
         verdict = media.judge(_meant(declared) or draft.declared_type, draft.name, head)
         now = self._clock()
@@ -185,7 +199,7 @@ class UploadSessions:
             request_id=draft.request_id,
         )
         try:
-            published = await self._metadata.publish(obj, blob, upload_id, who.key_id, finish)
+            published = await self._objects.publish(obj, blob, upload_id, who.key_id, finish)
         except KeyEnded:
             raise revoked(who) from None
         if published is None:
@@ -197,7 +211,7 @@ class UploadSessions:
         somebody takes that nickname later."""
         if not isinstance(asked.acl, AclChoice) or not asked.acl.rules:
             return asked
-        ids = await self._metadata.account_ids({rule.user for rule in asked.acl.rules})
+        ids = await self._accounts.ids_of({rule.user for rule in asked.acl.rules})
         rules = tuple(Rule(ids[r.user], r.decision) for r in asked.acl.rules if r.user in ids)
         return replace(asked, acl=AclChoice(asked.acl.default, rules))
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem, not_found
 from entrepot.domain.lifecycle import Lifecycle
+from entrepot.domain.names import leading_id
 from entrepot.domain.objects import Blob, Object
 from entrepot.domain.signing import Claims, Signer
 from entrepot.domain.uploads import EXISTING_FLOOR, Draft, Finish, Intent, Upload, UploadKind, UploadState
-from entrepot.metadata.base import Conflict, Metadata, MetadataFull
+from entrepot.metadata.base import Conflict, MetadataFull
+from entrepot.metadata.objects import ObjectRecords
+from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock, require_account, require_reader
 from entrepot.service.peek import Damaged, read_head
 from entrepot.service.request_bodies import Body, Receiver, RequestSource, UploadLimiter, UploadSource, no_room
@@ -31,20 +33,22 @@ class Uploads:
 
     def __init__(
         self,
-        metadata: Metadata,
+        sessions: UploadSessions,
+        uploads: UploadSessionRecords,
+        objects: ObjectRecords,
         storage: Storage,
         signer: Signer,
         rules: Rules,
         clock: Clock,
-        random: Callable[[int], bytes],
         slots: UploadLimiter | None = None,
     ) -> None:
         """`slots` are shared with the other services of a process that take bodies."""
-        self._metadata = metadata
+        self._sessions = sessions
+        self._uploads = uploads
+        self._objects = objects
         self._storage = storage
         self._slots = slots or UploadLimiter(rules.max_bodies)
         self._receiver = Receiver(storage, rules.max_upload, self._slots)
-        self._drafts = UploadSessions(metadata, rules, clock, random)
         self._signer = signer
         self._rules = rules
         self._clock = clock
@@ -55,7 +59,7 @@ class Uploads:
         With an idempotency key, equal calls give equal answers; the key with another wish raises Problem.
         """
         _, key_id = require_account(who)
-        upload = await self._drafts.begin(who, intent, UploadKind.SINGLE)
+        upload = await self._sessions.begin(who, intent, UploadKind.SINGLE)
         # The key of who asks now: what it is given dies with it, and not with the key that began.
         claims = Claims(self._rules.purpose, key_id, int(upload.expires_at), upload.draft.path)
         return Begun(upload, self._signer.sign(claims))
@@ -68,7 +72,7 @@ class Uploads:
         """
         if who.upload_path != path:
             raise Problem(Code.FORBIDDEN, "This URL can be written only with the signature of its upload_url.")
-        upload = await self._metadata.upload_of(object_id_of(path))
+        upload = await self._uploads.of_object(object_id_of(path))
         if upload is None or upload.draft.path != path or upload.kind is not UploadKind.SINGLE:
             raise not_found()
         return await self._write(who, upload, RequestSource(self._receiver, body), body.lifecycle)
@@ -92,14 +96,14 @@ class Uploads:
         """As `put`, for bytes that come from anywhere."""
         require_account(who)
         if intent.idempotency_key is None:
-            return await self._finish(who, await self._drafts.draft(who, intent), incoming, None)
-        upload = await self._drafts.begin(who, intent, UploadKind.SINGLE, limited=False)
+            return await self._finish(who, await self._sessions.draft(who, intent), incoming, None)
+        upload = await self._sessions.begin(who, intent, UploadKind.SINGLE, limited=False)
         return await self._write(who, upload, incoming, Lifecycle())
 
     async def published(self, who: Principal, intent: Intent) -> Object | None:
         """The object of an earlier call with the same idempotency key and the same wish. Raises Problem when the wish
         was another one."""
-        done = await self._drafts.published(who, intent, UploadKind.SINGLE)
+        done = await self._sessions.published(who, intent, UploadKind.SINGLE)
         return await self._object_of(done) if done else None
 
     async def reuse(self, who: Principal, intent: Intent, sha256: bytes, size: int) -> Object:
@@ -111,34 +115,34 @@ class Uploads:
         account_id, _ = require_reader(who)
         if size < EXISTING_FLOOR:
             raise _not_held()
-        if done := await self._drafts.published(who, intent, UploadKind.SINGLE):
+        if done := await self._sessions.published(who, intent, UploadKind.SINGLE):
             return same_or_refused(await self._object_of(done), size, sha256)
         blob_id, head = await self._held(account_id, sha256, size)
-        room = await self._drafts.room(account_id)
+        room = await self._sessions.room(account_id)
         if room is not None and size > room:
             raise no_room(room)
         upload = None
         if intent.idempotency_key:
-            upload = await self._drafts.begin(who, intent, UploadKind.SINGLE, limited=False)
-        draft = upload.draft if upload else await self._drafts.draft(who, intent)
+            upload = await self._sessions.begin(who, intent, UploadKind.SINGLE, limited=False)
+        draft = upload.draft if upload else await self._sessions.draft(who, intent)
         # Without segments: a blob that went meanwhile is a conflict then, and never a row without bytes.
         blob = Blob(blob_id, size, sha256, ())
         try:
-            obj = await self._drafts.publish(who, draft, None, head, blob, upload.id if upload else None)
+            obj = await self._sessions.publish(who, draft, None, head, blob, upload.id if upload else None)
         except Conflict:
             raise _not_held() from None
         return same_or_refused(obj, size, sha256)
 
     async def _held(self, account_id: str, sha256: bytes, size: int) -> tuple[str, bytes]:
         """A blob of the account that has these bytes, and its first 4 KiB. Raises Problem(NOT_FOUND)."""
-        blob_id = await self._metadata.held_blob(account_id, sha256, size, self._clock())
-        first = await self._metadata.segments_from(blob_id, 0, 1) if blob_id else ()
+        blob_id = await self._objects.held_blob(account_id, sha256, size, self._clock())
+        first = await self._objects.segments_from(blob_id, 0, 1) if blob_id else ()
         if blob_id is None or not first:
             raise _not_held()
         try:
-            return blob_id, await read_head(self._metadata, self._storage, first[0][1])
+            return blob_id, await read_head(self._objects, self._storage, first[0][1])
         except (Damaged, StorageFailed) as error:
-            if await self._metadata.segments_from(blob_id, 0, 1):  # else the sweep was here
+            if await self._objects.segments_from(blob_id, 0, 1):  # else the sweep was here
                 log.error("damaged bytes: blob=%s (%s): they are asked for again", blob_id, error)
             raise _not_held() from None
 
@@ -150,7 +154,7 @@ class Uploads:
             return same_or_refused(await self._object_of(upload), *await incoming.measure())
         if upload.state is UploadState.ABORTED or self._clock() >= upload.expires_at:
             raise over()
-        draft = await self._drafts.settled(upload.draft, lifecycle)
+        draft = await self._sessions.settled(upload.draft, lifecycle)
         return await self._finish(who, draft, incoming, upload, finish)
 
     async def _finish(
@@ -158,11 +162,11 @@ class Uploads:
     ) -> Object:
         """Receive and publish; of two that race for one upload the second compares."""
         facts = {"object": draft.object_id, "name": draft.name, "account": draft.account_id}
-        received = await incoming.store(facts, await self._drafts.room(draft.account_id))
+        received = await incoming.store(facts, await self._sessions.room(draft.account_id))
         stored = received.stored
-        blob = self._drafts.blob(stored.segments, stored.size, stored.sha256)
+        blob = self._sessions.blob(stored.segments, stored.size, stored.sha256)
         try:
-            obj = await self._drafts.publish(
+            obj = await self._sessions.publish(
                 who, draft, incoming.content_type, received.head, blob, upload.id if upload else None, finish
             )
         except (Problem, Conflict, MetadataFull):
@@ -172,13 +176,13 @@ class Uploads:
             raise
         if obj.blob_id != blob.id:
             await self._receiver.discard(stored)
-            if upload and finish and (first := await self._metadata.upload(upload.id)):
+            if upload and finish and (first := await self._uploads.get(upload.id)):
                 check_repeated(first, finish)
             return same_or_refused(obj, stored.size, stored.sha256)
         return obj
 
     async def _object_of(self, upload: Upload) -> Object:
-        obj = await self._metadata.object(upload.draft.object_id)
+        obj = await self._objects.get(upload.draft.object_id)
         if obj is None:
             raise not_found()
         return obj
@@ -196,4 +200,4 @@ def _not_held() -> Problem:
 
 def object_id_of(path: str) -> str:
     """The id in an object path; garbage in gives an id that no object has."""
-    return path.rpartition("/")[2][:22]
+    return leading_id(path.rpartition("/")[2])

@@ -1,7 +1,8 @@
 """The storage interface: bytes under keys that are never reused.
 
 Made so that local files and an S3 bucket both fit: no offsets, renames or file handles. A key is made by the storage,
-unique per attempt; what is written under it is immutable. Nothing here knows objects, accounts or URLs.
+unique per attempt; what is written under it is immutable. It begins with the incarnation of the process that wrote it:
+one run of one process, whose keys can be listed by themselves. Nothing here knows objects, accounts or URLs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class BlobMissing(Exception):
 
 
 class StorageFull(Exception):
-    """No room (ENOSPC, EDQUOT, or the configured reserve): the write failed and left nothing behind."""
+    """No room (ENOSPC, EDQUOT, or less free space than is reserved): the write failed and left nothing behind."""
 
 
 class StorageFailed(Exception):
@@ -50,13 +51,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """One entry of `list`. `incarnation` names the process that wrote it; `facts` are those given to the write, and
-    maybe some of the storage's own."""
+    """One entry of `list`; `size` in bytes."""
 
     key: str
-    incarnation: str
     size: int
-    facts: Mapping[str, str]
 
 
 def cuts(start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -89,36 +87,21 @@ class Cloning(Protocol):
 class Storage(Protocol):
     """Each method states what holds when it returns and when it raises."""
 
-    async def put(self, stream: AsyncIterator[bytes], facts: Mapping[str, str], hashes: Sequence[Hash] = ()) -> Stored:
-        """Store a stream of unknown length. Durable on return; on any exception or cancellation nothing stays.
-
-        `facts` are kept beside each segment where the storage can, so that a lost catalogue can be rebuilt.
-        Each of `hashes` is updated with the bytes in order. An empty stream gives no segments.
-        Raises StorageFull, StorageFailed, and whatever the stream raises.
-        """
-        ...
-
-    async def begin(self) -> str:
-        """Open a multipart write; returns its handle. Writes nothing that must be swept if it is never used."""
-        ...
-
-    async def write_part(
+    async def put(
         self,
-        upload: str,
-        number: int,
         stream: AsyncIterator[bytes],
         facts: Mapping[str, str],
         hashes: Sequence[Hash] = (),
+        length: int | None = None,
     ) -> Stored:
-        """Store one attempt at one part, as `put` does. A second attempt never touches the first one's bytes."""
-        ...
+        """Store a stream in segments of at most `SEGMENT_SIZE`. Durable on return; on any exception or cancellation
+        nothing stays.
 
-    async def seal(self, upload: str, parts: Sequence[Stored]) -> tuple[Segment, ...]:
-        """Make one ordered list of segments of parts, copying nothing where the storage can."""
-        ...
-
-    async def abort(self, upload: str) -> None:
-        """Free what the storage itself holds for a multipart handle. Repeatable. Parts are deleted by their keys."""
+        `facts` are kept beside each segment where the storage can, so that a lost catalogue can be rebuilt.
+        Each of `hashes` is updated with the bytes in order. `length` is that of the stream, None when it is not known:
+        a bucket wants it before the bytes, and holds a segment in memory without it. An empty stream gives no
+        segments. Raises StorageFull, StorageFailed (for a stream of another length too), and what the stream raises.
+        """
         ...
 
     def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
@@ -130,13 +113,22 @@ class Storage(Protocol):
         ...
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Remove keys; one that is not there is no error."""
+        """Remove keys, however many; one that is not there is no error. Raises StorageFailed when some could not be
+        removed; the others are gone then."""
         ...
 
-    def list(self) -> AsyncGenerator[StoredKey, None]:
-        """Yield every key, in any order. What is written or deleted meanwhile may or may not appear.
+    def list(self, incarnation: str) -> AsyncGenerator[StoredKey, None]:
+        """Yield every key of an incarnation, in any order. What is written or deleted meanwhile may or may not appear.
 
-        An async generator: close it when it is not read to the end.
+        There is no listing of everything: of a large bucket it would take hours. An async generator: close it when it
+        is not read to the end.
+        """
+        ...
+
+    async def describe(self, key: str) -> Mapping[str, str]:
+        """The facts of a segment: those given to the write, and maybe some of the storage's own.
+
+        Raises BlobMissing when the key is not there, StorageFailed.
         """
         ...
 

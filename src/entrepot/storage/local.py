@@ -6,18 +6,17 @@ The event loop gathers and hands out bytes; whatever may wait for the disk runs 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from entrepot.domain.objects import Segment
+from entrepot.atomic import read_facts
 from entrepot.reading import read_now, read_waiting
-from entrepot.storage.attempt import Attempt
 from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Cloning, Hash, Stored, StoredKey, cuts
 from entrepot.storage.os_errors import translated
-from entrepot.storage.tree import Tree
+from entrepot.storage.segment_folders import SegmentFolders
+from entrepot.storage.segment_writer import SegmentWriter
 from entrepot.threads import Intake, Threads
 
 _LISTED_AT_ONCE = 256
@@ -41,36 +40,20 @@ class LocalStorage:
         segment_size: int = SEGMENT_SIZE,
     ) -> None:
         with translated():
-            self._tree = Tree(root, incarnation, reserve)
+            self._folders = SegmentFolders(root, incarnation, reserve)
         self._threads = Threads(threads, translated)
         self._segment_size = segment_size
 
-    async def put(self, stream: AsyncIterator[bytes], facts: Mapping[str, str], hashes: Sequence[Hash] = ()) -> Stored:
-        """Store a stream; see `Storage.put`. A body of one batch costs one thread hop."""
-        attempt = Attempt(self._tree, facts, hashes, self._segment_size, self._threads.beside)
-        return await self._intake(attempt).take(stream)
-
-    async def begin(self) -> str:
-        """Parts need no common ground here: the handle is only a name."""
-        return secrets.token_hex(16)
-
-    async def write_part(
+    async def put(
         self,
-        upload: str,
-        number: int,
         stream: AsyncIterator[bytes],
         facts: Mapping[str, str],
         hashes: Sequence[Hash] = (),
+        length: int | None = None,
     ) -> Stored:
-        """Store one attempt at a part, under keys of its own."""
-        return await self.put(stream, facts, hashes)
-
-    async def seal(self, upload: str, parts: Sequence[Stored]) -> tuple[Segment, ...]:
-        """The parts' segments in the order given; touches no disk."""
-        return tuple(segment for part in parts for segment in part.segments)
-
-    async def abort(self, upload: str) -> None:
-        """Nothing is held for a handle."""
+        """Store a stream; see `Storage.put`. A body of one batch costs one thread hop."""
+        writer = SegmentWriter(self._folders, facts, hashes, self._segment_size, self._threads.beside, length)
+        return await self._intake(writer).take(stream)
 
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield a range; see `Storage.read`. What is in the page cache is read without a thread hop."""
@@ -96,18 +79,18 @@ class LocalStorage:
 
     async def adopt(self, source: int, size: int, facts: Mapping[str, str]) -> Stored:
         """Copy an open file into segments, then hash these; see `Cloning.adopt`."""
-        attempt = Attempt(self._tree, facts, (), self._segment_size, self._threads.beside)
+        writer = SegmentWriter(self._folders, facts, (), self._segment_size, self._threads.beside)
 
         def copy(start: int) -> list[Callable[[], None]]:
-            full = attempt.copy(source, start, min(self._segment_size, size - start))
-            return [partial(attempt.settle, segment) for segment in full]
+            full = writer.copy(source, start, min(self._segment_size, size - start))
+            return [partial(writer.settle, segment) for segment in full]
 
-        return await self._intake(attempt).follow(partial(copy, start) for start in range(0, size, self._segment_size))
+        return await self._intake(writer).follow(partial(copy, start) for start in range(0, size, self._segment_size))
 
     async def open_segment(self, key: str) -> int:
         """Open a segment; see `Cloning.open_segment`."""
         with translated():
-            fd = self._tree.open(key)
+            fd = self._folders.open(key)
         if fd is None:
             raise BlobMissing(key)
         return fd
@@ -117,11 +100,11 @@ class LocalStorage:
 
         Not synced: a file that a power cut brings back is an orphan, which a sweep finds.
         """
-        await self._threads.run(_remove, self._tree, keys)
+        await self._threads.run(_remove, self._folders, keys)
 
-    async def list(self) -> AsyncGenerator[StoredKey, None]:
-        """Yield every key; see `Storage.list`. Files that are not ours are passed over."""
-        walk = self._tree.walk()
+    async def list(self, incarnation: str) -> AsyncGenerator[StoredKey, None]:
+        """Yield every key of an incarnation; see `Storage.list`. Files that are not ours are passed over."""
+        walk = self._folders.walk(incarnation)
         try:
             while found := await self._threads.run(_some, walk):
                 for entry in found:
@@ -129,27 +112,35 @@ class LocalStorage:
         finally:
             walk.close()
 
+    async def describe(self, key: str) -> Mapping[str, str]:
+        """The facts of a segment, which are an extended attribute of its file; see `Storage.describe`."""
+        fd = await self.open_segment(key)
+        try:
+            return await self._threads.run(read_facts, fd)
+        finally:
+            os.close(fd)
+
     async def check(self) -> None:
         """Raise StorageFailed (root replaced, read-only) or StorageFull (less room than the reserve)."""
-        await self._threads.run(self._tree.check)
+        await self._threads.run(self._folders.check)
 
     async def close(self) -> None:
         """End the threads, after the work they have, and let go of the root."""
         await self._threads.close()
-        self._tree.close()
+        self._folders.close()
 
-    def _intake(self, attempt: Attempt) -> Intake[Stored]:
+    def _intake(self, writer: SegmentWriter) -> Intake[Stored]:
         def write(pieces: list[bytes]) -> list[Callable[[], None]]:
-            return [partial(attempt.settle, segment) for segment in attempt.write(pieces)]
+            return [partial(writer.settle, segment) for segment in writer.write(pieces)]
 
-        return Intake(self._threads, write, attempt.finish, attempt.undo)
+        return Intake(self._threads, write, writer.finish, writer.undo)
 
 
-def _remove(tree: Tree, keys: Sequence[str]) -> None:
+def _remove(folders: SegmentFolders, keys: Sequence[str]) -> None:
     failed: OSError | None = None
     for key in keys:
         try:
-            tree.remove(key)
+            folders.remove(key)
         except OSError as error:
             failed = failed or error
     if failed:

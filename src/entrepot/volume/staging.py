@@ -208,7 +208,7 @@ class Staging:
         """Raise when nothing can be taken in now: the root was replaced, or there is no room."""
         self._ground.check()
         if self._ground.free() < self._reserve:
-            raise Problem(Code.INSUFFICIENT_STORAGE, "The volume's disk is down to the configured reserve.")
+            raise Problem(Code.INSUFFICIENT_STORAGE, "The volume's disk has less free space than the server keeps.")
 
     def admit(self, size: int, *, before: int = 0, replaces: int = 0) -> None:
         """Raise Problem when a file of so many bytes may not come, `before` having come with it already."""

@@ -15,7 +15,9 @@ from entrepot.domain.names import (
     MAX_NAME_BYTES,
     MAX_SEGMENT_LENGTH,
     clean_name,
+    leading_id,
     new_id,
+    new_timed_id,
     quote_segment,
     segment,
 )
@@ -174,6 +176,27 @@ def test_ids_are_long_plain_and_different():
     assert {len(i) for i in ids} == {22}
     assert set("".join(ids)) == set(ID_ALPHABET)
     assert len(ID_ALPHABET) ** 22 > 2**128
+
+
+def test_timed_ids_have_as_many_random_letters_behind_the_second():
+    source = random.Random(1)
+    ids = {new_timed_id(1_800_000_000.9, source.randbytes) for _ in range(1000)}
+    assert {i[:6] for i in ids} == {"1xocE4"}
+    assert len({i[6:] for i in ids}) == 1000
+    assert {len(i[6:]) for i in ids} == {22}
+
+
+@given(st.lists(st.integers(0, 50_000_000_000), min_size=2))
+def test_timed_ids_sort_by_their_time(times):
+    source = random.Random(1)
+    ids = [new_timed_id(time, source.randbytes) for time in times]
+    assert [i[:6] for i in sorted(ids)] == [i[:6] for _, i in sorted(zip(times, ids, strict=True))]
+
+
+@pytest.mark.parametrize("name", ["", "cat.png", "a_b.tar.gz", "_", "\u5199\u771f.jpg"])
+@pytest.mark.parametrize("object_id", ["0" * 22, "zZ9" * 9 + "a"])
+def test_an_id_is_found_at_the_begin_of_its_segment(object_id, name):
+    assert leading_id(quote_segment(segment(object_id, name, ".png"))) == object_id
 
 
 def test_an_id_asks_for_enough_randomness():

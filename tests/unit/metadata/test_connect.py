@@ -12,11 +12,13 @@ import pytest
 
 from entrepot.domain.objects import Blob, Segment
 from entrepot.domain.uploads import Finish
-from entrepot.metadata import connect, queries
+from entrepot.metadata import queries
 from entrepot.metadata.base import MetadataFailed, MetadataFull
-from entrepot.metadata.connect import APPLICATION_ID, failure, require_sqlite
-from entrepot.metadata.sqlite import LONG_LOG, SqliteMetadata
+from entrepot.metadata.sqlite import connect
+from entrepot.metadata.sqlite.connect import APPLICATION_ID, failure, require_sqlite
+from entrepot.metadata.sqlite.database import LONG_LOG
 from support.facts import ACCOUNT, a_blob, a_key, an_object
+from support.metadata import Catalogue
 
 
 @pytest.fixture
@@ -24,13 +26,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "catalogue.db"
 
 
-def close(store: SqliteMetadata) -> None:
+def close(store: Catalogue) -> None:
     asyncio.run(store.close())
 
 
 def made(path: Path) -> Path:
-    store = SqliteMetadata(path, create=True)
-    asyncio.run(store.add_account(ACCOUNT))
+    store = Catalogue(path, create=True)
+    asyncio.run(store.accounts.add(ACCOUNT))
     close(store)
     return path
 
@@ -57,7 +59,7 @@ def test_a_current_sqlite_is_accepted(version):
 def test_a_new_file_is_stamped_and_has_a_write_ahead_log(path):
     made(path)
     assert pragma(path, "application_id") == APPLICATION_ID
-    assert pragma(path, "user_version") == len(queries.migrations())
+    assert pragma(path, "user_version") == len(queries.migrations("sqlite"))
     assert pragma(path, "journal_mode") == "wal"
 
 
@@ -71,29 +73,32 @@ def test_a_new_file_is_durable_in_its_folder(path, monkeypatch):
 def test_a_file_that_was_never_finished_is_begun_again(path):
     path.touch()
     made(path)
-    store = SqliteMetadata(path)
-    assert asyncio.run(store.list_accounts()) == [ACCOUNT]
+    store = Catalogue(path)
+    assert asyncio.run(store.accounts.list()) == [ACCOUNT]
     close(store)
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path):
     made(path)
-    newer = len(queries.migrations()) + 1
+    newer = len(queries.migrations("sqlite")) + 1
     db = apsw.Connection(str(path))
     db.execute(f"PRAGMA user_version={newer}")
     db.close()
     before = path.read_bytes()
     with pytest.raises(MetadataFailed, match=f"schema {newer}.*newer Entrepot"):
-        SqliteMetadata(path)
+        Catalogue(path)
     assert path.read_bytes() == before
 
 
 def test_an_older_schema_is_migrated_and_keeps_its_rows(path, monkeypatch):
     made(path)
-    steps = [*queries.migrations(), "ALTER TABLE accounts ADD COLUMN color TEXT; UPDATE accounts SET color = 'red'"]
-    monkeypatch.setattr(connect, "migrations", lambda: steps)
-    store = SqliteMetadata(path)
-    assert asyncio.run(store.list_accounts()) == [ACCOUNT]
+    steps = [
+        *queries.migrations("sqlite"),
+        "ALTER TABLE accounts ADD COLUMN color TEXT; UPDATE accounts SET color = 'red'",
+    ]
+    monkeypatch.setattr(connect, "migrations", lambda database: steps)
+    store = Catalogue(path)
+    assert asyncio.run(store.accounts.list()) == [ACCOUNT]
     close(store)
     assert pragma(path, "user_version") == len(steps)
     db = apsw.Connection(str(path))
@@ -103,16 +108,16 @@ def test_an_older_schema_is_migrated_and_keeps_its_rows(path, monkeypatch):
 
 @pytest.mark.parametrize("broken", ["SELECT * FROM nowhere", "DELETE FROM accounts"])
 def test_a_migration_that_fails_leaves_the_old_schema_as_it_was(path, monkeypatch, broken):
-    store = SqliteMetadata(made(path))
-    asyncio.run(store.add_key(a_key()))
+    store = Catalogue(made(path))
+    asyncio.run(store.accounts.add_key(a_key()))
     close(store)
-    steps = [*queries.migrations(), "ALTER TABLE accounts ADD COLUMN color TEXT", broken]
-    monkeypatch.setattr(connect, "migrations", lambda: steps)
+    steps = [*queries.migrations("sqlite"), "ALTER TABLE accounts ADD COLUMN color TEXT", broken]
+    monkeypatch.setattr(connect, "migrations", lambda database: steps)
     with pytest.raises(MetadataFailed):
-        SqliteMetadata(path)
+        Catalogue(path)
     monkeypatch.undo()
-    store = SqliteMetadata(path)
-    assert asyncio.run(store.list_accounts()) == [ACCOUNT]
+    store = Catalogue(path)
+    assert asyncio.run(store.accounts.list()) == [ACCOUNT]
     close(store)
 
 
@@ -122,53 +127,53 @@ def test_a_database_of_another_program_is_refused_and_left_alone(path):
     db.close()
     before = path.read_bytes()
     with pytest.raises(MetadataFailed, match="another program"):
-        SqliteMetadata(path)
+        Catalogue(path)
     assert path.read_bytes() == before
 
 
 def test_a_file_that_is_no_database_is_refused(path):
     path.write_bytes(b"not a database" * 1000)
     with pytest.raises(MetadataFailed, match="not a database"):
-        SqliteMetadata(path)
+        Catalogue(path)
 
 
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(MetadataFailed):
-        SqliteMetadata(tmp_path / "missing" / "catalogue.db", create=True)
+        Catalogue(tmp_path / "missing" / "catalogue.db", create=True)
 
 
 def test_a_file_that_is_missing_is_made_only_when_told_so(path):
     with pytest.raises(MetadataFailed, match="missing"):
-        SqliteMetadata(path)
+        Catalogue(path)
     assert list(path.parent.glob("catalogue.db*")) == [path.with_name("catalogue.db-lock")]
 
 
 def test_a_file_that_is_empty_is_filled_only_when_told_so(path):
     path.touch()
     with pytest.raises(MetadataFailed, match="empty"):
-        SqliteMetadata(path)
+        Catalogue(path)
     assert path.read_bytes() == b""
 
 
 def test_nothing_is_made_in_the_place_of_a_catalogue_that_was_lost_while_open(path):
-    store = SqliteMetadata(made(path), checkpoints=True)
+    store = Catalogue(made(path), checkpoints=True)
     for file in path.parent.glob("catalogue.db*"):
         file.unlink()
     with pytest.raises(MetadataFailed):
-        asyncio.run(store.checkpoint())
+        asyncio.run(store.database.checkpoint())
     assert not path.exists()
     close(store)
 
 
 def test_the_catalogue_of_another_home_is_refused(path):
-    store = SqliteMetadata(made(path))
+    store = Catalogue(made(path))
     with pytest.raises(MetadataFailed, match="of no home"):
-        SqliteMetadata(path, store="0123abcd")
-    asyncio.run(store.set_fact("store", "0123abcd"))
+        Catalogue(path, store="0123abcd")
+    asyncio.run(store.housekeeping.set_fact("store", "0123abcd"))
     close(store)
-    close(SqliteMetadata(path, store="0123abcd"))
+    close(Catalogue(path, store="0123abcd"))
     with pytest.raises(MetadataFailed, match="of the home 0123abcd"):
-        SqliteMetadata(path, store="9999ffff")
+        Catalogue(path, store="9999ffff")
 
 
 def test_a_refused_catalogue_leaves_no_open_handle(path):
@@ -176,14 +181,14 @@ def test_a_refused_catalogue_leaves_no_open_handle(path):
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     for _ in range(5):
         with pytest.raises(MetadataFailed):
-            SqliteMetadata(path)
+            Catalogue(path)
     after = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     assert after <= before
 
 
 def test_m3_an_upload_of_the_first_schema_goes_on_and_ends_in_the_newest(path, monkeypatch):
-    first, *_ = queries.migrations()
-    monkeypatch.setattr(connect, "migrations", lambda: [first])
+    first, *_ = queries.migrations("sqlite")
+    monkeypatch.setattr(connect, "migrations", lambda database: [first])
     made(path)
     with closing(apsw.Connection(str(path))) as db:
         for upload_id, state in (("u", "open"), ("v", "published")):
@@ -195,48 +200,51 @@ def test_m3_an_upload_of_the_first_schema_goes_on_and_ends_in_the_newest(path, m
             )
     monkeypatch.undo()
 
-    async def test(store: SqliteMetadata) -> None:
-        assert [(each and each.finish) for each in (await store.upload("u"), await store.upload("v"))] == [None, None]
-        assert [each.id for each in await store.open_uploads()] == ["u"]
+    async def test(store: Catalogue) -> None:
+        assert [(each and each.finish) for each in (await store.uploads.get("u"), await store.uploads.get("v"))] == [
+            None,
+            None,
+        ]
+        assert [each.id for each in await store.uploads.list_open()] == ["u"]
         blob = a_blob("b")
-        assert await store.publish(an_object("u-object", blob), blob, "u", "key", Finish(b"f"))
-        ended = await store.upload("u")
+        assert await store.objects.publish(an_object("u-object", blob), blob, "u", "key", Finish(b"f"))
+        ended = await store.uploads.get("u")
         assert ended and ended.finish == b"f"
         await store.close()
 
-    asyncio.run(test(SqliteMetadata(path)))
-    assert pragma(path, "user_version") == len(queries.migrations())
+    asyncio.run(test(Catalogue(path)))
+    assert pragma(path, "user_version") == len(queries.migrations("sqlite"))
 
 
 def test_the_log_is_cut_back_by_the_one_that_checkpoints(path):
-    keeper, worker = SqliteMetadata(made(path), checkpoints=True), SqliteMetadata(path)
+    keeper, worker = Catalogue(made(path), checkpoints=True), Catalogue(path)
     log = path.with_name(path.name + "-wal")
 
     async def fill() -> None:
         blocks = b"x" * 4096 * (LONG_LOG + 100)
         size = len(blocks) // 8 * 65536
         blob = Blob("b", size, None, (Segment("k", size, blocks),))
-        await worker.publish(an_object("o", blob), blob)
+        await worker.objects.publish(an_object("o", blob), blob)
 
     asyncio.run(fill())
     long = log.stat().st_size
-    asyncio.run(worker.checkpoint())
+    asyncio.run(worker.database.checkpoint())
     assert log.stat().st_size == long > LONG_LOG * 4096
-    asyncio.run(keeper.checkpoint())
+    asyncio.run(keeper.database.checkpoint())
     assert log.stat().st_size == 0
-    assert asyncio.run(worker.object("o")) is not None
+    assert asyncio.run(worker.objects.get("o")) is not None
     close(worker)
     close(keeper)
 
 
 def test_checkpoints_beside_writes_and_beside_each_other_are_no_failure(path):
-    async def test(store: SqliteMetadata) -> None:
-        keys = [store.add_key(a_key(f"k{i}")) for i in range(500)]
-        await asyncio.gather(*keys, *(store.checkpoint() for _ in range(8)))
-        assert len(await store.list_keys()) == 500
+    async def test(store: Catalogue) -> None:
+        keys = [store.accounts.add_key(a_key(f"k{i}")) for i in range(500)]
+        await asyncio.gather(*keys, *(store.database.checkpoint() for _ in range(8)))
+        assert len(await store.accounts.list_keys()) == 500
         await store.close()
 
-    asyncio.run(test(SqliteMetadata(made(path), checkpoints=True)))
+    asyncio.run(test(Catalogue(made(path), checkpoints=True)))
 
 
 def test_what_the_system_says_is_told_in_our_words():
@@ -252,4 +260,4 @@ def test_a_damaged_catalogue_fails_its_check(path):
         file.seek(0)
         file.write(b"\0" * 100)
     with pytest.raises(MetadataFailed):
-        SqliteMetadata(path)
+        Catalogue(path)

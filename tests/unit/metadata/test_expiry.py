@@ -6,24 +6,24 @@ import asyncio
 
 import pytest
 
-from entrepot.metadata import writes
-from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.metadata.sqlite import operations
 from support.facts import ACCOUNT, LIMIT, a_blob, a_part, an_upload
+from support.metadata import Catalogue
 
 
 def test_uploads_of_many_parts_expire_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        store = SqliteMetadata(None)
+        store = Catalogue(None)
         try:
-            await store.add_account(ACCOUNT)
+            await store.accounts.add(ACCOUNT)
             for upload_id, parts in (("a", 2), ("b", 2), ("c", 3), ("d", 0), ("e", 1)):
-                await store.begin_upload(an_upload(upload_id), LIMIT)
+                await store.uploads.begin(an_upload(upload_id), LIMIT)
                 for number in range(1, parts + 1):
                     blob = a_blob(f"{upload_id}-{number}")
-                    await store.add_part(a_part(upload_id, number, blob), blob)
-            monkeypatch.setattr(writes, "PARTS_AT_ONCE", 3)
-            assert [await store.expire_uploads(1000.0, 10) for _ in range(4)] == [2, 1, 2, 0]
-            assert await store.usage(ACCOUNT.id) == 0
+                    await store.uploads.add_part(a_part(upload_id, number, blob), blob)
+            monkeypatch.setattr(operations, "PARTS_AT_ONCE", 3)
+            assert [await store.housekeeping.expire_uploads(1000.0, 10) for _ in range(4)] == [2, 1, 2, 0]
+            assert await store.accounts.usage(ACCOUNT.id) == 0
         finally:
             await store.close()
 

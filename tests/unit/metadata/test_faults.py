@@ -10,10 +10,10 @@ import apsw
 import pytest
 
 from entrepot.domain.uploads import UploadState
-from entrepot.metadata.base import Metadata, MetadataFailed, MetadataFull
-from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.metadata.base import MetadataFailed, MetadataFull
 from support.facts import ACCOUNT, LIMIT, a_blob, a_part, an_object, an_upload
 from support.faultvfs import Faults
+from support.metadata import Catalogue
 
 TOLD = {apsw.FullError: MetadataFull, apsw.IOError: MetadataFailed}
 
@@ -24,34 +24,34 @@ PART, WHOLE = a_blob("p", "k1", "k2"), a_blob("whole", "k1", "k2")
 BEFORE = a_blob("before")
 
 
-async def prepare(store: Metadata) -> None:
+async def prepare(store: Catalogue) -> None:
     """One object that is acknowledged, and an upload that is ready to be published."""
-    await store.add_account(ACCOUNT)
-    await store.publish(an_object("o", BEFORE), BEFORE)
-    await store.begin_upload(an_upload("u"), LIMIT)
-    await store.add_part(a_part("u", 1, PART), PART)
+    await store.accounts.add(ACCOUNT)
+    await store.objects.publish(an_object("o", BEFORE), BEFORE)
+    await store.uploads.begin(an_upload("u"), LIMIT)
+    await store.uploads.add_part(a_part("u", 1, PART), PART)
 
 
-async def publish(store: Metadata) -> None:
-    assert await store.publish(an_object("u-object", WHOLE), WHOLE, "u")
+async def publish(store: Catalogue) -> None:
+    assert await store.objects.publish(an_object("u-object", WHOLE), WHOLE, "u")
 
 
-async def outcome(store: Metadata) -> bool:
+async def outcome(store: Catalogue) -> bool:
     """Whether the upload is published; fails unless all of it is, or nothing."""
-    assert await store.object("o") == an_object("o", BEFORE)
+    assert await store.objects.get("o") == an_object("o", BEFORE)
     assert await store.segments("before") == BEFORE.segments
-    upload = await store.upload("u")
+    upload = await store.uploads.get("u")
     assert upload is not None
     done = upload.state is UploadState.PUBLISHED
-    assert await store.object("u-object") == (an_object("u-object", WHOLE) if done else None)
+    assert await store.objects.get("u-object") == (an_object("u-object", WHOLE) if done else None)
     assert await store.segments("whole") == (WHOLE.segments if done else ())
     assert await store.segments("p") == (() if done else PART.segments)
-    assert await store.list_parts("u") == ([] if done else [a_part("u", 1, PART)])
+    assert await store.uploads.list_parts("u") == ([] if done else [a_part("u", 1, PART)])
     return done
 
 
 async def reopened(path: Path) -> bool:
-    store = SqliteMetadata(path)
+    store = Catalogue(path)
     try:
         return await outcome(store)
     finally:
@@ -70,7 +70,7 @@ def after_a_kill(path: Path, folder: Path) -> Path:
 async def one_fault(folder: Path, faults: Faults, k: int, error: type[apsw.Error], lasting: bool) -> bool:
     """Publish with the k-th operation failing; False when there were fewer."""
     path = folder / "catalogue.db"
-    store = SqliteMetadata(path, create=True, vfs=faults.name)
+    store = Catalogue(path, create=True, vfs=faults.name)
     await prepare(store)
     assert not await outcome(store)
     faults.failed = 0
@@ -109,20 +109,20 @@ def test_a_publish_that_meets_a_fault_is_whole_or_absent_and_the_store_goes_on(t
 
 @errors
 def test_all_writes_of_a_group_hear_of_its_fault(tmp_path, error):
-    async def test(store: Metadata, faults: Faults) -> None:
-        await store.add_account(ACCOUNT)
+    async def test(store: Catalogue, faults: Faults) -> None:
+        await store.accounts.add(ACCOUNT)
         faults.arm(1, error, lasting=True)
         blobs = [a_blob(f"b{i}") for i in range(50)]
-        deeds = [store.publish(an_object(f"o{b.id}", b), b) for b in blobs]
+        deeds = [store.objects.publish(an_object(f"o{b.id}", b), b) for b in blobs]
         answers = await asyncio.gather(*deeds, return_exceptions=True)
         assert {type(answer) for answer in answers} == {TOLD[error]}
         assert len(set(map(id, answers))) == 50
         faults.disarm()
-        assert [await store.object(f"o{b.id}") for b in blobs] == [None] * 50
+        assert [await store.objects.get(f"o{b.id}") for b in blobs] == [None] * 50
         await store.close()
 
     with Faults() as faults:
-        asyncio.run(test(SqliteMetadata(tmp_path / "catalogue.db", create=True, vfs=faults.name), faults))
+        asyncio.run(test(Catalogue(tmp_path / "catalogue.db", create=True, vfs=faults.name), faults))
 
 
 @errors
@@ -134,12 +134,12 @@ def test_opening_a_new_catalogue_fails_clearly_and_can_be_tried_again(tmp_path, 
             faults.failed = 0
             faults.arm(k, error, lasting=k % 2 == 0)
             try:
-                asyncio.run(SqliteMetadata(path, create=True, vfs=faults.name).close())
+                asyncio.run(Catalogue(path, create=True, vfs=faults.name).close())
             except (MetadataFull, MetadataFailed):
                 assert faults.failed
             met = faults.failed > 0
             faults.disarm()
-            store = SqliteMetadata(path, create=True, vfs=faults.name)
+            store = Catalogue(path, create=True, vfs=faults.name)
             asyncio.run(prepare(store))
             asyncio.run(store.close())
             k += 1
@@ -150,19 +150,19 @@ def test_opening_a_new_catalogue_fails_clearly_and_can_be_tried_again(tmp_path, 
 def test_a_checkpoint_that_meets_a_fault_loses_nothing(tmp_path, error):
     async def one(folder: Path, faults: Faults, k: int) -> bool:
         path = folder / "catalogue.db"
-        store = SqliteMetadata(path, create=True, vfs=faults.name, checkpoints=True)
+        store = Catalogue(path, create=True, vfs=faults.name, checkpoints=True)
         await prepare(store)
         await publish(store)
         faults.failed = 0
         faults.arm(k, error)
         try:
-            await store.checkpoint()
+            await store.database.checkpoint()
         except (MetadataFull, MetadataFailed):
             assert faults.failed
         faults.disarm()
         met = faults.failed > 0
         assert await reopened(after_a_kill(path, folder / "killed"))
-        await store.checkpoint()
+        await store.database.checkpoint()
         assert await outcome(store)
         await store.close()
         assert await reopened(path)

@@ -13,30 +13,32 @@ import pytest
 
 from entrepot.domain.accounts import Account
 from entrepot.metadata.base import Conflict, MetadataFailed
-from entrepot.metadata.connect import Place
-from entrepot.metadata.lock import FileLock
-from entrepot.metadata.sqlite import SqliteMetadata
-from entrepot.metadata.writer import MAX_GROUP, Writer
+from entrepot.metadata.sqlite.connect import DatabaseLocation
+from entrepot.metadata.sqlite.lock import FileLock
+from entrepot.metadata.sqlite.writer import MAX_GROUP, Writer
 from support.facts import ACCOUNT, a_blob, a_key, an_object
 from support.faultvfs import Faults
+from support.metadata import Catalogue
 
 PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.metadata.aggregates import Metadata
+from entrepot.metadata.sqlite.database import SqliteDatabase
 
 async def run(path, name, other):
-    store = SqliteMetadata(path)
+    database = SqliteDatabase(path)
+    store = Metadata(database)
     done = 0
     async def work(task):
         nonlocal done
-        while done < 400 or not await store.key(f"{other}-end"):
-            await store.take_lease(f"{name}-{task}-{done}", name, 1.0, 1.0)
+        while done < 400 or not await store.accounts.key(f"{other}-end"):
+            await store.leases.take(f"{name}-{task}-{done}", name, 1.0, 1.0)
             done += 1
             if done == 400:
-                await store.add_key(KEY(f"{name}-end", "account", "n", b"h", 1.0))
+                await store.accounts.add_key(KEY(f"{name}-end", "account", "n", b"h", 1.0))
     await asyncio.gather(*map(work, range(4)))
-    await store.close()
+    await database.close()
     print(done)
 
 from entrepot.domain.accounts import KeyRecord as KEY
@@ -51,35 +53,35 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "catalogue.db"
 
 
-def opened(path: Path) -> SqliteMetadata:
-    store = SqliteMetadata(path, create=True)
-    asyncio.run(store.add_account(ACCOUNT))
+def opened(path: Path) -> Catalogue:
+    store = Catalogue(path, create=True)
+    asyncio.run(store.accounts.add(ACCOUNT))
     return store
 
 
 def test_a_hundred_writes_at_once_share_their_syncs(path):
-    async def test(store: SqliteMetadata, faults: Faults) -> None:
-        await store.add_account(ACCOUNT)
+    async def test(store: Catalogue, faults: Faults) -> None:
+        await store.accounts.add(ACCOUNT)
         before = faults.syncs
         blobs = [a_blob(f"b{i}") for i in range(100)]
-        await asyncio.gather(*(store.publish(an_object(f"o-{b.id}", b), b) for b in blobs))
+        await asyncio.gather(*(store.objects.publish(an_object(f"o-{b.id}", b), b) for b in blobs))
         assert 1 <= faults.syncs - before < 50
         await store.close()
 
     with Faults() as faults:
-        asyncio.run(test(SqliteMetadata(path, create=True, vfs=faults.name), faults))
+        asyncio.run(test(Catalogue(path, create=True, vfs=faults.name), faults))
 
 
 def test_every_write_alone_is_synced_before_it_returns(path):
-    async def test(store: SqliteMetadata, faults: Faults) -> None:
+    async def test(store: Catalogue, faults: Faults) -> None:
         for i in range(10):
             before = faults.syncs
-            await store.add_account(Account(f"a{i}", f"n{i}", 1.0))
+            await store.accounts.add(Account(f"a{i}", f"n{i}", 1.0))
             assert faults.syncs > before
         await store.close()
 
     with Faults() as faults:
-        asyncio.run(test(SqliteMetadata(path, create=True, vfs=faults.name), faults))
+        asyncio.run(test(Catalogue(path, create=True, vfs=faults.name), faults))
 
 
 def test_more_jobs_than_a_group_holds_run_in_their_order():
@@ -96,7 +98,7 @@ def test_more_jobs_than_a_group_holds_run_in_their_order():
         gate.set()
         await asyncio.gather(*jobs)
 
-    writer = Writer(Place(None).open_writer, FileLock(None))
+    writer = Writer(DatabaseLocation(None).open_writer, FileLock(None))
     asyncio.run(test(writer))
     writer.close()
     assert order == list(range(3 * MAX_GROUP))
@@ -118,7 +120,7 @@ def test_a_job_that_fails_is_undone_alone_and_its_neighbours_are_kept(error):
         names = await writer.run(lambda db: db.execute("SELECT name FROM leases ORDER BY name").fetchall())
         assert names == [("after",), ("before",)]
 
-    writer = Writer(Place(None).open_writer, FileLock(None))
+    writer = Writer(DatabaseLocation(None).open_writer, FileLock(None))
     asyncio.run(test(writer))
     writer.close()
 
@@ -126,22 +128,22 @@ def test_a_job_that_fails_is_undone_alone_and_its_neighbours_are_kept(error):
 def test_what_sqlite_says_of_one_job_is_not_heard_above_this_room(path):
     store = opened(path)
     with pytest.raises(MetadataFailed, match="FOREIGN KEY"):
-        asyncio.run(store.add_key(a_key(account_id="nobody")))
-    asyncio.run(store.add_key(a_key()))
+        asyncio.run(store.accounts.add_key(a_key(account_id="nobody")))
+    asyncio.run(store.accounts.add_key(a_key()))
     asyncio.run(store.close())
 
 
 def test_a_cancelled_caller_loses_nothing_of_the_others(path):
-    async def test(store: SqliteMetadata) -> None:
-        tasks = [asyncio.ensure_future(store.add_key(a_key(f"k{i}"))) for i in range(100)]
+    async def test(store: Catalogue) -> None:
+        tasks = [asyncio.ensure_future(store.accounts.add_key(a_key(f"k{i}"))) for i in range(100)]
         await asyncio.sleep(0)
         for task in tasks[::2]:
             task.cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(answer) for answer in answers[::2]} == {asyncio.CancelledError}
-        kept = {key.id for key in await store.list_keys()}
+        kept = {key.id for key in await store.accounts.list_keys()}
         assert kept >= {f"k{i}" for i in range(1, 100, 2)}
-        await store.add_key(a_key("last"))
+        await store.accounts.add_key(a_key("last"))
         await store.close()
 
     asyncio.run(test(opened(path)))
@@ -151,12 +153,12 @@ def test_a_loop_that_ends_before_its_answer_harms_nobody(path):
     store = opened(path)
 
     async def leave() -> None:
-        asyncio.ensure_future(store.add_key(a_key("k1")))  # noqa: RUF006 - it is left behind on purpose
+        asyncio.ensure_future(store.accounts.add_key(a_key("k1")))  # noqa: RUF006 - it is left behind on purpose
         await asyncio.sleep(0)
 
     for _ in range(20):
         asyncio.run(leave())
-    asyncio.run(store.add_key(a_key("k2")))
+    asyncio.run(store.accounts.add_key(a_key("k2")))
     asyncio.run(store.close())
 
 
@@ -166,8 +168,8 @@ def test_several_threads_with_loops_of_their_own_write_and_read(path):
 
     async def work(name: str) -> None:
         for i in range(30):
-            await store.add_key(a_key(f"{name}-{i}"))
-            assert await store.key(f"{name}-{i}")
+            await store.accounts.add_key(a_key(f"{name}-{i}"))
+            assert await store.accounts.key(f"{name}-{i}")
 
     def run(name: str) -> None:
         try:
@@ -181,15 +183,15 @@ def test_several_threads_with_loops_of_their_own_write_and_read(path):
     for thread in threads:
         thread.join()
     assert errors == []
-    assert len(asyncio.run(store.list_keys())) == 120
+    assert len(asyncio.run(store.accounts.list_keys())) == 120
     asyncio.run(store.close())
 
 
 def test_a_write_in_one_store_is_read_in_another_at_once(path):
-    first, second = opened(path), SqliteMetadata(path)
+    first, second = opened(path), Catalogue(path)
     for i in range(20):
-        asyncio.run(first.add_key(a_key(f"k{i}")))
-        assert asyncio.run(second.key(f"k{i}"))
+        asyncio.run(first.accounts.add_key(a_key(f"k{i}")))
+        assert asyncio.run(second.accounts.key(f"k{i}"))
     asyncio.run(first.close())
     asyncio.run(second.close())
 

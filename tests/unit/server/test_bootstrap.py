@@ -49,7 +49,7 @@ def test_the_first_start_makes_the_volume_in_the_home(tmp_path):
 
 async def _accounts(home: Path) -> list[str]:
     async with bootstrap.open_accounts(home) as accounts:
-        return [account.id for account in await accounts._metadata.list_accounts()]
+        return [account.id for account in await accounts._accounts.list()]
 
 
 @pytest.mark.parametrize("volume", ["home", ".", "link"])

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 
 from entrepot.domain.objects import Blob
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.clockguard import LEAP, LONGEST_PAUSE, NOTED_EVERY
 from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.service.orphans import Looked
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, an_object
+from support.memory_storage import MemoryStorage
+from support.metadata import Catalogue
 
 START = 1_700_000_000.0  # November 2023
 YEAR = 365 * 86_400.0
@@ -26,18 +26,19 @@ class Scene:
     """A store whose catalogue outlives its keepers, and two clocks."""
 
     def __init__(self, guard: float = GUARD) -> None:
-        self.metadata, self.storage = SqliteMetadata(None), MemoryStorage()
+        self.metadata, self.storage = Catalogue(None), MemoryStorage()
         self.wall, self.monotonic, self.guard = START, 50.0, guard
         self.start()
 
     def start(self) -> None:
         """A new keeper."""
         self.keeper = Keeper(
-            self.metadata,
+            self.metadata.housekeeping,
+            self.metadata.uploads,
             self.storage,
             lambda: self.wall,
             lambda: self.monotonic,
-            lambda names: names,
+            lambda: ["memory"],
             Patience(tombstone_ttl=0, orphan_grace=0, clock_guard=self.guard),
         )
 
@@ -54,10 +55,10 @@ class Scene:
     async def publish(self, name: str, lifetime: float) -> None:
         stored = await self.storage.put(_stream(), {})
         blob = Blob(f"blob-{name}", stored.size, stored.sha256, stored.segments)
-        await self.metadata.publish(replace(an_object(name, blob), expires_at=self.wall + lifetime), blob)
+        await self.metadata.objects.publish(replace(an_object(name, blob), expires_at=self.wall + lifetime), blob)
 
     async def kept(self) -> int:
-        return len([item async for item in self.storage.list()])
+        return len([item async for item in self.storage.list("memory")])
 
 
 async def _stream() -> AsyncIterator[bytes]:
@@ -68,7 +69,7 @@ def play(test: Callable[[Scene], Awaitable[None]], guard: float = GUARD) -> None
     async def run() -> None:
         scene = Scene(guard)
         try:
-            await scene.metadata.add_account(ACCOUNT)
+            await scene.metadata.accounts.add(ACCOUNT)
             await test(scene)
         finally:
             await scene.metadata.close()
@@ -182,8 +183,8 @@ def test_the_last_time_of_a_sweep_is_kept_up_without_a_commit_for_each():
         noted = set()
         for _ in range(100):
             await scene.keeper.sweep()
-            noted.add(await scene.metadata.fact("swept_at"))
-            assert scene.wall - float(await scene.metadata.fact("swept_at") or 0) < NOTED_EVERY
+            noted.add(await scene.metadata.housekeeping.fact("swept_at"))
+            assert scene.wall - float(await scene.metadata.housekeeping.fact("swept_at") or 0) < NOTED_EVERY
             scene.wait(NOTED_EVERY / 10)
         assert len(noted) == 10
 

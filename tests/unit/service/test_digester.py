@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from entrepot.domain.multipart import etag_of, fingerprint
-from entrepot.domain.objects import Blob, Object, Segment
+from entrepot.domain.objects import Blob, Object
 from entrepot.domain.uploads import Part
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.digester import INTERVAL, SOON, Digester
 from entrepot.storage.base import StorageFailed
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, LIMIT, an_object, an_upload
+from support.memory_storage import MemoryStorage
+from support.metadata import Catalogue
 
 
 class Faulty(MemoryStorage):
@@ -38,37 +38,37 @@ class Faulty(MemoryStorage):
 
 
 class Scene:
-    def __init__(self, metadata: SqliteMetadata) -> None:
+    def __init__(self, metadata: Catalogue) -> None:
         self.metadata = metadata
         self.storage = Faulty()
-        self.digester = Digester(metadata, self.storage)
+        self.digester = Digester(metadata.uploads, metadata.objects, self.storage)
 
     async def published(self, object_id: str, data: bytes) -> Blob:
         stored = await self.storage.put(_stream(data), {})
         blob = Blob(f"{object_id}-blob", stored.size, None, stored.segments)
-        await self.metadata.publish(an_object(object_id, blob), blob)
+        await self.metadata.objects.publish(an_object(object_id, blob), blob)
         return blob
 
     async def begun(self, upload_id: str) -> None:
-        await self.metadata.begin_upload(an_upload(upload_id), LIMIT)
+        await self.metadata.uploads.begin(an_upload(upload_id), LIMIT)
 
     async def part(self, upload_id: str, number: int, data: bytes) -> Part:
         stored = await self.storage.put(_stream(data), {})
         blob = Blob(f"{upload_id}-{number}-{stored.segments[0].key}", stored.size, stored.sha256, stored.segments)
         part = Part(upload_id, number, etag_of(stored.sha256), stored.size, stored.sha256, blob.id, float(number))
-        assert await self.metadata.add_part(part, blob) == part
+        assert await self.metadata.uploads.add_part(part, blob) == part
         return part
 
     async def finished(self, upload_id: str, parts: list[Part], **changes: Any) -> Object:
-        held = await self.metadata.segments_of_parts(upload_id)
+        held = await self.metadata.uploads.segments_of_parts(upload_id)
         segments = tuple(segment for part in parts for segment in held[part.blob_id])
         blob = Blob(f"{upload_id}-blob", sum(part.size for part in parts), None, segments)
-        obj = await self.metadata.publish(an_object(f"{upload_id}-object", blob, **changes), blob, upload_id)
+        obj = await self.metadata.objects.publish(an_object(f"{upload_id}-object", blob, **changes), blob, upload_id)
         assert obj
         return obj
 
     async def digest(self, object_id: str) -> bytes | None:
-        obj = await self.metadata.object(object_id)
+        obj = await self.metadata.objects.get(object_id)
         assert obj
         return obj.sha256
 
@@ -83,9 +83,9 @@ async def _stream(data: bytes) -> AsyncIterator[bytes]:
 
 def with_scene(test: Callable[[Scene], Awaitable[None]]) -> None:
     async def run() -> None:
-        metadata = SqliteMetadata(None)
+        metadata = Catalogue(None)
         try:
-            await metadata.add_account(ACCOUNT)
+            await metadata.accounts.add(ACCOUNT)
             await test(Scene(metadata))
         finally:
             await metadata.close()
@@ -133,13 +133,13 @@ def test_a_part_that_cannot_be_read_stops_no_other_upload_until_it_is_sent_again
         await scene.begun("good")
         good = [await scene.part("good", 1, b"one"), await scene.part("good", 2, b"two")]
         await scene.step()
-        assert await scene.metadata.whole_digest("good", fingerprint(good)) == sha256(b"onetwo")
+        assert await scene.metadata.uploads.whole_digest("good", fingerprint(good)) == sha256(b"onetwo")
         second = await scene.part("bad", 2, b"second")
         await scene.step(3)
-        assert await scene.metadata.whole_digest("bad", fingerprint([first, second])) is None
+        assert await scene.metadata.uploads.whole_digest("bad", fingerprint([first, second])) is None
         again = await scene.part("bad", 1, b"first")
         await scene.step()
-        assert await scene.metadata.whole_digest("bad", fingerprint([again, second])) == sha256(b"firstsecond")
+        assert await scene.metadata.uploads.whole_digest("bad", fingerprint([again, second])) == sha256(b"firstsecond")
 
     with caplog.at_level(logging.ERROR):
         with_scene(test)
@@ -190,12 +190,12 @@ def test_the_run_of_an_upload_that_ended_is_dropped_though_others_are_open(end: 
         await scene.step(1, budget=12 if end in ("finished late", "expired") else 1 << 20)
         assert len(scene.digester._runs) == 2
         if end == "aborted":
-            await scene.metadata.abort_upload("u")
+            await scene.metadata.uploads.abort("u")
         else:
             await scene.finished("u", parts, expires_at=1.0 if end == "expired" else None)
         if end == "expired":
-            await scene.metadata.expire_objects(2.0, 10)
-            assert await scene.metadata.condemn_blobs(10)
+            await scene.metadata.housekeeping.expire_objects(2.0, 10)
+            assert await scene.metadata.housekeeping.condemn_blobs(10)
         await scene.step(2)
         assert len(scene.digester._runs) == 1
 
@@ -238,7 +238,7 @@ def test_a_huge_backlog_holds_up_no_other_digest(huge: str) -> None:
         await scene.step(3, budget=100)
         assert await scene.digest("whole") == sha256(b"whole")
         for upload_id, wanted in small.items():
-            assert await scene.metadata.whole_digest(upload_id, wanted) == sha256(upload_id.encode())
+            assert await scene.metadata.uploads.whole_digest(upload_id, wanted) == sha256(upload_id.encode())
         assert scene.storage.bytes_read < 500
         assert await scene.digester.step(100), "there is more to do at once"
         while await scene.digester.step(400):
@@ -248,33 +248,21 @@ def test_a_huge_backlog_holds_up_no_other_digest(huge: str) -> None:
     with_scene(test)
 
 
-class Interrupted(SqliteMetadata):
-    """A catalogue in which somebody else acts once, between the parts of an upload and their segments."""
-
-    deed: Callable[[], Awaitable[object]] | None = None
-
-    async def segments_of_parts(self, upload_id: str) -> Mapping[str, tuple[Segment, ...]]:
-        deed, self.deed = self.deed, None
-        if deed:
-            await deed()
-        return await super().segments_of_parts(upload_id)
-
-
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_part_that_is_sent_again_while_the_digester_looks_gives_no_wrong_digest(number: int) -> None:
     async def test() -> None:
-        metadata = Interrupted(None)
+        metadata = Catalogue()
         try:
-            await metadata.add_account(ACCOUNT)
+            await metadata.accounts.add(ACCOUNT)
             scene, data = Scene(metadata), {n: b"part %d" % n for n in (1, 2, 3)}
             await scene.begun("u")
             parts = [await scene.part("u", n, data[n]) for n in data]
-            metadata.deed = lambda: scene.part("u", number, data[number])
+            metadata.interrupt("segments_of_parts", lambda: scene.part("u", number, data[number]))
             await scene.step()
             right = sha256(b"".join(data.values()))
-            assert await metadata.whole_digest("u", fingerprint(parts)) in (None, right)
+            assert await metadata.uploads.whole_digest("u", fingerprint(parts)) in (None, right)
             await scene.step()
-            assert await metadata.whole_digest("u", fingerprint(parts)) == right
+            assert await metadata.uploads.whole_digest("u", fingerprint(parts)) == right
         finally:
             await metadata.close()
 
@@ -284,7 +272,7 @@ def test_a_part_that_is_sent_again_while_the_digester_looks_gives_no_wrong_diges
 def test_while_parts_come_the_next_look_is_soon() -> None:
     async def test(scene: Scene) -> None:
         now = [5.0]
-        scene.digester = Digester(scene.metadata, scene.storage, lambda: now[0])
+        scene.digester = Digester(scene.metadata.uploads, scene.metadata.objects, scene.storage, lambda: now[0])
         await scene.begun("upload")
         await scene.step()
         assert scene.digester.pause() == INTERVAL

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import pytest
 
 from entrepot.metadata.base import MetadataFailed
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service import keeper as keeping
 from entrepot.service.keeper import Keeper, Patience, Swept
 from entrepot.storage.base import StorageFailed
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, LIMIT, a_blob, an_object, an_upload
+from support.memory_storage import MemoryStorage
+from support.metadata import Catalogue
 
 
 class Stuck(MemoryStorage):
@@ -32,26 +32,34 @@ class Stuck(MemoryStorage):
 
 
 class Scene:
-    def __init__(self, metadata: SqliteMetadata, storage: Stuck, keeper: Keeper) -> None:
+    def __init__(self, metadata: Catalogue, storage: Stuck, keeper: Keeper) -> None:
         self.metadata, self.storage, self.keeper = metadata, storage, keeper
 
     async def expired(self, *names: str) -> None:
         for name in names:
             blob = a_blob(name)
-            await self.metadata.publish(an_object(f"o-{name}", blob, expires_at=200.0), blob)
+            await self.metadata.objects.publish(an_object(f"o-{name}", blob, expires_at=200.0), blob)
 
     async def known(self, names: Collection[str]) -> set[str]:
         keys = {f"{name}/0": name for name in names}
-        return {keys[key] for key in await self.metadata.known_keys(keys)}
+        return {keys[key] for key in await self.metadata.housekeeping.known_keys(keys)}
 
 
-def with_scene(test: Callable[[Scene], Awaitable[None]], metadata: SqliteMetadata | None = None) -> None:
+def with_scene(test: Callable[[Scene], Awaitable[None]], metadata: Catalogue | None = None) -> None:
     async def run() -> None:
-        storage, catalogue = Stuck(), metadata or SqliteMetadata(None)
-        keeper = Keeper(catalogue, storage, lambda: 1000.0, lambda: 0.0, lambda names: set(), Patience(100.0))
+        storage, catalogue = Stuck(), metadata or Catalogue(None)
+        keeper = Keeper(
+            catalogue.housekeeping,
+            catalogue.uploads,
+            storage,
+            lambda: 1000.0,
+            lambda: 0.0,
+            lambda: [],
+            Patience(100.0),
+        )
         scene = Scene(catalogue, storage, keeper)
         try:
-            await catalogue.add_account(ACCOUNT)
+            await catalogue.accounts.add(ACCOUNT)
             await test(scene)
         finally:
             await catalogue.close()
@@ -97,37 +105,27 @@ def test_more_stuck_blobs_than_a_batch_do_not_hold_up_the_others(monkeypatch: py
     with_scene(test)
 
 
-class Failing(SqliteMetadata):
-    """One method fails."""
-
-    failing = ""
-
-    def __getattribute__(self, name: str) -> object:
-        if name != super().__getattribute__("failing"):
-            return super().__getattribute__(name)
-
-        async def fail(*args: object) -> int:
-            raise MetadataFailed(name)
-
-        return fail
-
-
 @pytest.mark.parametrize("failing", ["expire_objects", "expire_uploads", "condemn_blobs", "forget_blob"])
 def test_a_step_that_fails_keeps_no_other_from_its_work_and_is_told(failing: str) -> None:
-    metadata = Failing(None)
+    metadata = Catalogue()
 
     async def test(scene: Scene) -> None:
         await scene.expired("old")
-        await metadata.expire_objects(500.0, 10)
+        await metadata.housekeeping.expire_objects(500.0, 10)
         await scene.expired("b")
-        await metadata.begin_upload(an_upload("u"), LIMIT)
-        metadata.failing = failing
+        await metadata.uploads.begin(an_upload("u"), LIMIT)
+
+        async def fail(runs: str) -> None:
+            if runs == failing:
+                raise MetadataFailed(runs)
+
+        metadata.hook = fail
         with pytest.raises(MetadataFailed, match=failing):
             await scene.keeper.sweep()
-        metadata.failing = ""
-        assert await metadata.object("o-old") is None, "the last step was reached"
+        metadata.hook = None
+        assert await metadata.objects.get("o-old") is None, "the last step was reached"
         if failing != "expire_uploads":
-            assert not await metadata.abort_upload("u")
+            assert not await metadata.uploads.abort("u")
         if failing in ("expire_objects", "expire_uploads"):
             assert "old" not in await scene.known(["old"])
 

@@ -7,20 +7,20 @@ import hashlib
 import tracemalloc
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
 
 import pytest
 
 from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.objects import BLOCK_SIZE, Blob, Object, Segment
-from entrepot.metadata.sqlite import SqliteMetadata
+from entrepot.metadata.objects import ObjectRecords
 from entrepot.service.digester import Digester
 from entrepot.service.objects import WINDOW, Objects
 from entrepot.storage.base import CHUNK_SIZE
 from entrepot.storage.blocks import checksums
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, LIMIT, a_part, an_object, an_upload
+from support.memory_storage import MemoryStorage
+from support.metadata import Catalogue
 
 COUNT = 16_000
 FEW = 16  # segments that a reader may hold
@@ -37,22 +37,21 @@ class Zeros(MemoryStorage):
             yield bytes(min(CHUNK_SIZE, end - offset))
 
 
-class Counting(SqliteMetadata):
+class Counting(ObjectRecords):
     """Counts the segments that were given out with their digests."""
 
     given = 0
 
-    async def segments(self, blob_id: str) -> tuple[Segment, ...]:
-        return self._count(await super().segments(blob_id))
-
     async def segments_from(self, blob_id: str, start: int, limit: int) -> Sequence[tuple[int, Segment]]:
         found = await super().segments_from(blob_id, start, limit)
-        self._count([segment for _, segment in found])
+        self.given += sum(1 for _, segment in found if segment.blocks)
         return found
 
-    def _count(self, segments: Any) -> Any:
-        self.given += sum(1 for segment in segments if segment.blocks)
-        return segments
+
+class CountingCatalogue(Catalogue):
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: Counting = Counting(self.database)
 
 
 def segments(count: int, size: int = SIZE, of: str = "k") -> tuple[Segment, ...]:
@@ -60,11 +59,11 @@ def segments(count: int, size: int = SIZE, of: str = "k") -> tuple[Segment, ...]
     return tuple(Segment(f"{of}{i}", size, blocks) for i in range(count))
 
 
-def with_catalogue(test: Callable[[Counting], Awaitable[None]]) -> None:
+def with_catalogue(test: Callable[[CountingCatalogue], Awaitable[None]]) -> None:
     async def run() -> None:
-        metadata = Counting(None)
+        metadata = CountingCatalogue()
         try:
-            await metadata.add_account(ACCOUNT)
+            await metadata.accounts.add(ACCOUNT)
             await test(metadata)
         finally:
             await metadata.close()
@@ -72,10 +71,10 @@ def with_catalogue(test: Callable[[Counting], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-async def published(metadata: Counting, parts: tuple[Segment, ...], object_id: str = "o") -> Object:
+async def published(metadata: CountingCatalogue, parts: tuple[Segment, ...], object_id: str = "o") -> Object:
     blob = Blob(f"blob of {object_id}", sum(part.size for part in parts), None, parts)
     obj = an_object(object_id, blob)
-    assert await metadata.publish(obj, blob)
+    assert await metadata.objects.publish(obj, blob)
     return obj
 
 
@@ -84,11 +83,11 @@ async def text(objects: Objects, obj: Object, start: int, end: int) -> bytes:
 
 
 def test_many_readers_of_a_huge_object_hold_a_few_segments_each() -> None:
-    async def test(metadata: Counting) -> None:
+    async def test(metadata: CountingCatalogue) -> None:
         obj = await published(metadata, segments(COUNT))
-        objects = Objects(metadata, Zeros(), lambda: 100.0, 1 << 20)
+        objects = Objects(metadata.objects, Zeros(), lambda: 100.0, 1 << 20)
         readers = [objects.read(obj, n * 300 * SIZE + n, obj.size) for n in range(50)]
-        metadata.given = 0
+        metadata.objects.given = 0
         tracemalloc.start()
         try:
             for reader in readers:
@@ -98,7 +97,7 @@ def test_many_readers_of_a_huge_object_hold_a_few_segments_each() -> None:
             tracemalloc.stop()
             for reader in readers:
                 await reader.aclose()
-        assert metadata.given <= 50 * FEW
+        assert metadata.objects.given <= 50 * FEW
         # For each a piece, what is cut out of it, and a window; all digests would be 8 MB for each.
         assert peak < 50 * (2 * CHUNK_SIZE + FEW * (len(BLOCKS) + 1000)) + 8 * CHUNK_SIZE
 
@@ -107,7 +106,7 @@ def test_many_readers_of_a_huge_object_hold_a_few_segments_each() -> None:
 
 @pytest.mark.parametrize("count", [1, WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW])
 def test_every_range_over_the_edges_of_windows_is_read_whole(count: int) -> None:
-    async def test(metadata: Counting) -> None:
+    async def test(metadata: CountingCatalogue) -> None:
         storage = MemoryStorage(segment_size=70_000)
         data = b"".join(hashlib.sha256(bytes([n % 251, n // 251])).digest() for n in range(count * 70_000 // 32))
 
@@ -117,7 +116,7 @@ def test_every_range_over_the_edges_of_windows_is_read_whole(count: int) -> None
         stored = await storage.put(stream(), {})
         obj = await published(metadata, stored.segments)
         assert len(stored.segments) == count
-        objects = Objects(metadata, storage, lambda: 100.0, 1)
+        objects = Objects(metadata.objects, storage, lambda: 100.0, 1)
         edges = sorted({0, 1, len(data) - 1, len(data), *range(0, len(data), 70_000 * WINDOW), 70_000 - 1, 70_000})
         for start in edges:
             for end in edges:
@@ -129,38 +128,38 @@ def test_every_range_over_the_edges_of_windows_is_read_whole(count: int) -> None
 
 
 def test_range_after_range_of_a_window_asks_the_catalogue_once() -> None:
-    async def test(metadata: Counting) -> None:
+    async def test(metadata: CountingCatalogue) -> None:
         obj = await published(metadata, segments(WINDOW))
-        objects = Objects(metadata, Zeros(), lambda: 100.0, 1)
-        metadata.given = 0
+        objects = Objects(metadata.objects, Zeros(), lambda: 100.0, 1)
+        metadata.objects.given = 0
         for start in (0, *range(obj.size - 1, 0, -SIZE // 3)):
             assert not any(await text(objects, obj, start, start + 1))
-        assert metadata.given == WINDOW
+        assert metadata.objects.given == WINDOW
 
     with_catalogue(test)
 
 
 def test_the_windows_of_few_objects_are_kept() -> None:
-    async def test(metadata: Counting) -> None:
+    async def test(metadata: CountingCatalogue) -> None:
         many = [await published(metadata, segments(1, of=f"{number}-"), f"o{number}") for number in range(200)]
-        objects = Objects(metadata, Zeros(), lambda: 100.0, 1)
-        metadata.given = 0
+        objects = Objects(metadata.objects, Zeros(), lambda: 100.0, 1)
+        metadata.objects.given = 0
         for obj in many + many:
             assert not any(await text(objects, obj, 0, 1))
-        assert metadata.given == 2 * len(many)
+        assert metadata.objects.given == 2 * len(many)
 
     with_catalogue(test)
 
 
 def test_the_windows_of_large_objects_outlast_reads_of_small_ones() -> None:
-    async def test(metadata: Counting) -> None:
+    async def test(metadata: CountingCatalogue) -> None:
         large = await published(metadata, segments(WINDOW), "large")
         many = [await published(metadata, segments(1, 1000, of=f"{n}-"), f"o{n}") for n in range(100)]
-        objects = Objects(metadata, Zeros(), lambda: 100.0, 1 << 20)
-        metadata.given = 0
+        objects = Objects(metadata.objects, Zeros(), lambda: 100.0, 1 << 20)
+        metadata.objects.given = 0
         for obj in (large, *many, large):
             assert not any(await text(objects, obj, 0, 1))
-        assert metadata.given == WINDOW + len(many)
+        assert metadata.objects.given == WINDOW + len(many)
 
     with_catalogue(test)
 
@@ -169,44 +168,36 @@ def test_the_windows_of_large_objects_outlast_reads_of_small_ones() -> None:
 def test_rows_that_do_not_add_up_are_damage_and_never_a_short_object(lost: int) -> None:
     """The size of one segment is not what the object's size needs, as after a row that was lost."""
 
-    async def test(metadata: Counting) -> None:
+    async def test(metadata: CountingCatalogue) -> None:
         obj = await published(metadata, segments(3 * WINDOW, 100_000))
 
-        class Losing(Counting):
-            async def segments(self, blob_id: str) -> tuple[Segment, ...]:
-                found = await metadata.segments(blob_id)
-                return found[:lost] + found[lost + 1 :]
-
+        class Losing(ObjectRecords):
             async def segments_from(self, blob_id: str, start: int, limit: int) -> Sequence[tuple[int, Segment]]:
-                kept = [row for row in await metadata.segments_from(blob_id, 0, 1000) if row[1].key != f"k{lost}"]
+                kept = [row for row in await super().segments_from(blob_id, 0, 1000) if row[1].key != f"k{lost}"]
                 first = max((at for at, _ in kept if at <= start), default=None)
                 return [row for row in kept if first is not None and row[0] >= first][:limit]
 
-            async def object(self, object_id: str) -> Object | None:
-                return await metadata.object(object_id)
-
-        losing = Losing(None)
+        losing = Losing(metadata.database)
         objects = Objects(losing, Zeros(), lambda: 100.0, 1)
         with pytest.raises(Problem) as raised:
             await text(objects, obj, 0, obj.size)
         assert raised.value.code is Code.INTEGRITY_FAILED
         with pytest.raises(Problem):
             await text(objects, obj, lost * 100_000 + 10, lost * 100_000 + 20)
-        await losing.close()
 
     with_catalogue(test)
 
 
 def test_a_reader_whose_object_goes_hears_that_it_is_gone() -> None:
-    async def test(metadata: Counting) -> None:
+    async def test(metadata: CountingCatalogue) -> None:
         parts = segments(2 * WINDOW, CHUNK_SIZE)
         blob = Blob("big", sum(part.size for part in parts), None, parts)
         obj = an_object("o", blob, expires_at=200.0)
-        await metadata.publish(obj, blob)
-        async with aclosing(Objects(metadata, Zeros(), lambda: 100.0, 1).read(obj, 0, obj.size)) as reader:
+        await metadata.objects.publish(obj, blob)
+        async with aclosing(Objects(metadata.objects, Zeros(), lambda: 100.0, 1).read(obj, 0, obj.size)) as reader:
             await anext(reader)
-            await metadata.expire_objects(200.0, 10)
-            await metadata.condemn_blobs(10)
+            await metadata.housekeeping.expire_objects(200.0, 10)
+            await metadata.housekeeping.condemn_blobs(10)
             with pytest.raises(Problem) as raised:
                 async for _ in reader:
                     pass
@@ -216,14 +207,14 @@ def test_a_reader_whose_object_goes_hears_that_it_is_gone() -> None:
 
 
 def test_the_list_of_parts_of_a_huge_upload_is_small() -> None:
-    async def test(metadata: Counting) -> None:
-        await metadata.begin_upload(an_upload("u"), LIMIT)
+    async def test(metadata: CountingCatalogue) -> None:
+        await metadata.uploads.begin(an_upload("u"), LIMIT)
         for number, segment in enumerate(segments(1000), 1):
             blob = Blob(f"p{number}", SIZE, None, (segment,))
-            await metadata.add_part(a_part("u", number, blob), blob)
+            await metadata.uploads.add_part(a_part("u", number, blob), blob)
         tracemalloc.start()
         try:
-            held = await metadata.segments_of_parts("u")
+            held = await metadata.uploads.segments_of_parts("u")
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -236,18 +227,18 @@ def test_the_list_of_parts_of_a_huge_upload_is_small() -> None:
 
 
 def test_a_digest_reads_the_segments_of_an_object_once_and_a_few_at_a_time() -> None:
-    async def test(metadata: Counting) -> None:
+    async def test(metadata: CountingCatalogue) -> None:
         obj = await published(metadata, segments(100, BLOCK_SIZE))
-        digester = Digester(metadata, Zeros())
-        metadata.given = 0
+        digester = Digester(metadata.uploads, metadata.objects, Zeros())
+        metadata.objects.given = 0
         tracemalloc.start()
         try:
             while await digester.step(BLOCK_SIZE * 3):
-                assert (await metadata.object("o")).sha256 is None  # type: ignore[union-attr]
+                assert (await metadata.objects.get("o")).sha256 is None  # type: ignore[union-attr]
         finally:
             tracemalloc.stop()
-        found = await metadata.object("o")
+        found = await metadata.objects.get("o")
         assert found and found.sha256 == hashlib.sha256(bytes(obj.size)).digest()
-        assert metadata.given < 100 * (WINDOW + 2)
+        assert metadata.objects.given < 100 * (WINDOW + 2)
 
     with_catalogue(test)

@@ -20,56 +20,45 @@ from entrepot.domain.objects import Object
 from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import Intent
 from entrepot.metadata.base import Conflict, MetadataFull
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service import multipart
 from entrepot.service.keeper import Keeper, Patience
 from entrepot.service.multipart import Multipart, path_of
 from entrepot.service.objects import Objects
 from entrepot.service.request_bodies import Body
 from entrepot.service.upload_sessions import Rules
-from entrepot.storage.memory import MemoryStorage
+from support.memory_storage import MemoryStorage
+from support.metadata import Catalogue
 
 WHO = Principal("account", "key")
 LAST = [Cited(1, None), Cited(2, None)]
 Deed = Callable[["Scene"], Awaitable[Any]]
 
 
-class Interrupted(SqliteMetadata):
-    """A catalogue in which somebody else acts just before the named method reads or writes."""
-
-    before = ""
-    deed: Callable[[], Awaitable[Any]] | None = None
-
-    def __getattribute__(self, name: str) -> Any:
-        found = super().__getattribute__(name)
-        if name != super().__getattribute__("before") or self.deed is None:
-            return found
-        deed, self.deed = self.deed, None
-
-        async def late(*args: Any) -> Any:
-            await deed()
-            return await found(*args)
-
-        return late
-
-
 class Scene:
     """An open upload of two parts, each with an attempt more than is needed."""
 
     def __init__(self) -> None:
-        self.metadata = Interrupted(None)
+        self.metadata = Catalogue()
         self.storage = MemoryStorage()
         rules = self.rules = Rules("0123abcd", "/files/b/", "upload", 1 << 20, 3600.0, max_open=5)
-        signer = Signer(bytes(range(32)))
-        self.multipart = Multipart(
-            self.metadata, self.storage, signer, rules, lambda: 100.0, lambda size: secrets.token_bytes(size)
-        )
+        self.multipart = self.with_rules(rules)
         self.keeper = Keeper(
-            self.metadata, self.storage, lambda: 100.0, lambda: 0.0, lambda names: set(), Patience(1e9)
+            self.metadata.housekeeping,
+            self.metadata.uploads,
+            self.storage,
+            lambda: 100.0,
+            lambda: 0.0,
+            lambda: [],
+            Patience(1e9),
         )
 
+    def with_rules(self, rules: Rules, random: Callable[[int], bytes] = secrets.token_bytes) -> Multipart:
+        data, signer = self.metadata, Signer(bytes(range(32)))
+        sessions = data.sessions(rules, lambda: 100.0, random)
+        return Multipart(sessions, data.uploads, data.objects, self.storage, signer, rules, lambda: 100.0)
+
     async def begin(self) -> None:
-        await self.metadata.add_account(Account("account", "nick", 1.0))
+        await self.metadata.accounts.add(Account("account", "nick", 1.0))
         begun = await self.multipart.begin(WHO, Intent(Lifecycle(), "a.bin"))
         self.path = path_of(begun.upload)
         for number, data in ((1, b"one"), (1, b"ONE"), (2, b"two"), (2, b"TWO")):
@@ -106,7 +95,7 @@ def played(act: Callable[[Scene], Awaitable[Any]], before: str, deed: Deed) -> t
         async def remembered() -> None:
             between.append(await deed(scene))
 
-        scene.metadata.before, scene.metadata.deed = before, remembered
+        scene.metadata.interrupt(before, remembered)
         try:
             try:
                 result: Any = await act(scene)
@@ -163,7 +152,7 @@ def with_scene(test: Deed) -> None:
 
 
 async def _content(scene: Scene, obj: Object) -> bytes:
-    objects = Objects(scene.metadata, scene.storage, lambda: 100.0, 0)
+    objects = Objects(scene.metadata.objects, scene.storage, lambda: 100.0, 0)
     return b"".join([piece async for piece in objects.read(obj, 0, obj.size)])
 
 
@@ -180,7 +169,7 @@ def test_a_finish_during_which_a_cited_part_is_sent_again_takes_the_new_bytes() 
 @pytest.mark.parametrize("harm", ["gone", "short", "rotten"])
 def test_a_part_whose_bytes_are_harmed_is_named_and_repaired_by_sending_it_again(harm: str) -> None:
     async def test(scene: Scene) -> None:
-        head = next(p for p in await scene.metadata.list_parts(scene.path.rpartition("/")[2]) if p.size == 3)
+        head = next(p for p in await scene.metadata.uploads.list_parts(scene.path.rpartition("/")[2]) if p.size == 3)
         cited = [Cited(1, head.etag), Cited(2, None)]
         (segment,) = await scene.metadata.segments(head.blob_id)
         kept = scene.storage._kept
@@ -204,10 +193,10 @@ def test_a_part_whose_bytes_are_harmed_is_named_and_repaired_by_sending_it_again
 
 def test_the_bytes_of_an_attempt_that_was_sent_again_are_swept() -> None:
     async def test(scene: Scene) -> None:
-        before = {entry.key async for entry in scene.storage.list()}
+        before = {entry.key async for entry in scene.storage.list("memory")}
         await scene.multipart.write(WHO, scene.path, 2, Body(_stream(b"TWO")))
         await scene.keeper.sweep()
-        after = {entry.key async for entry in scene.storage.list()}
+        after = {entry.key async for entry in scene.storage.list("memory")}
         assert len(before) == len(after) == len(before & after) + 1
         assert len((await scene.multipart.list(WHO, scene.path)).parts) == 4
 
@@ -233,7 +222,7 @@ def test_a_part_that_a_finish_overtakes_is_refused_and_freed(same: bool) -> None
     files: list[set[str]] = []
 
     async def keys(scene: Scene) -> set[str]:
-        return {entry.key async for entry in scene.storage.list()}
+        return {entry.key async for entry in scene.storage.list("memory")}
 
     async def write(scene: Scene) -> Any:
         try:
@@ -259,7 +248,7 @@ class Restless(Scene):
         super().__init__()
         self.waits: list[float] = []
         self.tries = 0
-        publish, digest = self.metadata.publish, self.multipart._digest
+        publish, digest = self.metadata.objects.publish, self.multipart._digest
 
         async def late(*args: Any) -> Object | None:
             self.tries += 1
@@ -270,7 +259,7 @@ class Restless(Scene):
             self.waits.append(patience)
             return await digest(upload, parts, 0.0)
 
-        self.metadata.publish = late  # type: ignore[assignment, method-assign]
+        self.metadata.objects.publish = late  # type: ignore[assignment, method-assign]
         self.multipart._digest = noted  # type: ignore[method-assign]
 
 
@@ -301,11 +290,11 @@ def test_the_bytes_of_a_part_whose_row_was_refused_are_freed(
         async def refuse(*args: Any) -> None:
             raise failure
 
-        before = {entry.key async for entry in scene.storage.list()}
-        monkeypatch.setattr(scene.metadata, "add_part", refuse)
+        before = {entry.key async for entry in scene.storage.list("memory")}
+        monkeypatch.setattr(scene.metadata.uploads, "add_part", refuse)
         with pytest.raises(type(failure)):
             await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"more")))
-        assert {entry.key async for entry in scene.storage.list()} == before
+        assert {entry.key async for entry in scene.storage.list("memory")} == before
 
     with_scene(test)
 
@@ -313,19 +302,17 @@ def test_the_bytes_of_a_part_whose_row_was_refused_are_freed(
 def test_a_part_that_is_held_is_taken_again_when_the_account_is_full() -> None:
     async def test(scene: Scene) -> None:
         rules = replace(scene.rules, quota=14)  # twelve bytes are held
-        full = Multipart(
-            scene.metadata, scene.storage, Signer(bytes(range(32))), rules, lambda: 100.0, lambda size: bytes(size)
-        )
+        full = scene.with_rules(rules, lambda size: bytes(size))
         again = await full.write(WHO, scene.path, 1, Body(_stream(b"ONE"), length=3))
         assert (again.number, again.size) == (1, 3)
-        before = {entry.key async for entry in scene.storage.list()}
+        before = {entry.key async for entry in scene.storage.list("memory")}
         for number, data in ((1, b"new"), (3, b"ONE")):
             for length in (None, 3):
                 with pytest.raises(Problem) as raised:
                     await full.write(WHO, scene.path, number, Body(_stream(data), length=length))
                 assert raised.value.code is Code.QUOTA_EXCEEDED
-        assert {entry.key async for entry in scene.storage.list()} == before
-        assert await scene.metadata.usage("account") == 12
+        assert {entry.key async for entry in scene.storage.list("memory")} == before
+        assert await scene.metadata.accounts.usage("account") == 12
 
     with_scene(test)
 
@@ -333,9 +320,7 @@ def test_a_part_that_is_held_is_taken_again_when_the_account_is_full() -> None:
 def test_bodies_that_arrive_together_do_not_share_one_room() -> None:
     async def test(scene: Scene) -> None:
         rules = replace(scene.rules, quota=20)
-        tight = Multipart(
-            scene.metadata, scene.storage, Signer(bytes(range(32))), rules, lambda: 100.0, secrets.token_bytes
-        )
+        tight = scene.with_rules(rules)
         arrived = asyncio.Event()
 
         async def slow() -> AsyncIterator[bytes]:
@@ -349,7 +334,7 @@ def test_bodies_that_arrive_together_do_not_share_one_room() -> None:
         with pytest.raises(Problem) as raised:
             await slow_one
         assert raised.value.code is Code.QUOTA_EXCEEDED
-        assert await scene.metadata.usage("account") == 17
+        assert await scene.metadata.accounts.usage("account") == 17
 
     with_scene(test)
 
@@ -362,7 +347,7 @@ def sha256(data: bytes) -> bytes:
 def test_a_declared_digest_is_held_against_the_object_that_another_call_published(late: bool) -> None:
     async def first(scene: Scene) -> None:
         obj = await scene.multipart.finish(WHO, scene.path, [Cited(1, scene.first_attempt), Cited(2, None)])
-        await scene.metadata.set_digest(obj.blob_id, sha256(b"oneTWO"))
+        await scene.metadata.objects.set_digest(obj.blob_id, sha256(b"oneTWO"))
 
     async def second(scene: Scene) -> Object:
         return await scene.multipart.finish(WHO, scene.path, LAST, 6, sha256(b"ONETWO"))
@@ -375,7 +360,7 @@ def test_a_declared_digest_is_held_against_the_object_that_another_call_publishe
 def test_a_declared_digest_counts_from_when_that_of_the_whole_is_known() -> None:
     async def finish(scene: Scene) -> list[Any]:
         known: list[Any] = [await scene.multipart.finish(WHO, scene.path, LAST, None, sha256(b"other"))]
-        await scene.metadata.set_digest(known[0].blob_id, sha256(b"ONETWO"))
+        await scene.metadata.objects.set_digest(known[0].blob_id, sha256(b"ONETWO"))
         for declared in (sha256(b"ONETWO"), None, sha256(b"other")):
             try:
                 known.append(await scene.multipart.finish(WHO, scene.path, LAST, None, declared))

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from entrepot.domain.objects import Blob
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.keeper import Keeper, Patience
 from entrepot.service.orphans import FEW, Looked
-from entrepot.storage.memory import MemoryStorage
 from support.facts import ACCOUNT, an_object
+from support.memory_storage import MemoryStorage
+from support.metadata import Catalogue
+from support.storage_wrappers import CountingStorage
 
 GRACE = 100.0
 NOW = 1_000_000.0
@@ -27,18 +28,19 @@ class Scene:
     now: float = NOW
 
     def __post_init__(self) -> None:
-        self.metadata = SqliteMetadata(None)
-        self.storage = MemoryStorage()
+        self.metadata = Catalogue(None)
+        self.storage = CountingStorage(MemoryStorage())
         self.again()
 
     def again(self) -> None:
         """A new process: it remembers nothing but what the catalogue does."""
         self.keeper = Keeper(
-            self.metadata,
+            self.metadata.housekeeping,
+            self.metadata.uploads,
             self.storage,
             lambda: self.now,
             lambda: self.now,
-            lambda names: set() if self.living else names,
+            lambda: [] if self.living else ["memory"],
             self.patience,
         )
 
@@ -47,14 +49,14 @@ class Scene:
         return [(await self.storage.put(_stream(), {})).segments[0].key for _ in range(count)]
 
     async def publish(self, key: str) -> None:
-        stored = {item.key: item async for item in self.storage.list()}
+        stored = {item.key: item async for item in self.storage.list("memory")}
         (segment,) = (await MemoryStorage("other").put(_stream(), {})).segments
         assert stored[key].size == segment.size
         blob = Blob(f"blob-{key}", segment.size, None, (type(segment)(key, segment.size, segment.blocks),))
-        await self.metadata.publish(an_object(f"object-{key}", blob), blob)
+        await self.metadata.objects.publish(an_object(f"object-{key}", blob), blob)
 
     async def keys(self) -> set[str]:
-        return {item.key async for item in self.storage.list()}
+        return {item.key async for item in self.storage.list("memory")}
 
     async def look(self, after: float = 0.0) -> Looked:
         self.now += after
@@ -69,7 +71,7 @@ def play(test: Callable[[Scene], Awaitable[None]], scene: Scene | None = None) -
     async def run() -> None:
         one = scene or Scene()
         try:
-            await one.metadata.add_account(ACCOUNT)
+            await one.metadata.accounts.add(ACCOUNT)
             await test(one)
         finally:
             await one.metadata.close()
@@ -106,7 +108,7 @@ def test_a_key_that_became_known_stays_and_its_sight_is_forgotten():
         await scene.publish(key)  # the newer catalogue is back
         assert await scene.look(after=10 * GRACE) == Looked(1, 0, 0)
         assert await scene.keys() == {key}
-        assert await scene.metadata.due_orphans(NOW, scene.now, 10) == []
+        assert await scene.metadata.housekeeping.due_orphans(NOW, scene.now, 10) == []
 
     play(test)
 
@@ -142,10 +144,44 @@ def test_what_a_living_process_writes_is_never_noted():
     async def test(scene: Scene) -> None:
         (key,) = await scene.leave()
         for _ in range(3):
-            assert await scene.look(after=10 * GRACE) == Looked(1, 0, 0)
+            assert await scene.look(after=10 * GRACE) == Looked()
         assert await scene.keys() == {key}
 
     play(test, Scene(living=True))
+
+
+def test_an_incarnation_whose_keys_are_all_known_is_not_listed_again_by_this_process():
+    async def test(scene: Scene) -> None:
+        first, second = await scene.leave(2)
+        await scene.publish(first)
+        assert await scene.look() == Looked(2, 1, 0)
+        assert await scene.look(after=GRACE) == Looked(2, 1, 1)
+        assert await scene.look() == Looked(1, 0, 0)
+        calls = scene.storage.calls["list"]
+        assert await scene.look() == Looked()
+        assert scene.storage.calls["list"] == calls
+        scene.again()  # a power cut may have brought files back
+        await scene.leave()
+        assert await scene.look() == Looked(2, 1, 0)
+        assert await scene.keys() > {first} and second not in await scene.keys()
+
+    play(test)
+
+
+def test_what_a_process_published_just_before_it_ended_is_no_orphan():
+    async def test(scene: Scene) -> None:
+        (key,) = await scene.leave()
+        scene.living = True
+        assert await scene.look() == Looked()
+
+        async def published_meanwhile() -> None:
+            await scene.publish(key)
+
+        scene.living = False
+        scene.metadata.interrupt("known_keys", published_meanwhile)
+        assert await scene.look() == Looked(1, 0, 0)
+
+    play(test)
 
 
 def test_when_most_of_the_store_is_unknown_nothing_goes_and_the_log_says_why(caplog: pytest.LogCaptureFixture):
@@ -158,7 +194,7 @@ def test_when_most_of_the_store_is_unknown_nothing_goes_and_the_log_says_why(cap
         assert await scene.keys() == set(keys)
         (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
         said = record.getMessage()
-        assert "catalogue is older" in said and "--orphan-brake 1" in said
+        assert "catalogue is older" in said and "--max-orphan-share 1" in said
         # The operator says that they may go.
         scene.patience = Patience(1e9, orphan_grace=0, orphan_brake=1)
         scene.again()

@@ -17,12 +17,12 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.objects import Object
 from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import EXISTING_FLOOR, Intent
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.request_bodies import Body
 from entrepot.service.upload_sessions import Rules
 from entrepot.service.uploads import Uploads
 from entrepot.storage.base import StorageFailed
-from entrepot.storage.memory import MemoryStorage
+from support.memory_storage import MemoryStorage
+from support.metadata import Catalogue
 
 WHO = Principal("account", "key")
 DATA = bytes(EXISTING_FLOOR)
@@ -36,40 +36,35 @@ class Scene:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.metadata = SqliteMetadata(None)
+        self.metadata = Catalogue(None)
         self.storage = MemoryStorage()
+        rules = Rules("0123abcd", "/files/b/", "upload", 1 << 30, 3600.0)
+        sessions = self.metadata.sessions(rules, lambda: self.now, secrets.token_bytes)
         self.uploads = Uploads(
-            self.metadata, self.storage, Signer(bytes(range(32))),
-            Rules("0123abcd", "/files/b/", "upload", 1 << 30, 3600.0), lambda: self.now, secrets.token_bytes,
+            sessions, self.metadata.uploads, self.metadata.objects, self.storage, Signer(bytes(range(32))), rules,
+            lambda: self.now,
         )  # fmt: skip
 
     async def store(self) -> Object:
-        await self.metadata.add_account(Account("account", "nick", 1.0))
+        await self.metadata.accounts.add(Account("account", "nick", 1.0))
         return await self.uploads.put(WHO, MORTAL, Body(stream()))
 
     async def reuse(self, who: Principal = WHO, key: str | None = None) -> Object:
         return await self.uploads.reuse(who, Intent(Lifecycle(), idempotency_key=key), SHA256, len(DATA))
 
     def interrupt(self, before: str, deed: Deed) -> None:
-        found = getattr(self.metadata, before)
-
-        async def late(*args: Any) -> Any:
-            delattr(self.metadata, before)
-            await deed(self)
-            return await found(*args)
-
-        setattr(self.metadata, before, late)
+        self.metadata.interrupt(before, lambda: deed(self))
 
     async def condemn(self) -> None:
         """The first half of a sweep: the bytes are still there."""
-        assert await self.metadata.expire_objects(1e9, 10)
-        assert len(await self.metadata.condemn_blobs(10)) == 1
+        assert await self.metadata.housekeeping.expire_objects(1e9, 10)
+        assert len(await self.metadata.housekeeping.condemn_blobs(10)) == 1
 
     async def sweep(self) -> None:
-        assert await self.metadata.expire_objects(1e9, 10)
-        for condemned in await self.metadata.condemn_blobs(10):
+        assert await self.metadata.housekeeping.expire_objects(1e9, 10)
+        for condemned in await self.metadata.housekeeping.condemn_blobs(10):
             await self.storage.delete(condemned.keys)
-            await self.metadata.forget_blob(condemned.blob_id)
+            await self.metadata.housekeeping.forget_blob(condemned.blob_id)
 
 
 async def stream() -> AsyncIterator[bytes]:
@@ -103,7 +98,7 @@ def test_what_the_sweep_takes_meanwhile_is_not_held(
         await scene.store()
         scene.interrupt(before, half)
         assert await is_not_held(scene.reuse(key=key))
-        assert await scene.metadata.usage("account") == 0
+        assert await scene.metadata.accounts.usage("account") == 0
         assert "damaged" not in caplog.text
         sent = await scene.uploads.put(WHO, Intent(Lifecycle(), idempotency_key=key), Body(stream()))
         assert (await scene.reuse()).blob_id == sent.blob_id
@@ -115,16 +110,16 @@ def test_what_the_sweep_takes_meanwhile_is_not_held(
 def test_m5_no_bytes_are_linked_with_a_key_that_was_revoked_meanwhile(before: str, key: str | None) -> None:
     async def test(scene: Scene) -> None:
         await scene.store()
-        await scene.metadata.add_key(KeyRecord("key", "account", "", b"h" * 32, 1.0))
+        await scene.metadata.accounts.add_key(KeyRecord("key", "account", "", b"h" * 32, 1.0))
 
         async def revoke(scene: Scene) -> None:
-            await scene.metadata.revoke_key("key", scene.now)
+            await scene.metadata.accounts.revoke_key("key", scene.now)
 
         scene.interrupt(before, revoke)
         with pytest.raises(Problem) as refused:
             await scene.reuse(key=key)
         assert refused.value.code is Code.UNAUTHORIZED
-        assert await scene.metadata.usage("account") == len(DATA)
+        assert await scene.metadata.accounts.usage("account") == len(DATA)
 
     play(test)
 
@@ -134,12 +129,12 @@ def test_a_file_that_ends_in_the_moment_of_the_link_leaves_its_bytes_to_the_new_
         first = await scene.store()
 
         async def expire(scene: Scene) -> None:
-            assert await scene.metadata.expire_objects(1e9, 10)
+            assert await scene.metadata.housekeeping.expire_objects(1e9, 10)
 
         scene.interrupt("publish", expire)
         linked = await scene.reuse()
         assert (linked.blob_id, linked.sha256, linked.size) == (first.blob_id, SHA256, len(DATA))
-        assert await scene.metadata.condemn_blobs(10) == []
+        assert await scene.metadata.housekeeping.condemn_blobs(10) == []
         assert await scene.metadata.segments(linked.blob_id)
 
     play(test)
@@ -150,7 +145,7 @@ def test_a_file_is_held_to_the_second_of_its_end() -> None:
         await scene.store()
         scene.now = 159.9
         assert await scene.reuse()
-        assert await scene.metadata.expire_objects(1e9, 10)
+        assert await scene.metadata.housekeeping.expire_objects(1e9, 10)
 
     play(test)
 

@@ -24,7 +24,6 @@ from entrepot.domain.lifecycle import AclChoice, Lifecycle
 from entrepot.domain.objects import BLOCK_SIZE, Object
 from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import Intent
-from entrepot.metadata.sqlite import SqliteMetadata
 from entrepot.service.access import require_account
 from entrepot.service.objects import WINDOW, Objects
 from entrepot.service.request_bodies import Body
@@ -33,8 +32,9 @@ from entrepot.service.upload_sessions import Rules
 from entrepot.service.uploads import Uploads
 from entrepot.storage.base import Storage
 from entrepot.storage.local import LocalStorage
-from entrepot.storage.memory import MemoryStorage
-from entrepot.storage.wrappers import Wrapped
+from support.memory_storage import MemoryStorage
+from support.metadata import Catalogue
+from support.storage_wrappers import Wrapped
 
 WHO = Principal("account", "key", by_key=True)
 BOB = Principal("bob", "key2", by_key=True)
@@ -133,11 +133,13 @@ class Scene:
         self.root.mkdir()
         self.now = 100.0
         self.storage = Between(storage)
-        self.metadata = SqliteMetadata(None)
+        self.metadata = Catalogue(None)
         rules = Rules("0123abcd", "/files/b/", "upload", 1 << 30, 3600.0, quota=quota)
         clock = lambda: self.now  # noqa: E731
-        self.uploads = Uploads(self.metadata, self.storage, Signer(bytes(range(32))), rules, clock, secrets.token_bytes)
-        self.objects = Objects(self.metadata, self.storage, clock, 1 << 20)
+        sessions = self.metadata.sessions(rules, clock, secrets.token_bytes)
+        records, objects, signer = self.metadata.uploads, self.metadata.objects, Signer(bytes(range(32)))
+        self.uploads = Uploads(sessions, records, objects, self.storage, signer, rules, clock)
+        self.objects = Objects(self.metadata.objects, self.storage, clock, 1 << 20)
         self.transfer = Transfer(Shelf(self.root).of, self.storage, self.objects, self.uploads)
 
     def write(self, data: bytes, name: str = "a.bin") -> Path:
@@ -162,7 +164,7 @@ class Scene:
             return b"".join([piece async for piece in pieces])
 
     async def keys(self) -> list[str]:
-        return [entry.key async for entry in self.storage.list()]
+        return [entry.key for name in ("memory", "p1") for entry in [e async for e in self.storage.list(name)]]
 
     def files(self) -> list[str]:
         return sorted(os.listdir(self.root))
@@ -183,7 +185,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
         scene = Scene(tmp_path, storage, quota)
         try:
             for account in ("account", "bob"):
-                await scene.metadata.add_account(Account(account, f"nick-{account}", 1.0))
+                await scene.metadata.accounts.add(Account(account, f"nick-{account}", 1.0))
             await asyncio.wait_for(test(scene), 60)
         finally:
             await scene.storage.close()
@@ -253,7 +255,7 @@ def test_a_file_that_changes_while_it_is_copied_is_not_published_and_leaves_noth
         setattr(scene.storage, moment, lambda: change(path))
         assert (await refusal(scene.publish())).code is Code.CONFLICT
         assert await scene.keys() == []
-        assert await scene.metadata.usage("account") == 0
+        assert await scene.metadata.accounts.usage("account") == 0
 
     play(test)
 
@@ -265,7 +267,7 @@ def test_equal_publishes_with_a_key_give_one_object_and_other_bytes_are_refused(
         assert await scene.publish(idempotency_key="k") == first
         append(path)
         assert (await refusal(scene.publish(idempotency_key="k"))).code is Code.ALREADY_PUBLISHED
-        assert await scene.metadata.usage("account") == len(DATA)
+        assert await scene.metadata.accounts.usage("account") == len(DATA)
 
     play(test)
 
@@ -290,17 +292,11 @@ def test_a_file_larger_than_the_room_of_the_account_is_refused_before_it_is_copi
 
 def test_m5_a_file_is_not_published_with_a_key_that_was_revoked_meanwhile(play):
     async def test(scene: Scene) -> None:
-        await scene.metadata.add_key(KeyRecord("key", "account", "", b"h" * 32, 1.0))
+        await scene.metadata.accounts.add_key(KeyRecord("key", "account", "", b"h" * 32, 1.0))
         scene.write(DATA)
-        publish = scene.metadata.publish
-
-        async def late(*args: Any) -> Any:
-            await scene.metadata.revoke_key("key", scene.now)
-            return await publish(*args)
-
-        scene.metadata.publish = late  # type: ignore[assignment]
+        scene.metadata.interrupt("publish", lambda: scene.metadata.accounts.revoke_key("key", scene.now))
         assert (await refusal(scene.publish())).code is Code.UNAUTHORIZED
-        assert await scene.metadata.usage("account") == 0
+        assert await scene.metadata.accounts.usage("account") == 0
         assert await scene.keys() == []
 
     play(test)
@@ -312,23 +308,21 @@ def test_a_publish_that_is_cancelled_leaves_nothing_or_a_whole_object(play, mome
         scene.write(DATA)
         handles = len(os.listdir("/proc/self/fd"))
         task = asyncio.create_task(scene.publish())
-        publish = scene.metadata.publish
 
-        async def late(*args: Any) -> Any:
+        async def cancel() -> None:
             task.cancel()
             await asyncio.sleep(0)
-            return await publish(*args)
 
         if moment == "settle":
             await asyncio.sleep(0)
             task.cancel()
         elif moment == "publish":
-            scene.metadata.publish = late  # type: ignore[assignment]
+            scene.metadata.interrupt("publish", cancel)
         else:
             setattr(scene.storage, moment, task.cancel)
         with pytest.raises(asyncio.CancelledError):
             await task
-        published = await scene.metadata.usage("account") == len(DATA)
+        published = await scene.metadata.accounts.usage("account") == len(DATA)
         assert len(await scene.keys()) == (4 if published else 0)
         assert published or moment in ("settle", "first")
         assert len(os.listdir("/proc/self/fd")) == handles

@@ -18,7 +18,7 @@ import pytest
 
 from entrepot.atomic import Kind, Op, observe
 from entrepot.domain.objects import Segment
-from entrepot.storage import local, tree
+from entrepot.storage import local, segment_folders
 from entrepot.storage.base import CHUNK_SIZE, BlobMissing, StorageFailed, StorageFull, StoredKey
 from entrepot.storage.local import LocalStorage
 from entrepot.threads import Threads
@@ -74,8 +74,8 @@ async def read(storage: LocalStorage, *segments: Segment) -> bytes:
     return data
 
 
-async def listed(storage: LocalStorage) -> list[StoredKey]:
-    return [entry async for entry in storage.list()]
+async def listed(storage: LocalStorage, *incarnations: str) -> list[StoredKey]:
+    return [entry for name in incarnations or ("p1", "p2") for entry in [e async for e in storage.list(name)]]
 
 
 def handles() -> int:
@@ -252,7 +252,7 @@ async def test_all_is_synced_before_put_returns(storage, root):
 
 
 def test_of_many_writes_at_once_none_returns_before_its_folders_are_synced(root, monkeypatch):
-    monkeypatch.setattr(tree, "BUCKET_SIZE", 8)
+    monkeypatch.setattr(segment_folders, "BUCKET_SIZE", 8)
     recorder = Recorder()
 
     async def one(storage: LocalStorage) -> None:

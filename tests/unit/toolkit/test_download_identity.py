@@ -315,7 +315,7 @@ def test_d13_a_tilde_is_the_home_folder_everywhere(tmp_path, monkeypatch):
     open_path(Path("~/a.txt")).close()
     file = File.from_path("~/a.txt", repository="in_memory")
     assert file.save("~/b/c.txt") == home / "b" / "c.txt"
-    assert Settings.load({"home": "~/h"}, {}).home == home / "h"
+    assert Settings.load({"home": "~/h"}).home == home / "h"
     assert data_home().is_absolute()
     assert plan.make(["~/a.txt"], None, print).items[0].path == str(home / "a.txt")
     assert not (tmp_path / "~").exists()

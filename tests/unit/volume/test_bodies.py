@@ -55,7 +55,7 @@ def test_when_as_many_come_in_as_may_single_writes_are_refused_and_all_others_wa
 
 def test_a_worker_counts_the_bodies_for_the_volume_among_all_others(tmp_path):
     target = "/v1/serverless/files/file/f"
-    with InProcess(tmp_path, max_uploads=1) as app:
+    with InProcess(tmp_path, max_concurrent_bodies=1) as app:
         with app.busy():
             reply = app.ask("PUT", target, b"x")
             assert (reply.status, reply.headers["retry-after"]) == (429, "1")

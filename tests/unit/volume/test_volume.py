@@ -194,7 +194,7 @@ def test_a_file_above_the_limit_is_refused_as_soon_as_that_is_known(tmp_path):
 def test_nothing_comes_in_when_the_disk_is_down_to_the_reserve(tmp_path):
     async def test() -> None:
         volume = open_volume(make(tmp_path / "data"), reserve=1 << 62)
-        with refused(Code.INSUFFICIENT_STORAGE, "reserve"):
+        with refused(Code.INSUFFICIENT_STORAGE, "free space"):
             await put(volume, "f", b"x")
         (tmp_path / "data" / "old").write_bytes(b"x")
         with refused(Code.INSUFFICIENT_STORAGE):

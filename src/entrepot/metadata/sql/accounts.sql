@@ -1,5 +1,6 @@
 -- name: add_account
-INSERT INTO accounts (id, nickname, created_at, defaults, state) VALUES (?, ?, ?, ?, ?);
+INSERT INTO accounts (id, nickname, created_at, defaults, state) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
 
 -- name: account
 SELECT id, nickname, created_at, defaults, state FROM accounts WHERE id = ?;
@@ -10,14 +11,9 @@ SELECT bytes FROM usage WHERE account_id = ?;
 -- name: list_accounts
 SELECT id, nickname, created_at, defaults, state FROM accounts ORDER BY created_at, id;
 
--- name: account_ids
--- Ids after nicknames, so that nobody takes another's id as a nickname to stand in for them.
-SELECT nickname, id FROM accounts WHERE nickname IN (SELECT value FROM json_each(?1))
-UNION ALL
-SELECT id, id FROM accounts WHERE id IN (SELECT value FROM json_each(?1));
-
 -- name: add_key
-INSERT INTO keys (id, account_id, name, secret_hash, created_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO keys (id, account_id, name, secret_hash, created_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
 
 -- name: key
 SELECT k.id, k.account_id, k.name, k.secret_hash, k.created_at, k.revoked_at, a.state
@@ -38,11 +34,3 @@ WHERE k.id = ?1 AND (k.revoked_at IS NOT NULL OR k.expires_at <= ?2 OR a.state <
 
 -- name: revoke_key
 UPDATE keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1;
-
--- name: take_lease
-INSERT INTO leases (name, holder, until) VALUES (?1, ?2, ?3 + ?4)
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-WHERE leases.holder = excluded.holder OR leases.until <= ?3;
-
--- name: check
-SELECT count(*) FROM (SELECT id FROM accounts LIMIT 1);

@@ -1,4 +1,4 @@
-"""Segments in memory: for tests, and for trying the server out. Everything is gone with the process."""
+"""A storage in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hashlib import sha256
 from itertools import count
 
 from entrepot.domain.objects import Segment
-from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Cloning, Hash, Stored, StoredKey, cuts
+from entrepot.storage.base import SEGMENT_SIZE, BlobMissing, Cloning, Hash, StorageFailed, Stored, StoredKey, cuts
 from entrepot.storage.blocks import checksums
 
 
@@ -27,7 +27,13 @@ class MemoryStorage:
         self._kept: dict[str, _Kept] = {}
         self._numbers = count()
 
-    async def put(self, stream: AsyncIterator[bytes], facts: Mapping[str, str], hashes: Sequence[Hash] = ()) -> Stored:
+    async def put(
+        self,
+        stream: AsyncIterator[bytes],
+        facts: Mapping[str, str],
+        hashes: Sequence[Hash] = (),
+        length: int | None = None,
+    ) -> Stored:
         """Store a stream; nothing is kept before it has ended."""
         whole = sha256()
         data = bytearray()
@@ -35,31 +41,11 @@ class MemoryStorage:
             data += piece
             for hasher in (whole, *hashes):
                 hasher.update(piece)
+        if length not in (None, len(data)):
+            raise StorageFailed(f"the stream has {len(data)} bytes, not {length} as was said")
         starts = range(0, len(data), self._segment_size)
         cuts = [bytes(data[start : start + self._segment_size]) for start in starts]
         return Stored(tuple(self._keep(cut, facts) for cut in cuts), len(data), whole.digest())
-
-    async def begin(self) -> str:
-        """Nothing is needed for a multipart write but a name."""
-        return f"upload-{next(self._numbers)}"
-
-    async def write_part(
-        self,
-        upload: str,
-        number: int,
-        stream: AsyncIterator[bytes],
-        facts: Mapping[str, str],
-        hashes: Sequence[Hash] = (),
-    ) -> Stored:
-        """Store one attempt at a part, under keys of its own."""
-        return await self.put(stream, facts, hashes)
-
-    async def seal(self, upload: str, parts: Sequence[Stored]) -> tuple[Segment, ...]:
-        """The parts' segments in the order given."""
-        return tuple(segment for part in parts for segment in part.segments)
-
-    async def abort(self, upload: str) -> None:
-        """Nothing is held for a handle."""
 
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield a range; see `Storage.read`."""
@@ -74,10 +60,17 @@ class MemoryStorage:
         for key in keys:
             self._kept.pop(key, None)
 
-    async def list(self) -> AsyncGenerator[StoredKey, None]:
+    async def list(self, incarnation: str) -> AsyncGenerator[StoredKey, None]:
         """Yield what was there when the listing began."""
         for key, kept in tuple(self._kept.items()):
-            yield StoredKey(key, self._incarnation, len(kept.data), kept.facts)
+            if key.startswith(f"{incarnation}/"):
+                yield StoredKey(key, len(kept.data))
+
+    async def describe(self, key: str) -> Mapping[str, str]:
+        """The facts given to the write."""
+        if key not in self._kept:
+            raise BlobMissing(key)
+        return self._kept[key].facts
 
     def cloning(self) -> Cloning | None:
         """Memory has no files."""

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import apsw
 
-from entrepot.metadata.base import MetadataFailed
-from entrepot.metadata.connect import failure
-from entrepot.metadata.rows import Row
+from entrepot.metadata.base import MetadataFailed, Row
+from entrepot.metadata.sqlite.connect import failure
 
 
 class Reader:
-    """`rows` and `row` may be called from any thread; each statement sees all that was committed before."""
+    """`rows` may be called from any thread; each statement sees all that was committed before."""
 
     def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
         self._connect = connect
@@ -26,18 +25,13 @@ class Reader:
         self._gate = threading.Lock()
         self._closed = False
 
-    def rows(self, sql: str, *args: Any) -> list[Row]:
+    def rows(self, sql: str, args: Sequence[Any]) -> list[Row]:
         """All rows. Raises MetadataFailed; the next read then starts with a new connection."""
         try:
             return self._cursor().execute(sql, args).fetchall()
         except apsw.Error as error:
             self._local.__dict__.clear()
             raise failure(error) from error
-
-    def row(self, sql: str, *args: Any) -> Row | None:
-        """The one row, None when there is none."""
-        rows = self.rows(sql, *args)
-        return rows[0] if rows else None
 
     def close(self) -> None:
         """Close all connections. No thread may be reading."""

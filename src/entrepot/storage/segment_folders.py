@@ -1,4 +1,4 @@
-"""Where segment files lie under a root, and the only way to them: `<incarnation>/<bucket>/<number>`.
+"""The folders of segment files under a root, and the only way to them: `<incarnation>/<bucket>/<number>`.
 
 An incarnation is one process of ours: it alone makes names in its folder, so that a key is never reused and
 what a dead process left is told by its folder. Each component is opened in the one before and links are
@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from threading import Lock
 
-from entrepot.atomic import File, Folder, read_facts
+from entrepot.atomic import File, Folder
 from entrepot.storage.base import StoredKey
 
 BUCKET_SIZE = 1024  # files in a folder
@@ -25,8 +25,7 @@ BUCKET_SIZE = 1024  # files in a folder
 _INCARNATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _BUCKET = re.compile(r"[0-9a-f]{1,16}")
 _NUMBER = re.compile(r"[0-9]{1,20}")
-_COMPONENTS = (_INCARNATION, _BUCKET, _NUMBER)
-_KEY = re.compile("/".join(form.pattern for form in _COMPONENTS))
+_KEY = re.compile(f"{_INCARNATION.pattern}/{_BUCKET.pattern}/{_NUMBER.pattern}")
 # What the system says when a component is a link, or no folder: then nothing of ours is under this key.
 _NOT_OURS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 _TRIES = 100
@@ -36,7 +35,7 @@ class RootChanged(OSError):
     """The root's path leads to another folder than was opened: a disk was unmounted, or mounted over it."""
 
 
-class Tree:
+class SegmentFolders:
     """The folders under one root. `reserve` is the free space in bytes below which nothing new is created."""
 
     def __init__(self, root: Path, incarnation: str, reserve: int) -> None:
@@ -57,7 +56,7 @@ class Tree:
         if space.f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         if space.f_bavail * space.f_frsize < self._reserve:
-            raise OSError(errno.ENOSPC, "the free space is down to the configured reserve")
+            raise OSError(errno.ENOSPC, "the disk has less free space than the server keeps (--min-free-space)")
 
     def check_root(self) -> None:
         """Raise RootChanged unless the root's path still leads to the folder that was opened."""
@@ -104,10 +103,15 @@ class Tree:
                 folder.unlink(number)
             self._tidy(incarnation, bucket)
 
-    def walk(self) -> Generator[StoredKey, None, None]:
-        """Every plain file under a name of ours; what vanishes meanwhile is left out."""
+    def walk(self, incarnation: str) -> Generator[StoredKey, None, None]:
+        """Every plain file of an incarnation under a name of ours; what vanishes meanwhile is left out."""
         self.check_root()
-        yield from self._walk(self._root, ())
+        if not _INCARNATION.fullmatch(incarnation):
+            return
+        with _unless_absent(), self._root.descend(incarnation) as home:
+            for bucket in filter(_BUCKET.fullmatch, os.listdir(home.fd)):
+                with _unless_absent(), home.descend(bucket) as folder:
+                    yield from _entries(folder, f"{incarnation}/{bucket}")
 
     def close(self) -> None:
         self._root.close()
@@ -137,16 +141,6 @@ class Tree:
                 home.rmdir(bucket)
                 self._root.rmdir(incarnation)
 
-    def _walk(self, folder: Folder, above: tuple[str, ...]) -> Iterator[StoredKey]:
-        form = _COMPONENTS[len(above)]
-        for name in filter(form.fullmatch, os.listdir(folder.fd)):
-            place = (*above, name)
-            if len(place) == len(_COMPONENTS):
-                yield from _entry(folder, place)
-                continue
-            with _unless_absent(), folder.descend(name) as inner:
-                yield from self._walk(inner, place)
-
 
 def _components(key: str) -> tuple[str, str, str]:
     """Incarnation, bucket and number. Raises FileNotFoundError for what is no key of ours."""
@@ -165,14 +159,12 @@ def _unless_absent() -> Iterator[None]:
             raise
 
 
-def _entry(folder: Folder, place: tuple[str, ...]) -> Iterator[StoredKey]:
-    with _unless_absent():
-        fd = _open_file(place[-1], folder)
-        try:
-            size, facts = os.fstat(fd).st_size, read_facts(fd)
-        finally:
-            os.close(fd)
-        yield StoredKey("/".join(place), place[0], size, facts)
+def _entries(folder: Folder, above: str) -> Iterator[StoredKey]:
+    for name in filter(_NUMBER.fullmatch, os.listdir(folder.fd)):
+        with _unless_absent():
+            status = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode):
+                yield StoredKey(f"{above}/{name}", status.st_size)
 
 
 def _open_file(name: str, folder: Folder) -> int:

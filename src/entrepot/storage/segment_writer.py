@@ -1,7 +1,8 @@
-"""One attempt at writing one body to segment files: all of it durable, or nothing left of it."""
+"""The writer of one body to segment files: all of it durable, or nothing left of it."""
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -12,7 +13,7 @@ from entrepot.domain.objects import Segment
 from entrepot.reading import read_waiting
 from entrepot.storage.base import Hash, Stored
 from entrepot.storage.blocks import BlockHasher
-from entrepot.storage.tree import Tree
+from entrepot.storage.segment_folders import SegmentFolders
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ Beside = Callable[[Callable[[Sequence[bytes]], None], Sequence[bytes]], Future[N
 class SegmentFile:
     """A segment that is being written, with the handles of its file and of the folder that names it."""
 
-    def __init__(self, tree: Tree) -> None:
-        self._key, self._folder, self._file = tree.create()
+    def __init__(self, folders: SegmentFolders) -> None:
+        self._key, self._folder, self._file = folders.create()
         self._hasher = BlockHasher()
 
     @property
@@ -63,13 +64,13 @@ class SegmentFile:
         """The row of this segment."""
         return Segment(self._key, self.size, self._hasher.blocks())
 
-    def drop(self, tree: Tree) -> None:
+    def drop(self, folders: SegmentFolders) -> None:
         """Free the handles and remove the file, as far as the disk lets us: a sweep finds what stays."""
         try:
             if self._folder.is_open:
                 self._folder.unlink(self._key.rpartition("/")[2])  # needs no new handle, there may be none
             else:
-                tree.remove(self._key)
+                folders.remove(self._key)
         except FileNotFoundError:
             pass
         except OSError:
@@ -82,21 +83,28 @@ class SegmentFile:
             self._file.close()
 
 
-class Attempt:
-    """Cuts one body into segments of `segment_size` bytes. Its methods block; only one may run at a time.
+class SegmentWriter:
+    """A writer that cuts one body into segments of `segment_size` bytes. Its methods block; only one may run at a time.
 
     `hashes` are updated with the bytes in order.
     """
 
     def __init__(
-        self, tree: Tree, facts: Mapping[str, str], hashes: Sequence[Hash], segment_size: int, beside: Beside
+        self,
+        folders: SegmentFolders,
+        facts: Mapping[str, str],
+        hashes: Sequence[Hash],
+        segment_size: int,
+        beside: Beside,
+        length: int | None = None,
     ) -> None:
-        self._tree = tree
+        self._folders = folders
         self._beside = beside
         self._facts = dict(facts)
         self._whole = sha256()
         self._hashes = (self._whole, *hashes)
         self._segment_size = segment_size
+        self._length = length
         self._segments: list[SegmentFile] = []
 
     def write(self, pieces: Sequence[bytes]) -> list[SegmentFile]:
@@ -143,22 +151,27 @@ class Attempt:
         segment.settle({**place, **self._facts})
 
     def finish(self, pieces: Sequence[bytes]) -> Stored:
-        """Append the last pieces and settle what `write` has not returned."""
-        for segment in self.write(pieces):
+        """Append the last pieces and settle what `write` has not returned. Raises OSError when it is not `length` bytes
+        in all."""
+        full = self.write(pieces)
+        size = sum(segment.size for segment in self._segments)
+        if self._length not in (None, size):
+            raise OSError(errno.EIO, f"the stream has {size} bytes, not {self._length} as was said")
+        for segment in full:
             self.settle(segment)
         if self._segments and self._segments[-1].size < self._segment_size:
             self.settle(self._segments[-1])
         segments = tuple(segment.described() for segment in self._segments)
-        return Stored(segments, sum(segment.size for segment in segments), self._whole.digest())
+        return Stored(segments, size, self._whole.digest())
 
     def undo(self) -> None:
-        """Remove everything that this attempt made."""
+        """Remove everything that was written."""
         for segment in self._segments:
-            segment.drop(self._tree)
+            segment.drop(self._folders)
 
     def _growing(self) -> SegmentFile:
         if not self._segments or self._segments[-1].size == self._segment_size:
-            self._segments.append(SegmentFile(self._tree))
+            self._segments.append(SegmentFile(self._folders))
         return self._segments[-1]
 
 

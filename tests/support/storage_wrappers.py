@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
-from entrepot.domain.objects import Segment
 from entrepot.storage.base import Cloning, Hash, Storage, Stored, StoredKey
 
 
@@ -26,36 +25,17 @@ class Wrapped:
     def moved(self, method: str, size: int) -> None:
         """Called when `size` bytes were written, or are about to be handed to the reader."""
 
-    async def put(self, stream: AsyncIterator[bytes], facts: Mapping[str, str], hashes: Sequence[Hash] = ()) -> Stored:
-        self.before("put")
-        stored = await self.inner.put(stream, facts, hashes)
-        self.moved("put", stored.size)
-        return stored
-
-    async def begin(self) -> str:
-        self.before("begin")
-        return await self.inner.begin()
-
-    async def write_part(
+    async def put(
         self,
-        upload: str,
-        number: int,
         stream: AsyncIterator[bytes],
         facts: Mapping[str, str],
         hashes: Sequence[Hash] = (),
+        length: int | None = None,
     ) -> Stored:
-        self.before("write_part")
-        stored = await self.inner.write_part(upload, number, stream, facts, hashes)
-        self.moved("write_part", stored.size)
+        self.before("put")
+        stored = await self.inner.put(stream, facts, hashes, length)
+        self.moved("put", stored.size)
         return stored
-
-    async def seal(self, upload: str, parts: Sequence[Stored]) -> tuple[Segment, ...]:
-        self.before("seal")
-        return await self.inner.seal(upload, parts)
-
-    async def abort(self, upload: str) -> None:
-        self.before("abort")
-        await self.inner.abort(upload)
 
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         self.before("read")
@@ -68,10 +48,14 @@ class Wrapped:
         self.before("delete")
         await self.inner.delete(keys)
 
-    async def list(self) -> AsyncGenerator[StoredKey, None]:
+    async def list(self, incarnation: str) -> AsyncGenerator[StoredKey, None]:
         self.before("list")
-        async for entry in self.inner.list():
+        async for entry in self.inner.list(incarnation):
             yield entry
+
+    async def describe(self, key: str) -> Mapping[str, str]:
+        self.before("describe")
+        return await self.inner.describe(key)
 
     def cloning(self) -> Cloning | None:
         return self if self.inner.cloning() else None

@@ -1,12 +1,17 @@
--- name: note_orphans
-INSERT INTO orphans (key, seen_at, looked_at) SELECT value, ?2, ?2 FROM json_each(?1) WHERE true
-ON CONFLICT (key) DO UPDATE SET seen_at = min(seen_at, excluded.seen_at), looked_at = excluded.looked_at;
+-- name: dying_blobs
+SELECT b.id, s.key
+FROM blobs AS b LEFT JOIN segments AS s ON s.blob_nr = b.nr
+WHERE b.state <> 'live' AND b.state = 'dying'
+ORDER BY b.nr, s.start;
+
+-- name: forget_blob
+DELETE FROM blobs WHERE id = ? AND state = 'dying';
+
+-- name: count_segments
+SELECT count(*) FROM segments;
 
 -- name: due_orphans
 SELECT key FROM orphans WHERE looked_at = ? AND seen_at <= ? LIMIT ?;
-
--- name: forget_orphans
-DELETE FROM orphans WHERE key IN (SELECT value FROM json_each(?));
 
 -- name: forget_other_orphans
 DELETE FROM orphans
@@ -17,3 +22,6 @@ SELECT value FROM facts WHERE name = ?;
 
 -- name: set_fact
 INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: check
+SELECT count(*) FROM (SELECT id FROM accounts LIMIT 1);

@@ -1,7 +1,8 @@
 """The one thread of this process that writes, with group commit.
 
-It takes all that is queued, makes one transaction of it with a savepoint for each job, and answers when the
-commit is durable. While one group is synced the next one gathers, so a hundred callers share a few syncs.
+It takes all that is queued, makes one transaction of it, and answers when the commit is durable. While one group is
+synced the next one gathers, so a hundred callers share a few syncs. A job that raises undoes its group, and then each
+job runs in a transaction of its own; so expected outcomes are values, and only faults are raised.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any, TypeVar, cast
 import apsw
 
 from entrepot.metadata.base import MetadataFailed
-from entrepot.metadata.connect import failure
-from entrepot.metadata.lock import FileLock
+from entrepot.metadata.sqlite.connect import failure
+from entrepot.metadata.sqlite.lock import FileLock
 
 T = TypeVar("T")
 
@@ -71,7 +72,8 @@ class Writer:
     async def run(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run a job in the writer thread; when this returns, its work is durable.
 
-        Raises what the job raised (its work alone is undone), or MetadataFull or MetadataFailed (that of the
+        Raises what the job raised (its work alone is undone; others of its group ran twice, so a job depends on
+        nothing but the database), or MetadataFull or MetadataFailed (that of the
         whole group is). A caller that is cancelled meanwhile cannot know whether its job was committed.
         """
         job = _Job(work, asyncio.get_running_loop().create_future())
@@ -117,12 +119,16 @@ class Writer:
         try:
             with self._lock:
                 self._db = self._db or self._connect()
-                _transact(self._db, group)
+                is_done = _transact(self._db, group)
         except Exception as error:
             # A failed sync says nothing of what is on the disk: begin afresh and leave it to the callers.
             self._disconnect()
             for job in group:
                 job.error = failure(error)
+            return
+        if not is_done:
+            for job in group:
+                self._write([job])
 
     def _disconnect(self) -> None:
         db, self._db = self._db, None
@@ -131,26 +137,22 @@ class Writer:
                 db.close()
 
 
-def _transact(db: apsw.Connection, group: Sequence[_Job]) -> None:
+def _transact(db: apsw.Connection, group: Sequence[_Job]) -> bool:
+    """Run and commit a group; False, with nothing done, when one of several raised. Raises what is no job's fault."""
     db.execute("BEGIN IMMEDIATE")
-    for job in group:
-        _attempt(db, job)
-    db.execute("COMMIT")
-
-
-def _attempt(db: apsw.Connection, job: _Job) -> None:
-    """Run one job in its savepoint. Raises what ends the whole group."""
-    db.execute("SAVEPOINT job")
     try:
-        job.result = job.work(db)
+        for job in group:
+            job.result = job.work(db)
     except _FATAL:
         raise
     except Exception as error:
-        if not db.in_transaction:
-            raise
-        db.execute("ROLLBACK TO job")
-        job.error = failure(error) if isinstance(error, apsw.Error) else error
-    db.execute("RELEASE job")
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        if len(group) == 1:
+            group[0].error = failure(error) if isinstance(error, apsw.Error) else error
+        return len(group) == 1
+    db.execute("COMMIT")
+    return True
 
 
 def _answer(group: Sequence[_Job]) -> None:

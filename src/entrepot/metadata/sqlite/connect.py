@@ -45,8 +45,8 @@ def failure(error: BaseException) -> MetadataFull | MetadataFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a catalogue is: a file, or memory under a name that the connections of one instance share.
+class DatabaseLocation:
+    """The location of a database: a file, or memory under a name that the connections of one instance share.
 
     Only with `create` is a file that is missing made: an empty catalogue in the place of a lost one would tell the
     keeper that nobody owns the bytes. Memory is always made."""
@@ -90,7 +90,7 @@ class Place:
         return self.create or self.path is None
 
     def _prepare(self, db: apsw.Connection) -> None:
-        steps = migrations()
+        steps = migrations("sqlite")
         version = schema_version(db, len(steps))
         if version == 0 and not self._may_create:
             raise MetadataFailed(f"{self.path} is empty.")

@@ -1,0 +1,1 @@
+"""Metadata in one SQLite file, or in memory."""
