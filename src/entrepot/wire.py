@@ -36,7 +36,7 @@ ASSETS = "/v1/assets"
 ASSET_UPLOADS = "/v1/assets/uploads"
 VOLUME_FILES = "/files"  # protocol 6.5
 PLATFORM_FILES = "/v1/serverless/files"  # protocol 6.4
-GCS_MULTIPART = "/storage/files/{key:path}/multipart/{upload_id}"
+GCS_MULTIPART = "/storage/files/{key}/multipart/{upload_id}"
 
 # Headers, lower case as ASGI gives them
 FILE_NAME = "x-fal-file-name"

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from entrepot import wire
-from entrepot.api import openapi
+from entrepot.api import app as api
 from support.server import Server
 from support.talk import Talk
 
-DOCUMENT = openapi.document("http://x")["paths"]
+DOCUMENT = api.published("http://x")["paths"]
 BAD = {"nothing", "a wrong key", "a secret of another key", "a key without secret", "another scheme"}
 STRANGE = {"a stranger's key", "a stranger's token"}
 OWN = {"the key", "the key as bearer", "a token"}
@@ -34,6 +34,7 @@ RULES: Mapping[str, set[str]] = {
     "/storage/upload/initiate": ACCOUNTS,
     "/storage/upload/initiate-multipart": ACCOUNTS,
     "/storage/files/{key}/multipart/{upload_id}/{part}": OWNER,
+    "/storage/files/{key}/multipart/{upload_id}/complete": OWNER,
     "/files/upload": ACCOUNTS,
     "/files/upload/existing": ACCOUNTS,
     "/upload": ACCOUNTS,

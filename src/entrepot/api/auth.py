@@ -13,6 +13,11 @@ from entrepot.service.access import Access, require_account
 Right = Callable[[HttpContext, Access], Awaitable[Principal]]
 
 
+async def anybody(ctx: HttpContext, access: Access) -> Principal:
+    """Everybody, whatever credential was sent."""
+    return ANONYMOUS
+
+
 async def account(ctx: HttpContext, access: Access) -> Principal:
     """Somebody who may act for an account: the right that a route asks for when it names no other. Raises Problem."""
     who = await principal(ctx, access)

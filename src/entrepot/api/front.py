@@ -1,6 +1,5 @@
-"""The front door: every request passes here. It gives the request its id, keeps out what is not well formed and who has
-no right, sends it to the byte path or the control plane, turns what went wrong into one kind of error body, and writes
-the one log line."""
+"""The front that every request passes: it gives the request its id, refuses what is malformed or has no right, calls
+the route's handler, turns every error into a reply, and writes the one log line."""
 
 from __future__ import annotations
 
@@ -11,35 +10,21 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TextIO
+from collections.abc import Awaitable, Callable
+from typing import TextIO
 
-from entrepot.api import auth, wellformed
-from entrepot.api.http_context import ClientGone, HttpContext, Message, Receive, Scope, Send
+from entrepot.api import wellformed
+from entrepot.api.http_context import ClientGone, HttpContext, Receive, Scope, Send
 from entrepot.api.responses import CORS, as_problem, cut_short, no_route
+from entrepot.api.routing import Methods
 from entrepot.api.services import Services
 from entrepot.domain.errors import Code, Problem
 from entrepot.logs import clock, iso, printable
 
 log = logging.getLogger("entrepot.api")
 
-Handler = Callable[[HttpContext, Services], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A handler and the right that is checked before it sees the request; it finds who asks in `HttpContext.principal`.
-
-    A route that names no right asks for a credential, so that one which forgets it is closed and not open.
-    """
-
-    handler: Handler
-    right: auth.Right = auth.account
-
-
-Methods = Mapping[str, Route]
 
 # Written by hand: to build a dict and dump it costs a fifth of a small read.
 _LINE = (
@@ -53,21 +38,18 @@ _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
 class Front:
-    """An ASGI app. `byte_path` gives the handlers of a raw path: none where nothing is, None for the control plane's
-    paths."""
+    """An ASGI app; `find` gives the routes of a raw path."""
 
     def __init__(
         self,
         services: Services,
-        byte_path: Callable[[bytes], Methods | None],
-        control: App,
+        find: Callable[[bytes], Methods],
         lifespan: App,
         out: TextIO = sys.stderr,
         as_json: bool = True,
     ) -> None:
         self._services = services
-        self._byte_path = byte_path
-        self._control = control
+        self._find = find
         self._lifespan = lifespan
         self._out = out
         self._as_json = as_json
@@ -80,7 +62,7 @@ class Front:
             return await send({"type": "websocket.close", "code": 1000})
         ctx = HttpContext(scope, receive, send, secrets.token_hex(8), self._services.min_rate)
         try:
-            await self._answer(ctx, receive, send)
+            await self._answer(ctx)
         except ClientGone:
             # Who closed only its sending half, or framed a chunk wrong, reads why. When a reply has begun, returning
             # without its last message cuts the connection: a body never ends short as if it were whole.
@@ -91,19 +73,19 @@ class Front:
         else:
             self._log(ctx)
 
-    async def _answer(self, ctx: HttpContext, receive: Receive, send: Send) -> None:
+    async def _answer(self, ctx: HttpContext) -> None:
         wellformed.check(ctx, self._services.accepted_hosts)
         if ctx.method == "OPTIONS":
             return await _preflight(ctx)
-        methods = self._byte_path(ctx.raw_path)
-        if methods is None:
-            return await self._control(_marked(ctx), receive, _stamped(ctx, send))
+        methods = self._find(ctx.raw_path)
         if not methods:
+            ctx.path()  # raises for a path that is not UTF-8
             raise no_route()
-        route = methods.get(ctx.method)
-        if route is None:
+        found = methods.get(ctx.method)
+        if found is None:
             problem = Problem(Code.METHOD_NOT_ALLOWED, f"{ctx.method} is not possible here.")
             return await ctx.send_error(problem, [(b"allow", ", ".join([*methods, "OPTIONS"]).encode())])
+        route, ctx.path_params = found
         ctx.principal = await route.right(ctx, self._services.access)
         await route.handler(ctx, self._services)
 
@@ -171,36 +153,3 @@ async def _preflight(ctx: HttpContext) -> None:
             (b"vary", b"Access-Control-Request-Headers, Access-Control-Request-Method"),
         ],
     )
-
-
-def _marked(ctx: HttpContext) -> Scope:
-    """The control plane's scope: it knows the request's context, and paths keep their own spelling."""
-    scope = dict(ctx.scope)
-    scope["entrepot.context"] = ctx
-    scope["path"] = ctx.path()
-    return scope
-
-
-def _stamped(ctx: HttpContext, send: Send) -> Send:
-    """Note the control plane's reply for the log, and give it the request id and CORS headers."""
-
-    async def stamped(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            ctx.status = message["status"]
-            headers = list(message.get("headers", []))
-            if not any(name == b"access-control-allow-origin" for name, _ in headers):
-                headers += CORS
-            headers += ctx.common_headers()
-            message = {**message, "headers": headers}
-        elif message["type"] == "http.response.body":
-            ctx.sent += 0 if ctx.method == "HEAD" else len(message.get("body", b""))
-            ctx.finished = not message.get("more_body", False)
-        await send(message)
-
-    return stamped
-
-
-def context_of(scope: Mapping[str, Any]) -> HttpContext:
-    """The context of a request in the control plane."""
-    found: HttpContext = scope["entrepot.context"]
-    return found

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from entrepot import wire
-from entrepot.api.responses import CORS, NO_STORE, Headers, error_headers, refusal
+from entrepot.api.responses import CORS, NO_STORE, NOSNIFF, Headers, error_headers, refusal
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.headers import text_of
@@ -69,6 +69,7 @@ class HttpContext:
         "headers",
         "key_id",
         "method",
+        "path_params",
         "principal",
         "raw_path",
         "request_id",
@@ -86,6 +87,7 @@ class HttpContext:
         self.method: str = scope["method"]
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         self.raw_path = raw.partition(b"?")[0]
+        self.path_params: Mapping[str, bytes] = {}  # raw values of the names in the route's template
         self.request_id = request_id
         self.started = time.perf_counter()
         self.status = 0
@@ -120,6 +122,10 @@ class HttpContext:
             return unquote_to_bytes(raw).decode("utf-8")
         except UnicodeDecodeError:
             raise Problem(Code.VALIDATION_FAILED, "The path is not UTF-8.", where=("path",)) from None
+
+    def path_param(self, name: str) -> str:
+        """A name of the route's template, percent-decoded once. Raises Problem when it is not UTF-8."""
+        return self.decoded(self.path_params[name])
 
     def query(self, name: str) -> str | None:
         """The one value of a query parameter; None when it is missing or given twice."""
@@ -256,7 +262,7 @@ class HttpContext:
             [
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(body)).encode()),
-                (b"x-content-type-options", b"nosniff"),
+                NOSNIFF,
                 NO_STORE,
                 *CORS,
                 *extra,

@@ -53,6 +53,7 @@ CORS: Headers = [
     (b"access-control-expose-headers", EXPOSED.encode()),
 ]
 NO_STORE = (b"cache-control", b"no-store")
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 V1 = wire.PLATFORM.encode()
@@ -107,7 +108,7 @@ def error_headers(problem: Problem, body: bytes) -> Headers:
     headers: Headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"x-content-type-options", b"nosniff"),
+        NOSNIFF,
         NO_STORE,
         *CORS,
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from re import compile as pattern
 
 from entrepot import wire
@@ -19,24 +19,19 @@ _FIX = (
     "Send parts to .../file/multipart/{path}/{upload_id}/{part_number}; in a file's own path write its slashes as %2F."
 )
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
-# Names of path parameters that take several segments.
-WHOLE_PATHS = ("dir", "file", "target_path", "path")
 
 
 class VolumeRequest:
-    """`params` are the path parameters, percent-encoded as they came. On the legacy routes all spellings of a path mean
-    one below /data."""
+    """The path parameters are those of `ctx`. On the legacy routes all spellings of a path mean one below /data."""
 
-    def __init__(self, ctx: HttpContext, services: Services, params: Mapping[str, bytes]) -> None:
+    def __init__(self, ctx: HttpContext, services: Services) -> None:
         """Raises Problem unless the caller's account has a volume and the path is one."""
         self.ctx = ctx
         self.services = services
         self.who = ctx.principal
         self.mine = services.volumes.of(ctx.principal)
         self.legacy = not ctx.raw_path.startswith(wire.PLATFORM.encode())
-        self._params = params
-        raw = next((params[name] for name in WHOLE_PATHS if name in params), b"")
-        self.path = parse(HttpContext.decoded(raw), legacy=self.legacy)
+        self.path = parse(ctx.path_param("path") if "path" in ctx.path_params else "", legacy=self.legacy)
 
     @property
     def target(self) -> Path:
@@ -53,14 +48,10 @@ class VolumeRequest:
         except Problem as problem:
             raise Problem(problem.code, problem.message, where=("body", name), fix=problem.fix) from None
 
-    def segment(self, name: str) -> str:
-        """A path parameter of one segment, decoded. Raises Problem."""
-        return HttpContext.decoded(self._params[name])
-
     @property
     def upload_id(self) -> str:
         """The id of an upload in parts. Raises Problem(NOT_FOUND) for one that cannot be."""
-        text = self.segment("upload_id")
+        text = self.ctx.path_param("upload_id")
         if not _UPLOAD_ID.fullmatch(text):
             raise Problem(Code.NOT_FOUND, "This is no id of an upload: those have 32 lower-case hex digits.", fix=_FIX)
         return text
@@ -68,7 +59,7 @@ class VolumeRequest:
     @property
     def part_number(self) -> int:
         """The number of a part; the volume checks its upper bound. Raises Problem."""
-        text = self.segment("part_number")
+        text = self.ctx.path_param("part_number")
         if not _PART_NUMBER.fullmatch(text):
             message = "The number of a part is a whole number from 1, without a sign or leading zeros."
             raise Problem(Code.VALIDATION_FAILED, message, where=("path", "part_number"), fix=_FIX)
@@ -135,3 +126,6 @@ def unconditional(ctx: HttpContext) -> None:
 
 def _no_condition(name: str, message: str) -> Problem:
     return Problem(Code.VALIDATION_FAILED, message, where=("header", name))
+
+
+VolumeHandler = Callable[[VolumeRequest], Awaitable[None]]

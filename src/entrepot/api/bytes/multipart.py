@@ -15,21 +15,23 @@ All but create take the signature of the upload or the credential of its account
 
 from __future__ import annotations
 
-import re
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from entrepot import wire
 from entrepot.api import jsonbody
 from entrepot.api.bytes.uploads import body_of, declared_type, intent_of, uploaded
 from entrepot.api.http_context import HttpContext
+from entrepot.api.models import CompleteMultipart
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.api.services import Services
 from entrepot.domain.errors import Code, Problem
-from entrepot.domain.multipart import MAX_PARTS, Cited
+from entrepot.domain.multipart import Cited
 from entrepot.domain.uploads import Part
 
 Completed = tuple[list[Cited], int | None, bytes | None]
-_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_COMPLETE = TypeAdapter(CompleteMultipart)
 
 
 async def create(ctx: HttpContext, services: Services) -> None:
@@ -77,8 +79,12 @@ def _old_base(ctx: HttpContext) -> str:
 
 
 async def _complete(ctx: HttpContext, services: Services, base: str) -> None:
-    obj = await services.multipart.finish(ctx.principal, base, *await cited_parts(ctx, services))
-    await ctx.send_json(200, uploaded(services, obj))
+    obj = await services.multipart.finish(
+        ctx.principal,
+        base,
+        *(await jsonbody.read(ctx, _COMPLETE, jsonbody.MAX_PARTS_LIST, services.stall_timeout)).cited(),
+    )
+    await ctx.send_json(200, uploaded(services, obj).model_dump())
 
 
 async def listing(ctx: HttpContext, services: Services) -> None:
@@ -102,55 +108,9 @@ async def abort(ctx: HttpContext, services: Services) -> None:
     await ctx.reply(204, [NO_STORE, *CORS])
 
 
-async def cited_parts(ctx: HttpContext, services: Services) -> Completed:
-    """The list of a complete, of any content type; see `read_complete`. Raises Problem."""
-    return await jsonbody.parsed(await ctx.read_body(jsonbody.MAX_PARTS_LIST, services.stall_timeout), _parse_complete)
-
-
-def _parse_complete(raw: bytes) -> Completed:
-    try:
-        value = wire.strict_json(raw)
-    except ValueError:
-        value = None
-    return read_complete(value)
-
-
 def read_complete(value: Any) -> Completed:
-    """`{"parts": [{"partNumber": 1, "etag": "..."}], "size": n, "digest": "sha256:<hex>"}`; `part_number` in the GCS
-    style (protocol 2.6). The last two, of the whole, may be missing. Raises Problem."""
-    try:
-        parts = value["parts"]
-        _check_length(parts)
-        cited = [_cited(each) for each in parts]
-    except (KeyError, TypeError, AttributeError):
-        message = 'It must be JSON like {"parts": [{"partNumber": 1, "etag": "..."}]}.'
-        raise Problem(Code.VALIDATION_FAILED, message, where=("body", "parts")) from None
-    size = value.get("size")
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
-        raise Problem(Code.VALIDATION_FAILED, "It must be a number of bytes.", where=("body", "size"))
-    return cited, size, _sha256(value.get("digest"))
-
-
-def _sha256(digest: Any) -> bytes | None:
-    if digest is None:
-        return None
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise Problem(Code.VALIDATION_FAILED, "It must be like sha256:<64 hex digits>.", where=("body", "digest"))
-    return bytes.fromhex(digest.removeprefix("sha256:"))
-
-
-def _check_length(parts: Any) -> None:
-    """To tell all that is wrong with a longer list would keep others waiting. Raises Problem(INVALID_PARTS)."""
-    if isinstance(parts, list) and len(parts) > MAX_PARTS:
-        raise Problem(Code.INVALID_PARTS, f"The list has {len(parts)} parts; {MAX_PARTS} are possible.")
-
-
-def _cited(value: Any) -> Cited:
-    number = value["partNumber"] if "partNumber" in value else value["part_number"]
-    etag = value.get("etag")
-    if not isinstance(number, int) or isinstance(number, bool) or not isinstance(etag, str | None):
-        raise TypeError
-    return Cited(number, etag)
+    """The list of a complete that is parsed already. Raises Problem."""
+    return jsonbody.checked(_COMPLETE, value).cited()
 
 
 def part_number(text: str) -> int:

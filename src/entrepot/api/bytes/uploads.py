@@ -5,6 +5,8 @@ from __future__ import annotations
 from entrepot import wire
 from entrepot.api import forms
 from entrepot.api.http_context import HttpContext
+from entrepot.api.models import UploadedFile
+from entrepot.api.parameters import MAX_SIZE_DIGITS
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.api.services import Services
 from entrepot.domain.digests import Expected, parse_content_md5, parse_digest_field
@@ -15,9 +17,6 @@ from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
 from entrepot.service.request_bodies import Body
 
-# Sizes fit into 64 bits; this many digits do.
-MAX_SIZE_DIGITS = 18
-
 
 async def upload(ctx: HttpContext, services: Services) -> None:
     """POST /files/upload: the raw body becomes a file, or the one file in a form; the reply names its URL."""
@@ -26,13 +25,13 @@ async def upload(ctx: HttpContext, services: Services) -> None:
     else:
         intent, body = intent_of(ctx, declared_type(ctx)), body_of(ctx, services)
     obj = await services.uploads.put(ctx.principal, intent, body)
-    await ctx.send_json(200, uploaded(services, obj))
+    await ctx.send_json(200, uploaded(services, obj).model_dump())
 
 
 async def old_upload(ctx: HttpContext, services: Services) -> None:
     """PUT /upload: the same for toolkits `fal` 1.5 to 1.75 with the repository fal_v2, which read `file_url`."""
     obj = await services.uploads.put(ctx.principal, intent_of(ctx, declared_type(ctx)), body_of(ctx, services))
-    await ctx.send_json(200, {"file_url": services.cdn_origin + obj.path, **uploaded(services, obj)})
+    await ctx.send_json(200, {"file_url": services.cdn_origin + obj.path, **uploaded(services, obj).model_dump()})
 
 
 async def existing(ctx: HttpContext, services: Services) -> None:
@@ -42,7 +41,7 @@ async def existing(ctx: HttpContext, services: Services) -> None:
     obj = await services.uploads.reuse(
         ctx.principal, intent_of(ctx, declared_type(ctx)), declared_sha256(ctx), declared_size(ctx)
     )
-    await ctx.send_json(200, uploaded(services, obj))
+    await ctx.send_json(200, uploaded(services, obj).model_dump())
 
 
 async def signed_put(ctx: HttpContext, services: Services) -> None:
@@ -144,17 +143,14 @@ def declared_size(ctx: HttpContext) -> int:
     return size
 
 
-def uploaded(services: Services, obj: Object) -> dict[str, object]:
+def uploaded(services: Services, obj: Object) -> UploadedFile:
     """The reply of every route that made a file."""
-    return {"access_url": services.cdn_origin + obj.path, "uploaded": True, **facts(obj)}
-
-
-def facts(obj: Object) -> dict[str, object]:
-    """What our own clients are told about a new file beyond its URL."""
-    return {
-        "file_name": obj.name,
-        "content_type": obj.content_type,
-        "size": obj.size,
-        "digest": f"sha256:{obj.sha256.hex()}" if obj.sha256 else None,
-        "expires_at": None if obj.expires_at is None else wire.timestamp(obj.expires_at),
-    }
+    return UploadedFile(
+        access_url=services.cdn_origin + obj.path,
+        uploaded=True,
+        file_name=obj.name,
+        content_type=obj.content_type,
+        size=obj.size,
+        digest=f"sha256:{obj.sha256.hex()}" if obj.sha256 else None,
+        expires_at=None if obj.expires_at is None else wire.timestamp(obj.expires_at),
+    )

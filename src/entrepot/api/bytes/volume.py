@@ -114,7 +114,7 @@ async def put_part(call: VolumeRequest) -> None:
 
 async def put_app_part(call: VolumeRequest) -> None:
     """PUT one part of an app file: durable when it is acknowledged."""
-    digest, upload_id, number = call.segment("hash"), call.upload_id, call.part_number
+    digest, upload_id, number = call.ctx.path_param("hash"), call.upload_id, call.part_number
     stream, length, expected = await _part_body(call)
     part = await call.mine.apps.write(call.who, digest, upload_id, number, stream, length=length, expected=expected)
     await call.ctx.send_json(200, {"part_number": part.number, "etag": part.etag})

@@ -1,0 +1,1 @@
+"""The JSON plane: FastAPI functions with pydantic models."""
