@@ -3,7 +3,7 @@
 Every operation is announced to an observer before it happens, so that a test can record a whole run, replay
 any legal crash state of it in another place, or make the k-th operation fail. Files are opened relative to
 an open folder and links are never followed, so that no name leads out of the folder it was given for
-(promise I7).
+(docs/threats.md I7).
 
 Every function raises OSError as the system gave it. A failed sync is never tried again: the kernel may have
 dropped the bytes and would then report a success.

@@ -1,6 +1,6 @@
 """How domain values are spelled on HTTP: paths, headers and JSON fields, shared by the server and the client.
 
-Sources are the sections of the protocol reference; every name here is fixed by programs that are in use.
+Sources are the sections of docs/protocol.md; every name here is fixed by programs that are in use.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from entrepot.domain.headers import text_of
 from entrepot.domain.lifecycle import MAX_LIFETIME, MAX_RULES, UNSET, AclChoice, Lifecycle, Unset
 from entrepot.domain.uploads import EXISTING_FLOOR as EXISTING_FLOOR
 
-# Paths (protocol sections 2 and 3)
+# Paths (docs/protocol.md 2 and 3)
 OBJECTS = "/files/b/"
 UPLOAD = "/files/upload"
 OLD_UPLOAD = "/upload"  # of the repository fal_v2 in old toolkits, on a host of its own
@@ -34,8 +34,8 @@ TEAMS = "/users/teams"
 PLATFORM = "/v1/"
 ASSETS = "/v1/assets"
 ASSET_UPLOADS = "/v1/assets/uploads"
-VOLUME_FILES = "/files"  # protocol 6.5
-PLATFORM_FILES = "/v1/serverless/files"  # protocol 6.4
+VOLUME_FILES = "/files"  # docs/protocol.md 6.5
+PLATFORM_FILES = "/v1/serverless/files"  # docs/protocol.md 6.4
 GCS_MULTIPART = "/storage/files/{key}/multipart/{upload_id}"
 
 # Headers, lower case as ASGI gives them
@@ -54,7 +54,7 @@ CDN_TOKEN = "cdn"
 UPLOAD_SIGNATURE = "upload"
 SIGNATURE_PARAMETER = "signature"
 
-FORM_FILE = "file_upload"  # the field of a form that holds a file of the volume (protocol 6.6)
+FORM_FILE = "file_upload"  # the field of a form that holds a file of the volume (docs/protocol.md 6.6)
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800.0, 253_402_300_799.0  # of the years 1 to 9999
 STORAGE_TYPES = ("fal-cdn-v3", "gcs", "fal-cdn")
 MAX_LIFECYCLE_BYTES = 16 * 1024
@@ -68,17 +68,17 @@ Json = Mapping[str, Any] | Sequence[Any] | bool
 
 
 def compact(value: Json) -> bytes:
-    """JSON with no blanks and no escaped slashes, which shell programs cut with sed (protocol C5)."""
+    """JSON with no blanks and no escaped slashes, which shell programs cut with sed (docs/protocol.md C5)."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def timestamp(seconds: float) -> str:
-    """ISO 8601 with microseconds and `+00:00`, which every `datetime.fromisoformat` reads (protocol 2.2)."""
+    """ISO 8601 with microseconds and `+00:00`, which every `datetime.fromisoformat` reads (docs/protocol.md 2.2)."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
 
 def timestamp_ms(seconds: float) -> str:
-    """ISO 8601 with milliseconds and `Z` (protocol 6.4). A file may have a time that no calendar has.
+    """ISO 8601 with milliseconds and `Z` (docs/protocol.md 6.4). A file may have a time that no calendar has.
 
     A page of a listing has thousands, most of them of few seconds.
     """
@@ -106,7 +106,8 @@ def whole_number(text: str, most_digits: int = 9) -> int | None:
 
 
 def decode_file_name(raw: bytes | None) -> str | None:
-    """Read X-Fal-File-Name: UTF-8, else Latin-1 (protocol C6); only the `UTF-8''...` form is percent-decoded."""
+    """Read X-Fal-File-Name: UTF-8, else Latin-1 (docs/protocol.md C6); only the `UTF-8''...` form is
+    percent-decoded."""
     if raw is None:
         return None
     if raw[:7].lower() == b"utf-8''":
@@ -132,8 +133,9 @@ def repr_digest(sha256: bytes) -> str:
 
 
 def parse_lifecycle(headers: Mapping[str, bytes], warnings: list[str] | None = None) -> Lifecycle:
-    """Read the lifecycle from either header name (protocol 4.1). Both may come, if they say the same. A field that is
-    not known is passed over, as fal does, and named in `warnings`; unless it may have been meant to close the file.
+    """Read the lifecycle from either header name (docs/protocol.md 4.1). Both may come, if they say the same. A field
+    that is not known is passed over, as fal does, and named in `warnings`; unless it may have been meant to close the
+    file.
 
     Raises Problem(VALIDATION_FAILED) that names the header and the field.
     """

@@ -1,4 +1,5 @@
-"""A page of another origin in a real browser: preflights, the signed PUT and a multipart upload (protocol 3.6)."""
+"""A page of another origin in a real browser: preflights, the signed PUT and a multipart upload (docs/protocol.md
+3.6)."""
 
 from __future__ import annotations
 

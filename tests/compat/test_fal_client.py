@@ -22,7 +22,7 @@ from support.talk import Talk
 STOCK = Path(__file__).parents[2] / ".venv-fal-client" / "bin" / "python"
 pytestmark = pytest.mark.skipif(not STOCK.exists(), reason=f"the stock client is not installed at {STOCK}: make setup")
 
-# What every program starts with: the hosts, which the client has as constants (protocol 1.2).
+# What every program starts with: the hosts, which the client has as constants (docs/protocol.md 1.2).
 PRELUDE = """
 import asyncio, io, json, pathlib, sys
 import fal_client

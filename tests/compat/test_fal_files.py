@@ -1,4 +1,4 @@
-"""The unmodified stock `fal files` command of `fal` 1.83.0 against a real server (protocol 1.3, 6.6 to 6.8)."""
+"""The unmodified stock `fal files` command of `fal` 1.83.0 against a real server (docs/protocol.md 1.3, 6.6 to 6.8)."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_the_installed_script_itself_works_and_says_when_a_key_is_wrong(shared: 
 
 
 def test_app_files_are_sent_once_by_their_content(stock: Stock) -> None:
-    """What `fal run` and `fal deploy` do with an app's files (protocol 6.7)."""
+    """What `fal run` and `fal deploy` do with an app's files (docs/protocol.md 6.7)."""
     (stock.folder / "app.py").write_text("print('app')")
     (stock.folder / "empty.txt").write_text("")
     program = """
@@ -263,7 +263,7 @@ print(json.dumps({"hashes": hashes, "before": before, "errors": [str(e) for e in
 
 
 def test_a_folder_is_synchronised_as_a_zip_and_only_when_it_changed(stock: Stock) -> None:
-    """`fal.sync.sync_dir` (protocol 6.8)."""
+    """`fal.sync.sync_dir` (docs/protocol.md 6.8)."""
     (stock.folder / "pack" / "sub").mkdir(parents=True)
     (stock.folder / "pack" / "a.txt").write_text("a")
     (stock.folder / "pack" / "sub" / "b.txt").write_text("b")

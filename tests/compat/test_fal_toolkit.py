@@ -1,4 +1,5 @@
-"""The unmodified stock `fal` 1.83.0 toolkit against a real server, over TLS with a private authority (protocol 1.3)."""
+"""The unmodified stock `fal` 1.83.0 toolkit against a real server, over TLS with a private authority (docs/protocol.md
+1.3)."""
 
 from __future__ import annotations
 

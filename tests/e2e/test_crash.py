@@ -1,4 +1,5 @@
-"""A real server killed in the middle of its work (hostile.md H01): at each step of a publish, and at any moment."""
+"""A real server killed in the middle of its work (docs/threats.md H01): at each step of a publish, and at any
+moment."""
 
 from __future__ import annotations
 

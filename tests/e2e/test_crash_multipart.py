@@ -1,4 +1,4 @@
-"""A real server killed at each step of a part and of the end of a multipart upload (hostile.md H01)."""
+"""A real server killed at each step of a part and of the end of a multipart upload (docs/threats.md H01)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A server killed or stopped with work on the volume under way (hostile.md H01, H12): what was acknowledged is there,
-the rest is as it was before or as it would be after, and never between."""
+"""A server killed or stopped with work on the volume under way (docs/threats.md H01, H12): what was acknowledged is
+there, the rest is as it was before or as it would be after, and never between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that fails or is full at any one operation of an upload (hostile.md H03, H04): the upload fails as such,
+"""A disk that fails or is full at any one operation of an upload (docs/threats.md H03, H04): the upload fails as such,
 nothing of it stays, and the next one works."""
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from entrepot.storage.base import StorageFailed, StorageFull
 from support.disk import FailAt, Recorder
 from support.faultvfs import Faults
 from support.promises import Deeds, live_paths, opened, space
+from support.sweeping import sweep
 
 NOW = 1_700_000_000.0
 DATA = os.urandom(3 * 4096 + 5)  # four segments
@@ -84,7 +85,7 @@ async def one_upload(root: Path, tap: Callable[[Op], int | None], faults: Faults
         assert more == 1 if raised is None else more == 0 or (faults and more == 1)
         assert await is_whole(deeds, await put(deeds)), "the next upload meets no fault"
     async with opened(root, NOW) as deeds:
-        await deeds.keeper.sweep_orphans()
+        await deeds.keeper.collect_orphans()
         assert await space(deeds) == []
     return raised
 
@@ -164,9 +165,9 @@ def test_a_sweep_that_cannot_remove_bytes_is_repeated_later(home: Path, kind: Ki
             obj = await put(deeds, lifetime=5)
         async with opened(home, NOW + 10) as deeds:
             with atomic.observe(FailAt(1, errno.EIO, kind)), suppress(StorageFailed):
-                await deeds.keeper.sweep()
+                await sweep(deeds.keeper)
             assert await deeds.metadata.segments(obj.blob_id) == ()
-            await deeds.keeper.sweep()
+            await sweep(deeds.keeper)
             assert await space(deeds) == []
 
     asyncio.run(test())
@@ -191,7 +192,7 @@ def test_a_folder_that_cannot_be_listed_fails_the_sweep_and_deletes_nothing(
 
                 monkeypatch.setattr(os, "listdir", listdir)
                 try:
-                    await deeds.keeper.sweep_orphans()
+                    await deeds.keeper.collect_orphans()
                 except (StorageFailed, OSError):
                     continue
                 finally:

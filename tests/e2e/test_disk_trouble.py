@@ -1,5 +1,5 @@
-"""A real server on a disk that is full, read-only, or gone (hostile.md H04, H05): writes are refused with the cause,
-reads go on, nothing is written where it does not belong, and all is well when the disk is."""
+"""A real server on a disk that is full, read-only, or gone (docs/threats.md H04, H05): writes are refused with the
+cause, reads go on, nothing is written where it does not belong, and all is well when the disk is."""
 
 from __future__ import annotations
 

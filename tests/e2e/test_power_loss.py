@@ -1,5 +1,5 @@
-"""Power loss at every moment of a day's work (hostile.md H02): what was acknowledged is there, the rest is absent or
-whole, and no space is lost. Taking any one sync out of the code is noticed."""
+"""Power loss at every moment of a day's work (docs/threats.md H02): what was acknowledged is there, the rest is absent
+or whole, and no space is lost. Taking any one sync out of the code is noticed."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ from support.powerloss import (
     fast_place,
 )
 from support.promises import ALONE, HOME, Claims, Deeds, opened, violations
+from support.sweeping import sweep
 
 DAY = 1_700_000_000.0
 SEGMENT = 4096
@@ -124,7 +125,7 @@ class Day:
             await self.put(deeds, "second.bin", SEGMENT + 99)
             await asyncio.gather(*(self.put(deeds, f"crowd-{i}.txt", 10 + i) for i in range(5)))
             await deeds.metadata.database.checkpoint()
-            await deeds.keeper.sweep_orphans()
+            await deeds.keeper.collect_orphans()
             await self.put(deeds, "last.bin", SEGMENT)
 
     async def put(self, deeds: Deeds, name: str, size: int, lifetime: int | None = None) -> None:
@@ -190,7 +191,7 @@ class Day:
 
     async def let_time_pass(self, deeds: Deeds, seconds: float) -> None:
         self.at(deeds, deeds.now + seconds)
-        assert (await deeds.keeper.sweep()).blobs == 1
+        assert (await sweep(deeds.keeper)).blobs == 1
 
     def at(self, deeds: Deeds, now: float) -> None:
         deeds.now = now

@@ -1,5 +1,5 @@
-"""Power loss at every moment of a day's work on the volume (hostile.md H01, H02): each deed is done or not, what was
-acknowledged stays done, and only staging ever has a part of something."""
+"""Power loss at every moment of a day's work on the volume (docs/threats.md H01, H02): each deed is done or not, what
+was acknowledged stays done, and only staging ever has a part of something."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The processes of a server and the home they share: who may hold it, who follows whom, and how they end
-(hostile.md H06, H12)."""
+(docs/threats.md H06, H12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is over leaves the disk of a real server by itself, and nothing else does (promises I5 and I8)."""
+"""What is over leaves the disk of a real server by itself, and nothing else does (docs/threats.md I5 and I8)."""
 
 from __future__ import annotations
 

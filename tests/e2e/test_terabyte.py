@@ -1,4 +1,4 @@
-"""Ten thousand parts and a terabyte: the end copies nothing, and both ends can be read (issue 3).
+"""Ten thousand parts and a terabyte: the end copies nothing, and both ends can be read.
 
 The parts are sparse files with the rows that an upload of zeros would have left: nothing of that size is sent.
 """

@@ -1,4 +1,4 @@
-"""Uploads in flight across a change of the schema (hostile.md H11)."""
+"""Uploads in flight across a change of the schema (docs/threats.md H11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The volume on a disk of its own that is full, read-only or gone (hostile.md H04, H05), on a real server."""
+"""The volume on a disk of its own that is full, read-only or gone (docs/threats.md H04, H05), on a real server."""
 
 from __future__ import annotations
 

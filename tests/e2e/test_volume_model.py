@@ -1,5 +1,5 @@
-"""The volume beside a dictionary (hostile.md I03, B05, B11): whatever is done at its two doors and by a program on its
-disk, in whatever order, answers and disk are what the dictionary says.
+"""The volume beside a dictionary (docs/threats.md I03, B05, B11): whatever is done at its two doors and by a program on
+its disk, in whatever order, answers and disk are what the dictionary says.
 
 A plain run takes the same examples each time. `make storm EXAMPLES=2000` takes new ones; what it finds is printed as
 the lines of a program, which go to the end of this file as a test, so that no plain run forgets them.

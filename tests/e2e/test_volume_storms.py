@@ -1,4 +1,5 @@
-"""Many clients and a program on the disk at the same few names of the volume at once (hostile.md I01, I03, B13)."""
+"""Many clients and a program on the disk at the same few names of the volume at once (docs/threats.md I01, I03,
+B13)."""
 
 from __future__ import annotations
 

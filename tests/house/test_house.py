@@ -1,4 +1,4 @@
-"""What keeps the house a house: sizes, doors, locks, and nothing of anybody's machine."""
+"""Rules for the whole code base: sizes, layers, locks, and no paths of anybody's machine."""
 
 import ast
 import re
@@ -53,13 +53,13 @@ def test_no_function_is_longer_than_60_lines():
     assert {name: size for name, size in sizes.items() if size > 60} == {}
 
 
-def test_no_room_has_a_name_that_says_nothing():
+def test_no_module_has_a_name_that_says_nothing():
     empty_names = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
     parts = {part for module in MODULES for part in module.relative_to(PACKAGE).with_suffix("").parts}
     assert parts & empty_names == set()
 
 
-def test_every_room_keeps_to_its_doors():
+def test_every_package_imports_downwards_only():
     lint = Path(sys.executable).with_name("lint-imports")
     result = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -18,7 +18,7 @@ MODULES = {module.relative_to(PACKAGE): module.read_text("utf-8") for module in 
 # Modules, and lines of code without comments, docstrings, blanks and imports. A package that has to grow gets a new
 # bound in the commit that makes it grow, and docs/architecture.md says why.
 BOUNDS = {
-    "": (10, 1320),  # modules that are in no package
+    "": (10, 1330),  # modules that are in no package
     "api": (39, 3400),
     "archive": (6, 600),
     "cli": (35, 2500),
@@ -36,9 +36,9 @@ BOUNDS = {
 # Public class names that are used more than once.
 SHARED = {
     "ArchiveEncrypted", "ArchiveError", "ArchiveRefused", "ArchiveTooLarge", "Attempt", "Body", "Call", "Conditions",
-    "ConnectionFailed", "Entry", "Extent", "File", "Files", "Limits", "Listing", "Page", "Part", "Piece",
-    "Place", "Policy", "Remote", "Reservation", "Source", "Stalled", "Target", "TlsFailed", "Token", "TrashPage",
-    "Trashed", "Tree", "Uploads", "Usage", "Version", "Volume", "Way", "Wish",
+    "ConnectionFailed", "Entry", "Extent", "File", "Files", "Limits", "Listing", "Page", "Part", "Piece", "Place",
+    "Policy", "Remote", "Reservation", "Source", "Stalled", "Target", "TlsFailed", "Token", "TrashPage", "Trashed",
+    "Tree", "Uploads", "Usage", "Version", "Volume", "Way", "Wish",
 }  # fmt: skip
 
 # Those and packages that are being renamed in these days: what is gone of them need not be taken off the lists at once.

@@ -1,4 +1,5 @@
-"""The conformance checklist (protocol, Appendix A): the lines that hold without multipart uploads, one test a line."""
+"""The conformance checklist (docs/protocol.md, Appendix A): the lines that hold without multipart uploads, one test a
+line."""
 
 from __future__ import annotations
 

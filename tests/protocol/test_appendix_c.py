@@ -1,4 +1,5 @@
-"""What other people's clients do (protocol, Appendix C): one test a line, as far as single uploads and reads go."""
+"""What other people's clients do (docs/protocol.md, Appendix C): one test a line, as far as single uploads and reads
+go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`POST /v1/assets/uploads`: a URL becomes a file of the CDN (fault W5)."""
+"""`POST /v1/assets/uploads`: a URL becomes a file of the CDN."""
 
 from __future__ import annotations
 

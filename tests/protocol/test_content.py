@@ -1,4 +1,4 @@
-"""What a browser may show of a stranger's bytes: hostile.md C01-C03, with a real browser where there is one."""
+"""What a browser may show of a stranger's bytes: docs/threats.md C01-C03, with a real browser where there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""hostile.md C08: stored segments that were changed by hand. Never wrong bytes, always counted and logged."""
+"""docs/threats.md C08: stored segments that were changed by hand. Never wrong bytes, always counted and logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One kind of error body on every door, and no input that makes a 5xx (promise I11)."""
+"""One kind of error body on every door, and no input that makes a 5xx (docs/threats.md I11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lifetime and access: parsed on every upload route, stored, and obeyed at every read (protocol 4)."""
+"""Lifetime and access: parsed on every upload route, stored, and obeyed at every read (docs/protocol.md 4)."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def are_gone(paths: list[Path]) -> bool:
 def test_e04_a_file_that_expires_while_it_is_read_is_finished_or_cut_and_never_ends_short_as_if_whole(
     small: Server,
 ) -> None:
-    """hostile.md E04: the sweep takes the file off the disk in the middle of a reply."""
+    """docs/threats.md E04: the sweep takes the file off the disk in the middle of a reply."""
     talk = Talk(small)
     data = bytes(range(256)) * 4 * 1024 * 32  # 32 MiB: more than the sockets' buffers hold
     body = None
@@ -298,7 +298,7 @@ def test_no_variant_of_a_read_passes_by_the_rules(talk: Talk, stranger: str, acl
 
 
 def test_c07_what_a_client_has_in_its_cache_is_never_confirmed_after_access_ended(talk: Talk) -> None:
-    """hostile.md C07: revoked, then If-None-Match."""
+    """docs/threats.md C07: revoked, then If-None-Match."""
     key = json.loads(talk.server.run("keys", "create", "--json", "--home", str(talk.server.home)).stdout)["key"]
     url = talk.upload(DATA, authorization=f"Key {key}", x_fal_object_lifecycle=FORBID)
     token = talk.token(authorization=f"Key {key}")

@@ -1,4 +1,4 @@
-"""Multipart uploads at their three doors (protocol 2.5, 2.6, 3.2-3.4; hostile.md A08-A16, A19)."""
+"""Multipart uploads at their three doors (docs/protocol.md 2.5, 2.6, 3.2-3.4; docs/threats.md A08-A16, A19)."""
 
 from __future__ import annotations
 

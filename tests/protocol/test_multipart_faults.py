@@ -1,4 +1,4 @@
-"""Multipart uploads that are interrupted, crowded or forgotten (hostile.md A20, A25, A29, A30; resume)."""
+"""Multipart uploads that are interrupted, crowded or forgotten (docs/threats.md A20, A25, A29, A30; resume)."""
 
 from __future__ import annotations
 

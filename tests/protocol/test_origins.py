@@ -134,7 +134,7 @@ def test_a_trailing_slash_of_an_origin_is_dropped(serve: Callable[..., Server]) 
     assert Talk(server).post("/storage/auth/token").json()["base_url"] == f"http://127.0.0.1:{port}"
 
 
-# CORS (protocol 3.6, hostile.md C10, C11)
+# CORS (docs/protocol.md 3.6, docs/threats.md C10, C11)
 
 WRITES = {"/files/upload": "POST", "/storage/auth/token": "POST", "/storage/upload/initiate": "POST"}
 ASKED = "authorization,content-type,x-fal-object-lifecycle,x-fal-file-name,idempotency-key"

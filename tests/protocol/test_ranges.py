@@ -1,4 +1,4 @@
-"""Range requests (RFC 9110 section 14), hostile.md E01 and E02."""
+"""Range requests (RFC 9110 section 14), docs/threats.md E01 and E02."""
 
 from __future__ import annotations
 

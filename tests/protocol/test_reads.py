@@ -296,7 +296,7 @@ def test_a_reply_of_the_owner_and_one_of_the_public_differ_in_caching_only(talk:
 
 
 def test_the_catalogue_is_what_says_that_a_contradiction_was_seen(talk: Talk) -> None:
-    """hostile.md C03: PNG bytes named .mp4 and typed audio/wav."""
+    """docs/threats.md C03: PNG bytes named .mp4 and typed audio/wav."""
     url = talk.upload(PNG, content_type="audio/wav", x_fal_file_name="a.mp4")
     reply = talk.get(url)
     assert reply.headers["content-type"] == "audio/wav"

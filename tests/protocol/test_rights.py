@@ -1,5 +1,5 @@
-"""hostile.md D10: every route and method of the published document with every kind of credential. A route that has no
-rule here fails, and so does a rule that no route has."""
+"""docs/threats.md D10: every route and method of the published document with every kind of credential. A route that has
+no rule here fails, and so does a rule that no route has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server over TLS with a private CA, as the fal toolkit needs it (protocol 1.3)."""
+"""The server over TLS with a private CA, as the fal toolkit needs it (docs/protocol.md 1.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single uploads: `/files/upload`, initiate and the signed PUT (protocol 2.3, 2.4, 3.1)."""
+"""Single uploads: `/files/upload`, initiate and the signed PUT (docs/protocol.md 2.3, 2.4, 3.1)."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ def test_two_puts_at_once_make_one_file(talk: Talk) -> None:
     assert [status == 200 for status in statuses] == [body == kept for body in bodies]
 
 
-# Names: hostile.md B01, B06-B08 (cosmetic here: the last component is kept, slashes are never refused)
+# Names: docs/threats.md B01, B06-B08 (cosmetic here: the last component is kept, slashes are never refused)
 
 
 @pytest.mark.parametrize(

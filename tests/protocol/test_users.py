@@ -1,4 +1,4 @@
-"""`/users/current` and `/users/teams`: whose key this is (protocol 1.5)."""
+"""`/users/current` and `/users/teams`: whose key this is (docs/protocol.md 1.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upload from URL through both APIs, on a loopback internet: hostile.md F as a client of the door sees it."""
+"""Upload from URL through both APIs, on a loopback internet: docs/threats.md F as a client of the door sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The legacy REST paths as fal's command line uses them (protocol 6.5, 6.6): every field and quirk."""
+"""The legacy REST paths as fal's command line uses them (docs/protocol.md 6.5, 6.6): every field and quirk."""
 
 from __future__ import annotations
 

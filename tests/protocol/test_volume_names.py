@@ -1,4 +1,4 @@
-"""hostile.md B on the volume: no name leads out of it, and every name that may be comes back byte for byte."""
+"""docs/threats.md B on the volume: no name leads out of it, and every name that may be comes back byte for byte."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROUTES = [("GET", "/files/file/{}"), ("GET", "/files/list/{}"), ("DELETE", "/fil
           ("POST", "/v1/serverless/files/publish/{}"), ("POST", "/v1/serverless/files/keep/{}"),
           ("POST", "/v1/serverless/files/file/url/{}"), ("POST", "/v1/serverless/files/file/local/{}"),
           ("POST", "/v1/serverless/files/file/multipart/{}/initiate")]  # fmt: skip
-# Legacy paths may have single dots in them (fault W3, below).
+# Legacy paths may have single dots in them.
 DOTS = (".", "%2e", "a/./b")
 # The volume itself may be listed and looked at.
 ROOT = ("//", "/")

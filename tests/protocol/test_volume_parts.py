@@ -1,4 +1,4 @@
-"""Files in parts on both APIs, and app files by their hash (protocol 6.5, 6.7)."""
+"""Files in parts on both APIs, and app files by their hash (docs/protocol.md 6.5, 6.7)."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ def test_a_folder_s_hash_is_the_one_that_was_left_in_it(files: Files) -> None:
     assert files.old("POST", "dir/check_hash/parts/synced", {}).status == 422
 
 
-# What is no part is no file either (fault M2)
+# What is no part is no file either
 
 BAD_NUMBERS = ["-1", "+1", "0", "01", "1e9", "%EF%BC%91", "1.5", "%201", "x", "", "4294967297", "10001", "1%2F"]
 

@@ -1,4 +1,4 @@
-"""The Platform API's files (protocol 6.1, 6.4) and our additions to it: every route, field and refusal."""
+"""The Platform API's files (docs/protocol.md 6.1, 6.4) and our additions to it: every route, field and refusal."""
 
 from __future__ import annotations
 

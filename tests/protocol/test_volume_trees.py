@@ -1,5 +1,4 @@
-"""Limits of paths hold for the whole tree below what gets a new place, and are looked at before anything is moved
-(fault M1)."""
+"""Limits of paths hold for the whole tree below what gets a new place, and are looked at before anything is moved."""
 
 from __future__ import annotations
 

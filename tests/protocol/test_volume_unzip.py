@@ -1,4 +1,4 @@
-"""`unzip` on both doors (protocol 6.4, 6.8): what is in an archive becomes a folder, or nothing does."""
+"""`unzip` on both doors (docs/protocol.md 6.4, 6.8): what is in an archive becomes a folder, or nothing does."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class Ledger:
 
 
 def stray_and_missing(server: Server) -> tuple[set[str], set[str]]:
-    """Segment files that no row names, and rows whose file is not there (promise I8 wants neither)."""
+    """Segment files that no row names, and rows whose file is not there (docs/threats.md I8 wants neither)."""
     named = dict(rows(server, "SELECT key, size FROM segments"))
     blobs = server.home / "blobs"
     there = {str(path.relative_to(blobs)): size for path, size in files_below(blobs).items()}

@@ -1,4 +1,4 @@
-"""Holds a home after a crash against what was acknowledged before it (promises I1, I2 and I8)."""
+"""Holds a home after a crash against what was acknowledged before it (docs/threats.md I1, I2 and I8)."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
 from entrepot.volume.paths import PRIVATE
 from support.metadata import Catalogue
+from support.sweeping import sweep
 
 
 @dataclass
@@ -169,8 +170,8 @@ async def _alone(path: Path, claims: Claims) -> list[str]:
 
 async def _home(root: Path, claims: Claims) -> list[str]:
     async with opened(root, claims.clock) as deeds:
-        await deeds.keeper.sweep()
-        await deeds.keeper.sweep_orphans()
+        await sweep(deeds.keeper)
+        await deeds.keeper.collect_orphans()
         found = [line for obj in claims.objects for line in await _acknowledged(deeds, obj)]
         if claims.homes and not (root / "data" / PRIVATE / f"volume-{deeds.home.store}").is_dir():
             found.append("the volume has lost its mark")

@@ -17,7 +17,7 @@ from entrepot.api.models import ErrorResponse, PlatformError
 from entrepot.api.parameters import LIFECYCLE_SCHEMAS, Schema
 from entrepot.api.routing import Operation, Route
 from entrepot.domain.multipart import MAX_PARTS
-from entrepot.domain.names import ID_LENGTH
+from entrepot.domain.names import ID_LENGTH, TIME_LENGTH
 from entrepot.domain.version import __version__
 from entrepot.volume.paths import MAX_DEPTH, MAX_NAME
 
@@ -31,11 +31,11 @@ _TAGS: list[Schema] = [
 ]
 _KEY: Schema = {"FalKeyAuth": []}
 _TOKEN: Schema = {"CdnToken": []}
+# A right that is not here wants a key.
 _SECURITY: Mapping[Callable[..., Any], list[Schema]] = {
     auth.anybody: [],
     auth.principal: [{}, _KEY, _TOKEN],
     auth.account: [_KEY, _TOKEN],
-    auth.key_holder: [_KEY],
     auth.uploader: [],
     **{right: [{}, _KEY, _TOKEN] for right in (auth.multipart_writer, auth.part_writer, auth.old_multipart_writer)},
 }
@@ -92,7 +92,7 @@ _ERRORS = {
 # Forms of the names in paths.
 _NAMES: Mapping[str, Schema] = {
     "store": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
-    "upload_id": {"type": "string", "pattern": f"^[0-9A-Za-z]{{{ID_LENGTH}}}$"},
+    "upload_id": {"type": "string", "pattern": f"^[0-9A-Za-z]{{{ID_LENGTH},{ID_LENGTH + TIME_LENGTH}}}$"},
     "key": {"type": "string", "pattern": "^[0-9a-f]{8}/[^/]+$"},
     "part": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
 }
@@ -194,12 +194,12 @@ def _described(route: Route, about: Operation, generated: Schema, types: Mapping
         "description": about.description,
         "tags": [about.tag],
         "deprecated": about.deprecated,
-        "security": _SECURITY[route.right],
+        "security": _SECURITY.get(route.right),
         "parameters": [*generated.get("parameters", ()), *about.parameters],
         "requestBody": body,
         "responses": {**replies, **_refusals(f"{about.errors} {slow}", route.template.startswith(wire.PLATFORM))},
     }
-    return {name: value for name, value in found.items() if value or name in ("security", "responses")}
+    return {name: value for name, value in found.items() if value or (name == "security" and value is not None)}
 
 
 def _done(reply: Schema) -> Schema:

@@ -47,7 +47,7 @@ EXPOSED = (
     "Repr-Digest, Retry-After, X-Entrepot-Expires-At, X-Entrepot-Next-Cursor, X-Entrepot-Warning, X-Fal-Request-Id, "
     "X-Fal-Request-Timeout-Type, X-Request-Id"
 )
-# `*` and no credentials: every right is in a header or in the URL, never in a cookie (hostile.md C11).
+# `*` and no credentials: every right is in a header or in the URL, never in a cookie (docs/threats.md C11).
 CORS: Headers = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", EXPOSED.encode()),
@@ -57,8 +57,8 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 V1 = wire.PLATFORM.encode()
-# The types of the Platform API by status (protocol 6.1). All other refusals are validation errors, all other failures
-# are the server's.
+# The types of the Platform API by status (docs/protocol.md 6.1). All other refusals are validation errors, all other
+# failures are the server's.
 _V1_TYPES = {
     401: "authorization_error",
     403: "authorization_error",
@@ -87,8 +87,8 @@ def refusal(problem: Problem, request_id: str, raw_path: bytes) -> tuple[int, by
 
 
 def error_body(problem: Problem, request_id: str) -> bytes:
-    """`detail` for fal's clients (a list for a field error, protocol 1.5), `message` for JavaScript's, and our own
-    code, fix and request id."""
+    """`detail` for fal's clients (a list for a field error, docs/protocol.md 1.5), `message` for JavaScript's, and our
+    own code, fix and request id."""
     detail: Any = problem.message
     if problem.where:
         detail = [{"loc": list(problem.where), "msg": problem.message, "type": problem.code.code}]

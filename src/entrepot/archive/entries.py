@@ -3,7 +3,7 @@ is filled through handles.
 
 An archive is a stranger's program for our disk. Nothing it declares is believed: names are taken apart here, sizes are
 those of the bytes that came out, and no path is ever opened but name by name below an open folder, never through a
-link (hostile.md G01, G02).
+link (docs/threats.md G01, G02).
 """
 
 from __future__ import annotations

@@ -171,7 +171,8 @@ def coloured(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def printable(text: str) -> str:
-    """Text that cannot move the cursor or change colours: control characters are shown as escapes (hostile.md B06)."""
+    """Text that cannot move the cursor or change colours: control characters are shown as escapes (docs/threats.md
+    B06)."""
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

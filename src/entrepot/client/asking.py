@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A CDN token (protocol 2.2). `renew_at` by this machine's clock, whatever the server's says."""
+    """A CDN token (docs/protocol.md 2.2). `renew_at` by this machine's clock, whatever the server's says."""
 
     credential: Credential = field(repr=False)
     base_url: str

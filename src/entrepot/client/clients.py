@@ -211,7 +211,7 @@ class AsyncClient(_Client):
 
 
 def _repositories(options: Options) -> list[str]:
-    """The ways of uploading, each once (protocol 8.1). Raises ValueError for an unknown one."""
+    """The ways of uploading, each once (docs/protocol.md 8.1). Raises ValueError for an unknown one."""
     fallback = options.get("fallback_repository")
     more = ["fal"] if fallback is None else fallback if isinstance(fallback, list) else [fallback]
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""The doors that make files with a URL of parts: the CDN's with a token (protocol 3.2 to 3.4), and REST with a
+"""The doors that make files with a URL of parts: the CDN's with a token (docs/protocol.md 3.2 to 3.4), and REST with a
 signature in the upload's own URL (2.5)."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""An upload from its wish to its URL: which way, and on to the next when a server cannot be reached (protocol 8.1)."""
+"""An upload from its wish to its URL: which way, and on to the next when a server cannot be reached (docs/protocol.md
+8.1)."""
 
 from __future__ import annotations
 
@@ -95,7 +96,7 @@ def _single(ctx: Context, way: Way, material: FileMaterial, wish: Wish, meter: M
 def _post(
     ctx: Context, way: Way, wish: Wish, window: Window, headers: Mapping[str, str], check: Callable[[], None]
 ) -> Flow[tuple[str, Answer]]:
-    """The CDN's door (protocol 3.1). The idempotency key makes a repetition give the first one's URL."""
+    """The CDN's door (docs/protocol.md 3.1). The idempotency key makes a repetition give the first one's URL."""
     unique = {wire.IDEMPOTENCY_KEY: ctx.new_id()}
 
     def make(token: Token) -> Request:
@@ -109,7 +110,7 @@ def _post(
 def _put(
     ctx: Context, way: Way, wish: Wish, window: Window, headers: Mapping[str, str], check: Callable[[], None]
 ) -> Flow[tuple[str, Answer]]:
-    """The REST door (protocol 2.3, 2.4)."""
+    """The REST door (docs/protocol.md 2.3, 2.4)."""
     begun = yield from ask(ctx, partial(initiation, ctx.new_id(), way.target, wish, wire.INITIATE), way.policy)
     sent = {name: value for name, value in headers.items() if name != wire.FILE_NAME}
     url = link(begun.body, "upload_url", way.target.url)

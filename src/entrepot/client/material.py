@@ -12,7 +12,7 @@ from entrepot.client.errors import SourceError
 from entrepot.client.sources import AsyncStream, BytesSource, Source, Stream, changed, digest
 from entrepot.client.types import MIB
 
-# Of an upload (protocol 2.5); the server takes no more.
+# Of an upload (docs/protocol.md 2.5); the server takes no more.
 MAX_PARTS = 10_000
 # A stream's parts grow every so many, because nobody knows how many will come.
 _GROW_EVERY = 1_000

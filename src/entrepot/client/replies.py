@@ -97,7 +97,7 @@ def _without(text: bytes, secrets: Iterable[str]) -> bytes:
 def _refused(reply: Reply, request: Request, now: float) -> ServerError:
     body = _json(reply.body)
     known = body if isinstance(body, dict) else {}
-    if isinstance(known.get("error"), dict):  # the Platform API's form (protocol 6.1)
+    if isinstance(known.get("error"), dict):  # the Platform API's form (docs/protocol.md 6.1)
         known = known["error"]
     if 300 <= reply.status < 400:
         where = _plain(text_of(reply.headers.get("location", "nowhere")).partition("?")[0], _SHOWN)
@@ -118,7 +118,7 @@ def _refused(reply: Reply, request: Request, now: float) -> ServerError:
 
 
 def _message(known: Mapping[str, Any]) -> str:
-    """Ours has `message`; fal's has `detail`, a text or a list of field errors (protocol 1.5)."""
+    """Ours has `message`; fal's has `detail`, a text or a list of field errors (docs/protocol.md 1.5)."""
     detail = known.get("detail")
     if isinstance(detail, list):
         return _plain("; ".join(_field(each) for each in detail if isinstance(each, dict)), _LONGEST)

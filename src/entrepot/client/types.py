@@ -1,4 +1,4 @@
-"""What users pass in and get back. Names and meaning are those of `fal_client` 1.0.3 (protocol 8.1)."""
+"""What users pass in and get back. Names and meaning are those of `fal_client` 1.0.3 (docs/protocol.md 8.1)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ObjectExpiration = Literal["never", "immediate", "1h", "1d", "7d", "30d", "1y"] 
 StorageACLDecision = Literal["allow", "forbid", "hide"]
 Repository = Literal["fal_v3", "cdn", "fal"]
 
-# Seconds (protocol 4.2). `never` is an explicit null here: fal's own client leaves the field out, and the account's
-# default, which may be an hour, applies.
+# Seconds (docs/protocol.md 4.2). `never` is an explicit null here: fal's own client leaves the field out, and the
+# account's default, which may be an hour, applies.
 _LIFETIMES: dict[str, int | None] = {
     "never": None,
     "immediate": 60,
@@ -73,7 +73,7 @@ class StorageSettings:
         object.__setattr__(self, "initial_acl", _acl_of(self.initial_acl))
 
     def header(self) -> str | None:
-        """The value of X-Fal-Object-Lifecycle (protocol 4.1); None when there is nothing to say."""
+        """The value of X-Fal-Object-Lifecycle (docs/protocol.md 4.1); None when there is nothing to say."""
         value: dict[str, Any] = {}
         if self.expires_in is not None:
             value["expiration_duration_seconds"] = _seconds(self.expires_in)

@@ -1,4 +1,4 @@
-"""Who may read an object: principals, rules and the decision (protocol section 4.4)."""
+"""Who may read an object: principals, rules and the decision (docs/protocol.md 4.4)."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as its holder knows it: `id:secret` on the wire (protocol section 1.5)."""
+    """A key as its holder knows it: `id:secret` on the wire (docs/protocol.md 1.5)."""
 
     id: str
     secret: Secret

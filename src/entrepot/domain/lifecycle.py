@@ -1,4 +1,4 @@
-"""How long an object lives and who may read it at first (protocol section 4.1-4.3)."""
+"""How long an object lives and who may read it at first (docs/protocol.md 4.1-4.3)."""
 
 from __future__ import annotations
 

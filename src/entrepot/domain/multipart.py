@@ -1,4 +1,4 @@
-"""Which acknowledged attempts a multipart upload is made of (protocol 2.5, 2.6, 3.4)."""
+"""Which acknowledged attempts a multipart upload is made of (docs/protocol.md 2.5, 2.6, 3.4)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ P = TypeVar("P", bound=Piece)
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """A part as a client's list names it. `etag` None means the last attempt (protocol 2.5: the header was lost)."""
+    """A part as a client's list names it. `etag` None means the last attempt (docs/protocol.md 2.5: the header was
+    lost)."""
 
     number: int
     etag: str | None

@@ -1,7 +1,7 @@
 """File names and the URL segment made of them.
 
 A name is cosmetic on the CDN: it never becomes a path on our disk. It ends the URL because people and stock clients
-take name and type from there (protocol C12).
+take name and type from there (docs/protocol.md C12).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Segment:
     """One immutable run of bytes in a storage.
 
     `blocks` holds the XXH3-64 (big-endian, 8 bytes) of every 64 KiB block in order, the last block may be short; it has
-    `8 * ceil(size / 65536)` bytes. A reader checks each block before it sends it (promise I4).
+    `8 * ceil(size / 65536)` bytes. A reader checks each block before it sends it (docs/threats.md I4).
     """
 
     key: str

@@ -6,7 +6,7 @@ import itertools
 import re
 from dataclasses import dataclass
 
-# More ranges than this are answered with the whole object, as RFC 9110 section 14.2 allows (hostile.md E02).
+# More ranges than this are answered with the whole object, as RFC 9110 section 14.2 allows (docs/threats.md E02).
 MAX_RANGES = 8
 _SPEC = re.compile(r"(\d*)-(\d*)\Z")
 

@@ -26,7 +26,7 @@ BLOCKED_PORTS = frozenset({
 })  # fmt: skip
 
 
-_NOT_PUBLIC = "Hostname resolves to a non-routable address"  # the words of fal's package (protocol 7.2)
+_NOT_PUBLIC = "Hostname resolves to a non-routable address"  # the words of fal's package (docs/protocol.md 7.2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ def follow(target: Target, location: str) -> Target:
 
 
 def is_object(target: Target) -> bool:
-    """Whether it is the URL of a stored file, `/files/b/<8 hex>/<name>`, and can be nothing else (protocol 3)."""
+    """Whether it is the URL of a stored file, `/files/b/<8 hex>/<name>`, and can be nothing else (docs/protocol.md
+    3)."""
     path = target.resource.partition("?")[0]
     if not re.fullmatch(r"/files/b/[0-9a-f]{8}/[^/\\]+", path):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from entrepot.metadata.accounts import AccountRecords
 from entrepot.metadata.base import Database
 from entrepot.metadata.housekeeping import Housekeeping
+from entrepot.metadata.jobs import JobRecords
 from entrepot.metadata.leases import Leases
 from entrepot.metadata.objects import ObjectRecords
 from entrepot.metadata.uploads import UploadSessionRecords
@@ -19,3 +20,4 @@ class Metadata:
         self.objects = ObjectRecords(database)
         self.housekeeping = Housekeeping(database)
         self.leases = Leases(database)
+        self.jobs = JobRecords(database)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from entrepot.metadata import rows
 from entrepot.metadata.base import Database
 
 
@@ -22,3 +25,11 @@ class Leases:
     async def release(self, name: str, holder: str) -> None:
         """Give a lease back before its time; one that is another holder's stays."""
         await self._database.write("release_lease", name, holder)
+
+    async def holders(self) -> Collection[str]:
+        """All that hold a lease, over or not."""
+        return [holder for (holder,) in await self._database.rows("lease_holders")]
+
+    async def release_all_of(self, holders: Collection[str]) -> None:
+        """End the leases of processes that are gone, whatever time they have left."""
+        await self._database.write("release_leases_of", rows.array(holders))

@@ -1,4 +1,4 @@
-"""The keeper process: sweeps, digests, and what follows uploads in parts."""
+"""The keeper process: periodic tasks (`periodic_tasks` lists them) beside the workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import threading
 import time
 
 from entrepot import logs
@@ -14,107 +13,124 @@ from entrepot.domain.errors import Problem
 from entrepot.home import HomeError, ended_incarnations, forget_incarnations
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.server.context import PARENT_CHECK_SECONDS, ServerContext
-from entrepot.service.digester import Digester
-from entrepot.service.keeper import Keeper, Patience, Swept
-from entrepot.service.schedule import Deed
+from entrepot.service.digester import STEP, Digester
+from entrepot.service.keeper import Keeper, Patience
+from entrepot.service.tasks import Batch, PeriodicTask, run_all
 from entrepot.settings import Settings
 from entrepot.storage.base import StorageFailed, StorageFull
 
 log = logging.getLogger("entrepot.server")
 
-KEEPER_SURVIVES = (Problem, StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError)
-ORPHAN_INTERVAL = 3600.0
-CHECKPOINT_INTERVAL = 2.0
-VOLUME_INTERVAL = 300.0
-PARTS_INTERVAL = 0.1
-REVOKED_INTERVAL = 1.0
+# What a full or failing disk raises: logged without a traceback.
+EXPECTED_FAILURES = (Problem, StorageFailed, StorageFull, MetadataFailed, MetadataFull, OSError)
+
+ROWS = 500  # rows in one transaction: others write between two (docs/threats.md H08)
+
+
+def periodic_tasks(node: ServerContext, settings: Settings) -> list[PeriodicTask]:
+    """Everything that runs periodically, and how often (in seconds)."""
+    keeper = _keeper(node, settings)
+    digester = Digester(node.metadata.uploads, node.metadata.objects, node.storage)
+    more = _Batches(node, keeper, digester)
+    sweep = settings.sweep_interval
+    return [
+        PeriodicTask("digests", digester.pause, more.compute_digests, STEP),
+        PeriodicTask("volume parts", 0.1, more.assemble_parts),
+        PeriodicTask("revoked keys", 1.0, more.abort_revoked_uploads, ROWS, "uploads aborted"),
+        PeriodicTask("checkpoint", 2.0, more.checkpoint),
+        PeriodicTask("expired objects", sweep, keeper.expire_objects, ROWS, "objects expired"),
+        PeriodicTask("expired uploads", sweep, keeper.expire_uploads, ROWS, "unfinished uploads ended"),
+        PeriodicTask("condemned blobs", min(sweep, 5.0), keeper.delete_blobs, ROWS, "blobs deleted"),
+        PeriodicTask("tombstones", sweep, keeper.forget_ended, ROWS, "rows forgotten"),
+        PeriodicTask("volume", 300.0, more.sweep_volume),
+        PeriodicTask("orphans", 3600.0, more.collect_orphans),
+    ]
+
+
+class _Batches:
+    """Batches of what is not a service of its own, or touches several."""
+
+    def __init__(self, node: ServerContext, keeper: Keeper, digester: Digester) -> None:
+        self._node = node
+        self._keeper = keeper
+        self._digester = digester
+        self._revoked = -1  # keys that were revoked when their uploads were aborted last
+
+    async def compute_digests(self, size: int) -> Batch:
+        return Batch(more=await self._digester.step(size))
+
+    async def assemble_parts(self, _: int) -> Batch:
+        return Batch(more=any([await each.parts.step() for each in self._node.volumes]))
+
+    async def abort_revoked_uploads(self, limit: int) -> Batch:
+        revoked = sum(key.revoked_at is not None for key in await self._node.metadata.accounts.list_keys())
+        if revoked == self._revoked:
+            return Batch()
+        batch = await self._keeper.abort_revoked_uploads(limit)
+        if not batch.more:
+            for each in self._node.volumes:
+                await each.parts.sweep()
+            self._revoked = revoked
+        return batch
+
+    async def checkpoint(self, _: int) -> Batch:
+        await self._node.database.checkpoint()
+        return Batch()
+
+    async def sweep_volume(self, _: int) -> Batch:
+        if (now := await self._keeper.now()) is None:
+            return Batch()
+        more = False
+        for each in self._node.volumes:
+            await each.parts.sweep()  # first: who comes too late is to be told so
+            more |= await each.volume.sweep_some(now)
+        return Batch(more=more)
+
+    async def collect_orphans(self, _: int) -> Batch:
+        log.info("looked for orphans: %s", await self._keeper.collect_orphans())
+        forget_incarnations(self._node.home)
+        return Batch()
 
 
 def keep(settings: Settings, parent: int) -> None:
-    """The keeper process: sweep until told to end, or until the parent is gone."""
+    """Run the keeper process until it is told to end, or until the parent is gone."""
     logs.configure(settings.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends us in order
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        node = ServerContext.open(settings, checkpoints=True)
+        asyncio.run(_keep(settings, parent))
     except HomeError as error:
         log.error("%s", error)
         raise SystemExit(1) from None
-    keeper = Keeper(
+
+
+async def _keep(settings: Settings, parent: int) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    node = ServerContext.open(settings, checkpoints=True)
+    running = asyncio.create_task(run_all(periodic_tasks(node, settings), EXPECTED_FAILURES))
+    stopped = asyncio.create_task(stop.wait())
+    while not stop.is_set() and not running.done() and os.getppid() == parent:
+        await asyncio.wait([running, stopped], timeout=PARENT_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    stopped.cancel()
+    await asyncio.wait([running, stopped])
+    await node.close()
+    if not running.cancelled():
+        running.result()  # raises what ended it
+
+
+def _keeper(node: ServerContext, settings: Settings) -> Keeper:
+    return Keeper(
         node.metadata.housekeeping,
         node.metadata.uploads,
         node.storage,
         time.time,
-        _passed,
+        _uptime,
         lambda: ended_incarnations(node.home),
         Patience(settings.tombstone_ttl, settings.orphan_grace, settings.max_orphan_share, settings.clock_jump_pause),
     )
-    digester = Digester(node.metadata.uploads, node.metadata.objects, node.storage)
-    deeds = _deeds(node, keeper, digester, settings.sweep_interval)
-    with asyncio.Runner() as runner:
-        while not stop.is_set() and os.getppid() == parent:
-            for deed in deeds:
-                if deed.is_due and not stop.is_set():
-                    runner.run(deed.do())
-            soonest = min(deed.due for deed in deeds) - time.monotonic()
-            stop.wait(min(PARENT_CHECK_SECONDS, max(0.0, soonest)))
-        runner.run(node.close())
 
 
-def _passed() -> float:
+def _uptime() -> float:
     """Seconds that passed, those that the machine slept too where the system counts them."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
-def _deeds(node: ServerContext, keeper: Keeper, digester: Digester, sweep_interval: float) -> list[Deed]:
-    """All that the keeper does, and how often."""
-
-    async def sweep() -> bool:
-        swept = await keeper.sweep()
-        if swept != Swept():
-            log.info("swept: %s", swept)
-        return False
-
-    revoked = -1
-
-    async def end_uploads_of_revoked_keys() -> bool:
-        nonlocal revoked
-        found = sum(key.revoked_at is not None for key in await node.metadata.accounts.list_keys())
-        if found != revoked:
-            await keeper.end_revoked_uploads()
-            for each in node.volumes:
-                await each.parts.sweep()
-            revoked = found
-        return False
-
-    async def look_for_orphans() -> bool:
-        log.info("looked for orphans: %s", await keeper.sweep_orphans())
-        forget_incarnations(node.home)
-        return False
-
-    async def sweep_volume() -> bool:
-        if (now := await keeper.now()) is None:
-            return False
-        more = False
-        for each in node.volumes:
-            await each.parts.sweep()  # before it would be removed without a word to who comes too late
-            more |= await each.volume.sweep_some(now)
-        return more
-
-    async def follow_parts() -> bool:
-        return any([await each.parts.step() for each in node.volumes])
-
-    async def checkpoint() -> bool:
-        await node.database.checkpoint()
-        return False
-
-    return [
-        Deed("digests", digester.pause, digester.step, KEEPER_SURVIVES),
-        Deed("parts", PARTS_INTERVAL, follow_parts, KEEPER_SURVIVES),
-        Deed("sweep", sweep_interval, sweep, KEEPER_SURVIVES),
-        Deed("revoked keys", REVOKED_INTERVAL, end_uploads_of_revoked_keys, KEEPER_SURVIVES),
-        Deed("volume", VOLUME_INTERVAL, sweep_volume, KEEPER_SURVIVES),
-        Deed("orphans", ORPHAN_INTERVAL, look_for_orphans, KEEPER_SURVIVES),
-        Deed("checkpoint", CHECKPOINT_INTERVAL, checkpoint, KEEPER_SURVIVES),
-    ]

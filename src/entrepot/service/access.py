@@ -14,7 +14,8 @@ from entrepot.metadata.accounts import AccountRecords
 
 Clock = Callable[[], float]
 
-# A CDN token may be asked for up to 30 days (protocol 2.2); stock clients refetch one with less than an hour left.
+# A CDN token may be asked for up to 30 days (docs/protocol.md 2.2); stock clients refetch one with less than an hour
+# left.
 MAX_TOKEN_LIFETIME = 30 * 86_400
 MIN_TOKEN_LIFETIME = 3_700
 

@@ -1,4 +1,4 @@
-"""The SHA-256 of the whole, computed by the keeper behind the parts as they arrive (design, section 5).
+"""The SHA-256 of the whole, computed by the keeper behind the parts as they arrive (docs/architecture.md).
 
 The digest follows the contiguous prefix of an open upload; what a finish could not wait for is done on the published
 blob. A run is named by its first segment, so it goes on where it was when the upload becomes an object. After a restart
@@ -7,6 +7,7 @@ it begins again: the state of a hash cannot be kept.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import logging
@@ -207,6 +208,7 @@ class Digester:
                         raise _Damaged(segment.key)
                     hasher.update(piece)
                     position += len(piece)
+                    await asyncio.sleep(0)  # what is in the page cache is read without a wait: others run meanwhile
         except (BlobMissing, StorageFailed, _Damaged) as error:
             if isinstance(error, BlobMissing) and await self._objects.blocks(segment.key) is None:
                 return False

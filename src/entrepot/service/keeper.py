@@ -1,41 +1,24 @@
-"""The keeper's work: what is over is taken off the disk, and nothing else.
+"""Retention and garbage collection: the keeper's batches, which remove what is over and nothing else.
 
 Order: a row lets go of its blob; a blob that nothing refers to is condemned (`live -> dying`) in one transaction; its
-bytes are deleted; its rows are forgotten. Killed at any point, the next sweep goes on from there.
+bytes are deleted; its rows are forgotten. Killed at any point, the next batch goes on from there.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from entrepot.metadata.housekeeping import Condemned, Housekeeping
 from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock
-from entrepot.service.clockguard import ClockGuard
-from entrepot.service.orphans import Looked, Orphans
+from entrepot.service.clock_guard import ClockGuard
+from entrepot.service.orphans import OrphanReport, Orphans
+from entrepot.service.tasks import Batch
 from entrepot.storage.base import Storage, StorageFailed
 
 log = logging.getLogger("entrepot.keeper")
-
-BATCH = 500  # rows in one transaction: others write between two batches (hostile.md H08)
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What one sweep did."""
-
-    expired: int = 0
-    uploads: int = 0
-    blobs: int = 0
-    forgotten: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.expired} files expired, {self.uploads} unfinished uploads ended, {self.blobs} blobs removed, "
-            f"{self.forgotten} tombstones forgotten"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +32,11 @@ class Patience:
 
 
 class Keeper:
-    """`ended` names the incarnations that have no living process: only those can leave orphans.
+    """Each method but `now` is one batch of a periodic task (`service/tasks.py`) and gets the most items that it may
+    deal with. While the clock is in doubt a batch that destroys by it does nothing.
 
-    `monotonic` measures the time that passes, whatever `clock` is set to.
+    `ended` names the incarnations that have no living process: only those can leave orphans. `monotonic` measures the
+    time that passes, whatever `clock` is set to.
     """
 
     def __init__(
@@ -70,60 +55,58 @@ class Keeper:
         self._guard = ClockGuard(housekeeping, clock, monotonic, patience.clock_guard)
         self._orphans = Orphans(housekeeping, storage, ended, patience.orphan_grace, patience.orphan_brake)
         self._tombstone_ttl = patience.tombstone_ttl
-        self._stuck: set[str] = set()  # ids of blobs whose bytes could not be deleted: each is told once
+        self._tried: set[str] = set()  # ids of condemned blobs, since the last time that none was left
+        self._stuck: set[str] = set()  # those whose bytes could not be deleted: each is logged once
 
     async def now(self) -> float | None:
         """The time by which things may be destroyed; None while the clock is in doubt."""
         return await self._guard.now()
 
-    async def sweep(self) -> Swept:
-        """Remove what is over now: expired objects, stale uploads, blobs that nothing refers to, old tombstones.
-
-        Nothing while the clock is in doubt. A step that fails keeps none of the others from its work; the first failure
-        is raised when all are done.
-        """
+    async def expire_objects(self, limit: int) -> Batch:
+        """Objects whose time is over let go of their bytes."""
         now = await self._guard.now()
-        if now is None:
-            return Swept()
-        steps: tuple[Callable[[], Awaitable[int]], ...] = (
-            lambda: _drain(lambda: self._housekeeping.expire_objects(now, BATCH)),
-            lambda: _drain(lambda: self._housekeeping.expire_uploads(now, BATCH)),
-            self._remove_condemned,
-            lambda: _drain(lambda: self._housekeeping.forget_ended(now - self._tombstone_ttl, BATCH)),
-        )
-        done: list[int] = []
-        failures: list[Exception] = []
-        for step in steps:
-            try:
-                done.append(await step())
-            except Exception as error:
-                failures.append(error)
-        for other in failures[1:]:
-            log.error("another step of the sweep failed too: %r", other)
-        if failures:
-            raise failures[0]
-        return Swept(*done)
+        done = 0 if now is None else await self._housekeeping.expire_objects(now, limit)
+        return Batch(done, more=done > 0)
 
-    async def sweep_orphans(self) -> Looked:
-        """Look for bytes that no row names; see `orphans`. Without a clock to believe nothing is looked for."""
+    async def expire_uploads(self, limit: int) -> Batch:
+        """Unfinished uploads whose time is over are aborted."""
         now = await self._guard.now()
-        return Looked() if now is None else await self._orphans.look(now)
+        done = 0 if now is None else await self._housekeeping.expire_uploads(now, limit)
+        return Batch(done, more=done > 0)
 
-    async def end_revoked_uploads(self) -> None:
-        """Abort what was begun with keys that are revoked now, as far as who revoked them did not."""
-        await _drain(lambda: self._uploads.abort_revoked(BATCH))
+    async def delete_blobs(self, limit: int) -> Batch:
+        """Blobs that nothing refers to are deleted. One whose bytes cannot be deleted stays for the next run and holds
+        up no other."""
+        if await self._guard.now() is None:
+            return Batch()
+        condemned = [b for b in await self._housekeeping.condemn_blobs(limit) if b.blob_id not in self._tried]
+        if not condemned:
+            self._stuck &= self._tried
+            self._tried = set()
+            return Batch()
+        done = 0
+        for blob in condemned:
+            self._tried.add(blob.blob_id)
+            done += await self._delete(blob)
+        return Batch(done, more=True)
 
-    async def _remove_condemned(self) -> int:
-        """Blob by blob: one whose bytes cannot be deleted stays for the next sweep and holds up no other."""
-        count, tried = 0, set[str]()
-        while condemned := [b for b in await self._housekeeping.condemn_blobs(BATCH) if b.blob_id not in tried]:
-            for blob in condemned:
-                tried.add(blob.blob_id)
-                count += await self._remove(blob)
-        self._stuck &= tried
-        return count
+    async def forget_ended(self, limit: int) -> Batch:
+        """Rows of ended objects and uploads are forgotten after the tombstone time."""
+        now = await self._guard.now()
+        done = 0 if now is None else await self._housekeeping.forget_ended(now - self._tombstone_ttl, limit)
+        return Batch(done, more=done > 0)
 
-    async def _remove(self, blob: Condemned) -> bool:
+    async def abort_revoked_uploads(self, limit: int) -> Batch:
+        """Uploads that were begun with keys which are revoked now are aborted, as far as who revoked them did not."""
+        done = await self._uploads.abort_revoked(limit)
+        return Batch(done, more=done > 0)
+
+    async def collect_orphans(self) -> OrphanReport:
+        """Look for bytes that no row names; see `orphans`."""
+        now = await self._guard.now()
+        return OrphanReport() if now is None else await self._orphans.collect(now)
+
+    async def _delete(self, blob: Condemned) -> bool:
         try:
             await self._storage.delete(blob.keys)
         except StorageFailed as error:
@@ -134,11 +117,3 @@ class Keeper:
         await self._housekeeping.forget_blob(blob.blob_id)
         self._stuck.discard(blob.blob_id)
         return True
-
-
-async def _drain(step: Callable[[], Awaitable[int]]) -> int:
-    """Repeat a bounded step until it finds nothing more."""
-    total = 0
-    while count := await step():
-        total += count
-    return total

@@ -1,4 +1,5 @@
-"""Reading: the row decides who may open an object now; every block is verified before it leaves (promise I4)."""
+"""Reading: the row decides who may open an object now; every block is verified before it leaves (docs/threats.md
+I4)."""
 
 from __future__ import annotations
 

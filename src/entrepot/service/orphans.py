@@ -17,14 +17,15 @@ from entrepot.storage.base import Storage
 
 log = logging.getLogger("entrepot.keeper")
 
-BATCH = 500  # as in a sweep
+BATCH = 500  # keys in one transaction: others write between two (docs/threats.md H08)
 # So many may always go: a small store that a crash left full of halves is no sign of a wrong catalogue.
 FEW = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What one look found: segments of ended processes that were listed, those that no row names, those removed."""
+class OrphanReport:
+    """The outcome of one collection: segments of ended processes that were listed, those that no row names, those
+    removed."""
 
     segments: int = 0
     unknown: int = 0
@@ -35,8 +36,8 @@ class Looked:
 
 
 class Orphans:
-    """`ended` names the incarnations that have no living process. `grace` is in seconds; when more than the share
-    `brake` of all segments is unknown, none is removed.
+    """The collector of orphans. `ended` names the incarnations that have no living process. `grace` is in seconds; when
+    more than the share `brake` of all segments is unknown, none is removed.
 
     An incarnation whose every key is known is clean and is not listed again while this process lives: nobody writes
     under its name any more. The next process looks at all of them once, because a power cut may bring deleted files
@@ -58,7 +59,7 @@ class Orphans:
         self._brake = brake
         self._clean: set[str] = set()
 
-    async def look(self, now: float) -> Looked:
+    async def collect(self, now: float) -> OrphanReport:
         """Remember what is unknown, remove what has been so for the time of grace, and forget what is no more.
 
         Uploads in flight belong to living processes, whose keys are never looked at.
@@ -80,11 +81,11 @@ class Orphans:
                 "with --max-orphan-share 1.",
                 unknown, total,
             )  # fmt: skip
-            return Looked(segments, unknown)
+            return OrphanReport(segments, unknown)
         removed = await self._remove_due(now)
         while await self._housekeeping.forget_other_orphans(now, BATCH):
             pass
-        return Looked(segments, unknown, removed)
+        return OrphanReport(segments, unknown, removed)
 
     async def _look_at(self, incarnation: str, now: float) -> tuple[int, int]:
         """Note the unknown keys of an incarnation; how many keys it has, and how many of them are unknown."""

@@ -207,8 +207,8 @@ class UploadSessions:
         return published
 
     async def _named(self, asked: Lifecycle) -> Lifecycle:
-        """Turn nicknames into account ids. Unknown users are dropped (protocol 4.4): a rule must not come to life when
-        somebody takes that nickname later."""
+        """Turn nicknames into account ids. Unknown users are dropped (docs/protocol.md 4.4): a rule must not come to
+        life when somebody takes that nickname later."""
         if not isinstance(asked.acl, AclChoice) or not asked.acl.rules:
             return asked
         ids = await self._accounts.ids_of({rule.user for rule in asked.acl.rules})

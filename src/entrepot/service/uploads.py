@@ -1,7 +1,7 @@
 """Single uploads: from one body to a published object.
 
-Order of the commit (design, section 4): bytes under keys of their own, synced; then ONE metadata transaction makes the
-object exist; then the reply. A crash between leaves bytes that no row names, never a row without bytes.
+Order of the commit (docs/architecture.md): bytes under keys of their own, synced; then ONE metadata transaction makes
+the object exist; then the reply. A crash between leaves bytes that no row names, never a row without bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Block checksums: made while a segment is written, checked before a byte of it leaves (promise I4).
+"""Block checksums: made while a segment is written, checked before a byte of it leaves (docs/threats.md I4).
 
 `blocks` is always the form kept in a `Segment`: 8 bytes XXH3-64, big-endian, for every 64 KiB block in order.
 """

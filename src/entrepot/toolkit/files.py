@@ -1,4 +1,4 @@
-"""`File`: an output with its URL, or an input whose bytes are fetched when they are needed (protocol 7.4).
+"""`File`: an output with its URL, or an input whose bytes are fetched when they are needed (docs/protocol.md 7.4).
 
 As an input it is made of a URL (http, https, data) or of its fields; `file_data` is never serialised. Arguments that
 all constructors share: `repository` and `fallback_repository` say where to upload, tried in order (ids, or a

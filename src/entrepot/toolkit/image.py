@@ -1,5 +1,5 @@
-"""`Image`: a file with a width and a height, to and from Pillow (protocol 7.5); and the sizes that models are asked
-for."""
+"""`Image`: a file with a width and a height, to and from Pillow (docs/protocol.md 7.5); and the sizes that models are
+asked for."""
 
 from __future__ import annotations
 

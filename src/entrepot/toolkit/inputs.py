@@ -1,4 +1,4 @@
-"""Types of inputs: URLs and data URIs that a caller sends, as text that can be read (protocol 7.6).
+"""Types of inputs: URLs and data URIs that a caller sends, as text that can be read (docs/protocol.md 7.6).
 
 What is validated is a `str` that keeps its methods. A URL is one that the guarded fetch can read, by its own parser:
 https, and a host with a dot or a public address; with ENTREPOT_INPUT_HTTP=1 plain http and other hosts (localhost,

@@ -24,8 +24,8 @@ _current: ContextVar[Preference | None] = ContextVar("entrepot_lifecycle", defau
 @contextmanager
 def use_lifecycle(preference: Lifetime | None) -> Iterator[None]:
     """Every upload of an output within the block, in this thread or task and those it starts by `asyncio`, has this
-    preference: fields of X-Fal-Object-Lifecycle-Preference (`{"expiration_duration_seconds": 3600}`, protocol 4.1),
-    settings, or a lifetime such as "1h". None: what the account says."""
+    preference: fields of X-Fal-Object-Lifecycle-Preference (`{"expiration_duration_seconds": 3600}`, docs/protocol.md
+    4.1), settings, or a lifetime such as "1h". None: what the account says."""
     token = _current.set(as_preference(preference))
     try:
         yield

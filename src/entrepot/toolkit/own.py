@@ -1,4 +1,4 @@
-"""Private files of the configured servers, opened with the token of our own key (protocol 1.6).
+"""Private files of the configured servers, opened with the token of our own key (docs/protocol.md 1.6).
 
 The token goes to the server that gave it and to where that server keeps its files, and to these only for a file's URL
 that the caller named: never after a redirect, and never unless the file is closed to everybody.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from entrepot.client.asking import Token
     from entrepot.client.reserve import OutputClient
 
-# What a server answers to nobody in particular for a file that is not for everybody (protocol 4.4).
+# What a server answers to nobody in particular for a file that is not for everybody (docs/protocol.md 4.4).
 _CLOSED = frozenset({401, 403, 404})
 
 

@@ -46,7 +46,7 @@ def _own_origins() -> frozenset[str]:
 
 
 def as_download_error(error: FetchError, url: str, target: Path | None = None) -> DownloadError:
-    """With the beginnings that fal's package has (protocol 7.2), cause and remedy after them."""
+    """With the beginnings that fal's package has (docs/protocol.md 7.2), cause and remedy after them."""
     place = shown(url)
     via = "" if error.url in (place, "") else f" ({error.url})"
     failed = f"Failed to download {place}{f' to {target}' if target else ''}: {error.reason}{via}."

@@ -1,4 +1,4 @@
-"""Where outputs go: repositories by their ids, and on to the next one when one fails (protocol 7.4).
+"""Where outputs go: repositories by their ids, and on to the next one when one fails (docs/protocol.md 7.4).
 
 `fal_v3` and `fal` are this project's client, by the CDN's doors and by the REST ones; `in_memory` makes a data URI;
 `local` writes to a folder of this machine, for development without a server. More can be registered.

@@ -1,4 +1,4 @@
-"""Files of apps, kept by a hash of their content and their mode (protocol 6.5, 6.7); no path leads to them.
+"""Files of apps, kept by a hash of their content and their mode (docs/protocol.md 6.5, 6.7); no path leads to them.
 
 apps/<2 hex>/<hash>         the bytes
 apps/<2 hex>/<hash>.json    size, mtime and mode, as the client said them

@@ -1,4 +1,4 @@
-"""The hash of a whole folder, as a client that synchronises one leaves it there (protocol 6.8)."""
+"""The hash of a whole folder, as a client that synchronises one leaves it there (docs/protocol.md 6.8)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A name is text until `parse` has taken it, and a `Path` leads below the root of one volume only: each step is taken from
 an open folder, by the kernel (openat2) or component by component. So what is swapped on the way between two looks leads
-nowhere else (promise I7).
+nowhere else (docs/threats.md I7).
 """
 
 from __future__ import annotations

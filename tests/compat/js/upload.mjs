@@ -6,7 +6,7 @@ const { origin, key, files, input } = JSON.parse(readFileSync(0, "utf8"));
 const asked = [];
 const client = createFalClient({
   credentials: key,
-  // The hosts are constants of the client; what it dispatches passes here (protocol 1.4).
+  // The hosts are constants of the client; what it dispatches passes here (docs/protocol.md 1.4).
   requestMiddleware: async (request) => ({ ...request, url: request.url.replace("https://rest.fal.ai", origin) }),
   fetch: (url, init) => {
     asked.push([init.method, new URL(url).pathname.replace(/^\/files\/b\/.*?(\/multipart\/.*)?$/, "/files/b/$1")]);

@@ -1,4 +1,4 @@
-"""Errors in the words of the API that was asked (protocol 1.5, 6.1)."""
+"""Errors in the words of the API that was asked (docs/protocol.md 1.5, 6.1)."""
 
 from __future__ import annotations
 

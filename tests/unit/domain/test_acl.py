@@ -1,4 +1,4 @@
-"""Who may read: all combinations of a default and two rules (hostile inputs D06, D08; protocol section 4.4)."""
+"""Who may read: all combinations of a default and two rules (docs/threats.md D06, D08; docs/protocol.md 4.4)."""
 
 from itertools import permutations, product
 

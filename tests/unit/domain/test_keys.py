@@ -1,4 +1,4 @@
-"""Keys, and the type that keeps their secrets out of sight (hostile input D09)."""
+"""Keys, and the type that keeps their secrets out of sight (docs/threats.md D09)."""
 
 import copy
 import hashlib

@@ -1,4 +1,4 @@
-"""Request over account over system, field by field (protocol section 4.3)."""
+"""Request over account over system, field by field (docs/protocol.md 4.3)."""
 
 from itertools import product
 

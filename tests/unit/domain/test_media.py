@@ -1,4 +1,4 @@
-"""What a file is, and what a browser may show of it (hostile inputs C01, C02, C03)."""
+"""What a file is, and what a browser may show of it (docs/threats.md C01, C02, C03)."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Names are cosmetic, and inert wherever they go (hostile inputs B01, B03, B06, B07, B11)."""
+"""Names are cosmetic, and inert wherever they go (docs/threats.md B01, B03, B06, B07, B11)."""
 
 import email.message
 import random

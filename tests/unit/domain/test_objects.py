@@ -1,4 +1,4 @@
-"""Who may read when: the ACL first, then the end of life (promises I3, I5; hostile inputs C07, D07)."""
+"""Who may read when: the ACL first, then the end of life (docs/threats.md I3, I5; C07, D07)."""
 
 from dataclasses import replace
 from itertools import product

@@ -1,4 +1,4 @@
-"""Byte ranges as RFC 9110 section 14 has them (hostile inputs E01, E02)."""
+"""Byte ranges as RFC 9110 section 14 has them (docs/threats.md E01, E02)."""
 
 import pytest
 from hypothesis import given

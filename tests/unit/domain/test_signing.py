@@ -1,4 +1,4 @@
-"""Tokens: whatever is changed in one, it fails (hostile inputs D01, D04)."""
+"""Tokens: whatever is changed in one, it fails (docs/threats.md D01, D04)."""
 
 import hashlib
 import hmac

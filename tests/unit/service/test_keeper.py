@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import pytest
 
 from entrepot.metadata.base import MetadataFailed
-from entrepot.service import keeper as keeping
-from entrepot.service.keeper import Keeper, Patience, Swept
+from entrepot.service.keeper import Keeper, Patience
 from entrepot.storage.base import StorageFailed
 from support.facts import ACCOUNT, LIMIT, a_blob, an_object, an_upload
 from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
+from support.sweeping import Swept, sweep
 
 
 class Stuck(MemoryStorage):
@@ -73,17 +73,16 @@ def test_bytes_that_cannot_be_deleted_hold_up_no_others(caplog: pytest.LogCaptur
     async def test(scene: Scene) -> None:
         await scene.expired(*names)
         scene.storage.stuck = {"b0/0", "b4/0"}
-        swept = await scene.keeper.sweep()
+        swept = await sweep(scene.keeper)
         assert swept == Swept(expired=9, blobs=7, forgotten=9)
-        assert str(swept).startswith("9 files expired, 0 unfinished uploads ended, 7 blobs removed")
         assert await scene.known(names) == {"b0", "b4"}
-        assert await scene.keeper.sweep() == Swept()
+        assert await sweep(scene.keeper) == Swept()
         await scene.expired("late")
-        assert await scene.keeper.sweep() == Swept(expired=1, blobs=1, forgotten=1)
+        assert await sweep(scene.keeper) == Swept(expired=1, blobs=1, forgotten=1)
         scene.storage.stuck = {"b4/0"}
-        assert await scene.keeper.sweep() == Swept(blobs=1)
+        assert await sweep(scene.keeper) == Swept(blobs=1)
         scene.storage.stuck = set()
-        assert await scene.keeper.sweep() == Swept(blobs=1)
+        assert await sweep(scene.keeper) == Swept(blobs=1)
         assert await scene.known([*names, "late"]) == set()
 
     with caplog.at_level(logging.ERROR):
@@ -92,14 +91,13 @@ def test_bytes_that_cannot_be_deleted_hold_up_no_others(caplog: pytest.LogCaptur
     assert len(caplog.records) == 2, "each is told once"
 
 
-def test_more_stuck_blobs_than_a_batch_do_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "BATCH", 3)
+def test_more_stuck_blobs_than_a_batch_do_not_hold_up_the_others() -> None:
     names = [f"b{i}" for i in range(20)]
 
     async def test(scene: Scene) -> None:
         await scene.expired(*names)
         scene.storage.stuck = {f"b{i}/0" for i in range(10)}
-        assert (await scene.keeper.sweep()).blobs == 10
+        assert (await sweep(scene.keeper, limit=3)).blobs == 10
         assert await scene.known(names) == {f"b{i}" for i in range(10)}
 
     with_scene(test)
@@ -121,7 +119,7 @@ def test_a_step_that_fails_keeps_no_other_from_its_work_and_is_told(failing: str
 
         metadata.hook = fail
         with pytest.raises(MetadataFailed, match=failing):
-            await scene.keeper.sweep()
+            await sweep(scene.keeper)
         metadata.hook = None
         assert await metadata.objects.get("o-old") is None, "the last step was reached"
         if failing != "expire_uploads":

@@ -28,6 +28,7 @@ from entrepot.service.request_bodies import Body
 from entrepot.service.upload_sessions import Rules
 from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
+from support.sweeping import sweep
 
 WHO = Principal("account", "key")
 LAST = [Cited(1, None), Cited(2, None)]
@@ -71,7 +72,7 @@ class Scene:
 
     async def finish_with_first_attempt_and_sweep(self) -> Object:
         obj = await self.multipart.finish(WHO, self.path, [Cited(1, self.first_attempt), Cited(2, None)])
-        await self.keeper.sweep()
+        await sweep(self.keeper)
         return obj
 
 
@@ -126,7 +127,7 @@ def test_m3_a_finish_that_one_of_other_parts_overtakes_is_412(before: str) -> No
 def test_a_finish_that_an_abort_overtakes_is_refused(before: str) -> None:
     async def abort(scene: Scene) -> None:
         await scene.multipart.abort(WHO, scene.path)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
 
     result, _ = played(Scene.finish, before, abort)
     assert isinstance(result, Problem)
@@ -159,7 +160,7 @@ async def _content(scene: Scene, obj: Object) -> bytes:
 def test_a_finish_during_which_a_cited_part_is_sent_again_takes_the_new_bytes() -> None:
     async def again(scene: Scene) -> None:
         await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"ONE")))
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
 
     for before in ("list_parts", "segments_of_parts", "blocks", "whole_digest", "account", "publish"):
         result, _ = played(Scene.finish, before, again)
@@ -184,7 +185,7 @@ def test_a_part_whose_bytes_are_harmed_is_named_and_repaired_by_sending_it_again
         assert "1." in raised.value.message
         part = await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"one")))
         assert (part.number, part.etag, part.size) == (1, head.etag, 3)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         obj = await scene.multipart.finish(WHO, scene.path, cited)
         assert await _content(scene, obj) == b"oneTWO"
 
@@ -195,7 +196,7 @@ def test_the_bytes_of_an_attempt_that_was_sent_again_are_swept() -> None:
     async def test(scene: Scene) -> None:
         before = {entry.key async for entry in scene.storage.list("memory")}
         await scene.multipart.write(WHO, scene.path, 2, Body(_stream(b"TWO")))
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         after = {entry.key async for entry in scene.storage.list("memory")}
         assert len(before) == len(after) == len(before & after) + 1
         assert len((await scene.multipart.list(WHO, scene.path)).parts) == 4

@@ -1,4 +1,4 @@
-"""What no row names is not removed at first sight, nor when it is too much (hostile.md H10, H14)."""
+"""What no row names is not removed at first sight, nor when it is too much (docs/threats.md H10, H14)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from entrepot.domain.objects import Blob
 from entrepot.service.keeper import Keeper, Patience
-from entrepot.service.orphans import FEW, Looked
+from entrepot.service.orphans import FEW, OrphanReport
 from support.facts import ACCOUNT, an_object
 from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
@@ -58,9 +58,9 @@ class Scene:
     async def keys(self) -> set[str]:
         return {item.key async for item in self.storage.list("memory")}
 
-    async def look(self, after: float = 0.0) -> Looked:
+    async def look(self, after: float = 0.0) -> OrphanReport:
         self.now += after
-        return await self.keeper.sweep_orphans()
+        return await self.keeper.collect_orphans()
 
 
 async def _stream() -> AsyncIterator[bytes]:
@@ -82,11 +82,11 @@ def play(test: Callable[[Scene], Awaitable[None]], scene: Scene | None = None) -
 def test_an_orphan_goes_when_the_grace_after_its_first_sight_is_over():
     async def test(scene: Scene) -> None:
         (key,) = await scene.leave()
-        assert await scene.look() == Looked(1, 1, 0)
-        assert await scene.look(after=GRACE - 1) == Looked(1, 1, 0)
+        assert await scene.look() == OrphanReport(1, 1, 0)
+        assert await scene.look(after=GRACE - 1) == OrphanReport(1, 1, 0)
         assert await scene.keys() == {key}
         scene.again()
-        assert await scene.look(after=1) == Looked(1, 1, 1)
+        assert await scene.look(after=1) == OrphanReport(1, 1, 1)
         assert await scene.keys() == set()
         assert str(await scene.look()) == "0 segments, 0 that no row names, 0 removed"
 
@@ -96,7 +96,7 @@ def test_an_orphan_goes_when_the_grace_after_its_first_sight_is_over():
 def test_without_grace_an_orphan_goes_at_once():
     async def test(scene: Scene) -> None:
         await scene.leave(3)
-        assert await scene.look() == Looked(3, 3, 3)
+        assert await scene.look() == OrphanReport(3, 3, 3)
 
     play(test, Scene(Patience(1e9, orphan_grace=0)))
 
@@ -106,7 +106,7 @@ def test_a_key_that_became_known_stays_and_its_sight_is_forgotten():
         (key,) = await scene.leave()
         await scene.look()
         await scene.publish(key)  # the newer catalogue is back
-        assert await scene.look(after=10 * GRACE) == Looked(1, 0, 0)
+        assert await scene.look(after=10 * GRACE) == OrphanReport(1, 0, 0)
         assert await scene.keys() == {key}
         assert await scene.metadata.housekeeping.due_orphans(NOW, scene.now, 10) == []
 
@@ -144,7 +144,7 @@ def test_what_a_living_process_writes_is_never_noted():
     async def test(scene: Scene) -> None:
         (key,) = await scene.leave()
         for _ in range(3):
-            assert await scene.look(after=10 * GRACE) == Looked()
+            assert await scene.look(after=10 * GRACE) == OrphanReport()
         assert await scene.keys() == {key}
 
     play(test, Scene(living=True))
@@ -154,15 +154,15 @@ def test_an_incarnation_whose_keys_are_all_known_is_not_listed_again_by_this_pro
     async def test(scene: Scene) -> None:
         first, second = await scene.leave(2)
         await scene.publish(first)
-        assert await scene.look() == Looked(2, 1, 0)
-        assert await scene.look(after=GRACE) == Looked(2, 1, 1)
-        assert await scene.look() == Looked(1, 0, 0)
+        assert await scene.look() == OrphanReport(2, 1, 0)
+        assert await scene.look(after=GRACE) == OrphanReport(2, 1, 1)
+        assert await scene.look() == OrphanReport(1, 0, 0)
         calls = scene.storage.calls["list"]
-        assert await scene.look() == Looked()
+        assert await scene.look() == OrphanReport()
         assert scene.storage.calls["list"] == calls
         scene.again()  # a power cut may have brought files back
         await scene.leave()
-        assert await scene.look() == Looked(2, 1, 0)
+        assert await scene.look() == OrphanReport(2, 1, 0)
         assert await scene.keys() > {first} and second not in await scene.keys()
 
     play(test)
@@ -172,14 +172,14 @@ def test_what_a_process_published_just_before_it_ended_is_no_orphan():
     async def test(scene: Scene) -> None:
         (key,) = await scene.leave()
         scene.living = True
-        assert await scene.look() == Looked()
+        assert await scene.look() == OrphanReport()
 
         async def published_meanwhile() -> None:
             await scene.publish(key)
 
         scene.living = False
         scene.metadata.interrupt("known_keys", published_meanwhile)
-        assert await scene.look() == Looked(1, 0, 0)
+        assert await scene.look() == OrphanReport(1, 0, 0)
 
     play(test)
 
@@ -190,7 +190,7 @@ def test_when_most_of_the_store_is_unknown_nothing_goes_and_the_log_says_why(cap
         for key in keys[:FEW]:
             await scene.publish(key)
         (look,) = [await scene.look()]
-        assert look == Looked(2 * FEW + 1, FEW + 1, 0)
+        assert look == OrphanReport(2 * FEW + 1, FEW + 1, 0)
         assert await scene.keys() == set(keys)
         (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
         said = record.getMessage()

@@ -1,4 +1,4 @@
-"""Archives of strangers: hostile.md G01 (names and kinds), G02 (bombs), G04 (encodings)."""
+"""Archives of strangers: docs/threats.md G01 (names and kinds), G02 (bombs), G04 (encodings)."""
 
 from __future__ import annotations
 

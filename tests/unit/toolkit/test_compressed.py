@@ -1,4 +1,4 @@
-"""`CompressedFile` and its folder: hostile.md G06."""
+"""`CompressedFile` and its folder: docs/threats.md G06."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`File` without a server: names and types, repositories and fallback, lifetimes, saving (hostile.md E11)."""
+"""`File` without a server: names and types, repositories and fallback, lifetimes, saving (docs/threats.md E11)."""
 
 from __future__ import annotations
 

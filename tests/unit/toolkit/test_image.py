@@ -1,4 +1,4 @@
-"""Images to and from Pillow, and their sizes by their headers: hostile.md G07, G08, F12."""
+"""Images to and from Pillow, and their sizes by their headers: docs/threats.md G07, G08, F12."""
 
 from __future__ import annotations
 

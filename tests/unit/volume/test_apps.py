@@ -1,4 +1,4 @@
-"""Files of apps, by hash of content and mode (protocol 6.5, 6.7)."""
+"""Files of apps, by hash of content and mode (docs/protocol.md 6.5, 6.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads in parts to the volume: any order, any process, one file (hostile.md A10 to A20, H01, H03, I10)."""
+"""Uploads in parts to the volume: any order, any process, one file (docs/threats.md A10 to A20, H01, H03, I10)."""
 
 from __future__ import annotations
 

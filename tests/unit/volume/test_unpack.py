@@ -1,4 +1,4 @@
-"""A ZIP into the volume: all of it in its place, or nothing; nothing outside (hostile.md G01, G02, G04, B01)."""
+"""A ZIP into the volume: all of it in its place, or nothing; nothing outside (docs/threats.md G01, G02, G04, B01)."""
 
 from __future__ import annotations
 

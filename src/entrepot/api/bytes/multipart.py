@@ -1,4 +1,5 @@
-"""Multipart uploads through the CDN's routes (protocol 2.5, 3.2-3.4): create, part, complete, and our list and abort.
+"""Multipart uploads through the CDN's routes (docs/protocol.md 2.5, 3.2-3.4): create, part, complete, and our list and
+abort.
 
 | Path                                       | Method | Handler  |
 |--------------------------------------------|--------|----------|
@@ -65,7 +66,7 @@ async def _store_part(ctx: HttpContext, services: Services, base: str, number: s
 
 
 async def complete(ctx: HttpContext, services: Services) -> None:
-    """POST complete, of any content type (protocol C11). Retried completes get the same reply."""
+    """POST complete, of any content type (docs/protocol.md C11). Retried completes get the same reply."""
     await _complete(ctx, services, ctx.canonical_path().rpartition("/")[0])
 
 

@@ -1,4 +1,5 @@
-"""Uploads through the CDN's routes: one request with a bearer token, and the signed PUT (protocol 2.4 and 3.1)."""
+"""Uploads through the CDN's routes: one request with a bearer token, and the signed PUT (docs/protocol.md 2.4 and
+3.1)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from entrepot import wire
-from entrepot.api.json.plane import JsonReply
 from entrepot.api.json.volume import Call, legacy_routes
 from entrepot.api.json.volume_models import FileSpec, FolderHashRequest, LegacyFromUrlRequest, LegacyRenameRequest
 from entrepot.api.parameters import CONDITIONS, flag
@@ -51,12 +50,11 @@ async def upload_from_url(call: Call, body: LegacyFromUrlRequest) -> bool:
     f"{_OLD}/file/exists/{{file}}",
     errors="404",
     parameters=(flag("calculate_checksum", "Compute unknown digests."),),
-    reply=FileSpec,
 )
-async def file_exists(call: Call) -> JsonReply:
+async def file_exists(call: Call) -> FileSpec:
     """Describe a file or folder."""
     entry = await call.mine.volume.stat(call.who, call.path, checksum=call.flag("calculate_checksum"))
-    return JsonReply(file_spec(entry))
+    return FileSpec(**file_spec(entry))
 
 
 @files.post(f"{_OLD}/dir/check_hash/{{target_path}}")

@@ -6,34 +6,23 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from entrepot.api import auth
-from entrepot.api.http_context import HttpContext
 from entrepot.api.json.plane import Ctx, JsonRoutes
 from entrepot.api.parameters import LEGACY_VOLUME_ERRORS, VOLUME_ERRORS
-from entrepot.api.services import Services
-from entrepot.api.volume_request import VolumeRequest
-
-_REQUEST = "entrepot.volume_request"
-
-
-def _before(ctx: HttpContext, services: Services) -> None:
-    """Of an account without a volume, or for an invalid path, the body is not read."""
-    ctx.scope[_REQUEST] = VolumeRequest(ctx, services)
+from entrepot.api.volume_request import VolumeRequest, volume_request, volume_user
 
 
 def platform_routes() -> JsonRoutes:
     """Volume routes of the Platform API."""
-    return JsonRoutes("Volume", right=auth.key_holder, errors=VOLUME_ERRORS, before=_before)
+    return JsonRoutes("Volume", VOLUME_ERRORS, volume_user)
 
 
 def legacy_routes() -> JsonRoutes:
     """Legacy volume routes."""
-    return JsonRoutes("Volume, legacy", right=auth.key_holder, errors=LEGACY_VOLUME_ERRORS, before=_before)
+    return JsonRoutes("Volume, legacy", LEGACY_VOLUME_ERRORS, volume_user)
 
 
 async def _request(ctx: Ctx) -> VolumeRequest:
-    found: VolumeRequest = ctx.scope[_REQUEST]
-    return found
+    return volume_request(ctx)
 
 
 Call = Annotated[VolumeRequest, Depends(_request)]

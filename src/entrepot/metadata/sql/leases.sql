@@ -5,3 +5,9 @@ WHERE leases.holder = excluded.holder OR leases.until <= ?3;
 
 -- name: release_lease
 DELETE FROM leases WHERE name = ? AND holder = ?;
+
+-- name: lease_holders
+SELECT DISTINCT holder FROM leases;
+
+-- name: forget_lease
+DELETE FROM leases WHERE name = ?;

@@ -17,11 +17,12 @@ from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Finish, Part, Upload, UploadState, may_begin
 from entrepot.metadata import queries, rows
 from entrepot.metadata.base import Row, WriteOutcome
+from entrepot.metadata.sqlite.jobs import claim_jobs, end_job, retry_job
 from entrepot.metadata.uploads import MAX_ATTEMPTS
 
 SQL = queries.load("sqlite")
 
-# Uploads expire in one transaction until so many of their parts went: others write between two (hostile.md H08).
+# Uploads expire in one transaction until so many of their parts went: others write between two (docs/threats.md H08).
 PARTS_AT_ONCE = 10_000
 
 
@@ -210,5 +211,6 @@ def _state_of(db: apsw.Connection, upload_id: str) -> tuple[UploadState | None, 
 
 _FUNCTIONS = (
     begin_upload, abort_upload, expire_uploads, abort_revoked_uploads, add_part, publish, condemn_blobs, forget_ended,
+    claim_jobs, end_job, retry_job,
 )  # fmt: skip
 OPERATIONS = {function.__name__: function for function in _FUNCTIONS}

@@ -1,4 +1,5 @@
-"""A clock that jumped must not destroy (hostile.md H07): what a wrong clock takes for expired can never come back.
+"""A guard against a clock that jumped (docs/threats.md H07): what a wrong clock takes for expired and deletes can never
+come back.
 
 Access ends by the wall clock, and is there again when the clock is right. What is deleted is not, so the keeper asks
 here for the time first: when the wall clock ran ahead of the time that passed, there is none, until the clock is
@@ -45,7 +46,8 @@ class _Trusted:
 
 
 class ClockGuard:
-    """`guard` is for how many seconds of `monotonic` a leap of `clock` holds; 0 believes every clock."""
+    """The clock to destroy by. `guard` is for how many seconds of `monotonic` a leap of `clock` holds; 0 believes every
+    clock."""
 
     def __init__(self, housekeeping: Housekeeping, clock: Clock, monotonic: Clock, guard: float) -> None:
         self._housekeeping = housekeeping

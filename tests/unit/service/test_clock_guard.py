@@ -1,4 +1,4 @@
-"""A clock that jumps destroys nothing, and makes nothing immortal (hostile.md H07)."""
+"""A clock that jumps destroys nothing, and makes nothing immortal (docs/threats.md H07)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dataclasses import replace
 import pytest
 
 from entrepot.domain.objects import Blob
-from entrepot.service.clockguard import LEAP, LONGEST_PAUSE, NOTED_EVERY
-from entrepot.service.keeper import Keeper, Patience, Swept
-from entrepot.service.orphans import Looked
+from entrepot.service.clock_guard import LEAP, LONGEST_PAUSE, NOTED_EVERY
+from entrepot.service.keeper import Keeper, Patience
+from entrepot.service.orphans import OrphanReport
 from support.facts import ACCOUNT, an_object
 from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
+from support.sweeping import Swept, sweep
 
 START = 1_700_000_000.0  # November 2023
 YEAR = 365 * 86_400.0
@@ -86,11 +87,11 @@ def test_h07_a_leap_ahead_removes_nothing_and_is_told_with_both_times(caplog: py
         await scene.publish("o", lifetime=2 * LEAP)
         await scene.storage.put(_stream(), {})  # an orphan
         scene.wall += 10  # the first sweep of all believes the clock
-        assert await scene.keeper.sweep() == Swept()
+        assert await sweep(scene.keeper) == Swept()
         scene.wall += YEAR
         for _ in range(3):
-            assert await scene.keeper.sweep() == Swept()
-            assert await scene.keeper.sweep_orphans() == Looked()
+            assert await sweep(scene.keeper) == Swept()
+            assert await scene.keeper.collect_orphans() == OrphanReport()
             scene.wait(GUARD / 4)
         assert await scene.kept() == 2
         (said,) = errors(caplog)
@@ -98,10 +99,10 @@ def test_h07_a_leap_ahead_removes_nothing_and_is_told_with_both_times(caplog: py
         assert f"{GUARD:.0f} seconds" in said
         # Corrected: the hold ends at once, and what is over by the right clock goes.
         scene.wall -= YEAR
-        assert await scene.keeper.sweep() == Swept()
-        assert (await scene.keeper.sweep_orphans()).removed == 1
+        assert await sweep(scene.keeper) == Swept()
+        assert (await scene.keeper.collect_orphans()).removed == 1
         scene.wait(2 * LEAP)
-        assert (await scene.keeper.sweep()).expired == 1
+        assert (await sweep(scene.keeper)).expired == 1
         assert await scene.kept() == 0
 
     play(test)
@@ -110,16 +111,16 @@ def test_h07_a_leap_ahead_removes_nothing_and_is_told_with_both_times(caplog: py
 def test_h07_a_leap_that_nobody_corrects_is_believed_after_the_guard_time():
     async def test(scene: Scene) -> None:
         await scene.publish("o", lifetime=2 * LEAP)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         scene.wall += YEAR
-        assert await scene.keeper.sweep() == Swept()
+        assert await sweep(scene.keeper) == Swept()
         scene.wait(GUARD - 1)
-        assert await scene.keeper.sweep() == Swept()
+        assert await sweep(scene.keeper) == Swept()
         scene.wait(1)
-        assert (await scene.keeper.sweep()).expired == 1
+        assert (await sweep(scene.keeper)).expired == 1
         await scene.publish("p", lifetime=10)
         scene.wait(10)
-        assert (await scene.keeper.sweep()).expired == 1
+        assert (await sweep(scene.keeper)).expired == 1
 
     play(test)
 
@@ -128,10 +129,10 @@ def test_h07_a_leap_that_nobody_corrects_is_believed_after_the_guard_time():
 def test_h07_a_small_step_and_a_long_wait_are_believed(leap: float):
     async def test(scene: Scene) -> None:
         await scene.publish("o", lifetime=LEAP / 4)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         scene.wait(10 * YEAR)  # both clocks moved: a keeper that was stopped, or a machine that slept
         scene.wall += leap
-        assert (await scene.keeper.sweep()).expired == 1
+        assert (await sweep(scene.keeper)).expired == 1
 
     play(test)
 
@@ -139,13 +140,13 @@ def test_h07_a_small_step_and_a_long_wait_are_believed(leap: float):
 def test_h07_a_leap_over_a_restart_is_held_too(caplog: pytest.LogCaptureFixture):
     async def test(scene: Scene) -> None:
         await scene.publish("o", lifetime=LONGEST_PAUSE)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         scene.reboot(off=LONGEST_PAUSE + 1)
-        assert await scene.keeper.sweep() == Swept()
+        assert await sweep(scene.keeper) == Swept()
         assert await scene.kept() == 1
         assert len(errors(caplog)) == 1
         scene.wait(GUARD)
-        assert (await scene.keeper.sweep()).expired == 1
+        assert (await sweep(scene.keeper)).expired == 1
 
     play(test)
 
@@ -153,9 +154,9 @@ def test_h07_a_leap_over_a_restart_is_held_too(caplog: pytest.LogCaptureFixture)
 def test_a_pause_of_some_days_is_no_leap(caplog: pytest.LogCaptureFixture):
     async def test(scene: Scene) -> None:
         await scene.publish("o", lifetime=86_400)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         scene.reboot(off=LONGEST_PAUSE)
-        assert (await scene.keeper.sweep()).expired == 1
+        assert (await sweep(scene.keeper)).expired == 1
         assert errors(caplog) == []
 
     play(test)
@@ -164,16 +165,16 @@ def test_a_pause_of_some_days_is_no_leap(caplog: pytest.LogCaptureFixture):
 def test_h07_a_restart_does_not_end_the_doubt():
     async def test(scene: Scene) -> None:
         await scene.publish("o", lifetime=2 * LEAP)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         scene.wall += 86_400
-        assert await scene.keeper.sweep() == Swept()
+        assert await sweep(scene.keeper) == Swept()
         scene.reboot(off=1)
-        assert await scene.keeper.sweep() == Swept()
+        assert await sweep(scene.keeper) == Swept()
         # Corrected while it is up: then a restart knows of no doubt.
         scene.wall -= 86_400
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         scene.reboot(off=86_400)
-        assert (await scene.keeper.sweep()).expired == 1
+        assert (await sweep(scene.keeper)).expired == 1
 
     play(test)
 
@@ -182,7 +183,7 @@ def test_the_last_time_of_a_sweep_is_kept_up_without_a_commit_for_each():
     async def test(scene: Scene) -> None:
         noted = set()
         for _ in range(100):
-            await scene.keeper.sweep()
+            await sweep(scene.keeper)
             noted.add(await scene.metadata.housekeeping.fact("swept_at"))
             assert scene.wall - float(await scene.metadata.housekeeping.fact("swept_at") or 0) < NOTED_EVERY
             scene.wait(NOTED_EVERY / 10)
@@ -194,17 +195,17 @@ def test_the_last_time_of_a_sweep_is_kept_up_without_a_commit_for_each():
 def test_h07_a_clock_that_is_set_back_makes_nothing_immortal(caplog: pytest.LogCaptureFixture):
     async def test(scene: Scene) -> None:
         await scene.publish("o", lifetime=1000)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         scene.wall -= YEAR
         await scene.publish("p", lifetime=1000)
-        assert await scene.keeper.sweep() == Swept()
+        assert await sweep(scene.keeper) == Swept()
         scene.wait(1000)
-        assert (await scene.keeper.sweep()).expired == 1
+        assert (await sweep(scene.keeper)).expired == 1
         scene.reboot(off=0)
         scene.wait(YEAR)  # the end of the first is a point of the wall clock, and comes
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         scene.wait(GUARD)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         assert await scene.kept() == 0
 
     play(test)
@@ -213,8 +214,8 @@ def test_h07_a_clock_that_is_set_back_makes_nothing_immortal(caplog: pytest.LogC
 def test_without_a_guard_every_clock_is_believed():
     async def test(scene: Scene) -> None:
         await scene.publish("o", lifetime=10)
-        await scene.keeper.sweep()
+        await sweep(scene.keeper)
         scene.wall += 10 * YEAR
-        assert (await scene.keeper.sweep()).expired == 1
+        assert (await sweep(scene.keeper)).expired == 1
 
     play(test, guard=0)
