@@ -247,6 +247,12 @@ def ended_incarnations(home: Home) -> list[str]:
     return [name for name in sorted(os.listdir(run)) if not _is_held(run / name)]
 
 
+def living_incarnations(home: Home) -> list[str]:
+    """The names of all processes that are alive."""
+    run = home.root / "run"
+    return [name for name in os.listdir(run) if _is_held(run / name)]
+
+
 def living_pids(root: Path) -> list[int]:
     """The pids of processes that have the home open and may write, as their lock files name them."""
     run = root / "run"

@@ -169,6 +169,7 @@ def test_an_account_has_a_bounded_number_of_unfinished_jobs(play: Play) -> None:
         (job,) = await claim(one)
         assert not await one.jobs.submit(a_job("more"), 7)
         await one.jobs.cancel(job.id, 101.0)
+        await one.jobs.end(job.id, 1, JobState.CANCELLED, 102.0)
         assert await one.jobs.submit(a_job("more"), 7)
 
     play(test)
@@ -180,12 +181,35 @@ def test_a_cancelled_job_is_never_run_and_a_running_one_is_stopped(play: Play) -
         assert await one.jobs.cancel("queued", 50.0)
         assert [job.id for job in await claim(one, limit=2)] == ["running"]
         assert await other.jobs.cancel("running", 101.0)
+        assert not await other.jobs.cancel("running", 101.0)
         assert not await one.jobs.is_running("running", 1)
-        assert not await one.jobs.end("running", 1, JobState.DONE, 102.0)
+        assert not await one.jobs.save_checkpoint("running", 1, {}, 101.0)
+        assert not await one.jobs.retry("running", 1, 101.0, 101.0)
+        running = await one.jobs.get("running")
+        assert running and running.state is JobState.RUNNING, "it counts until its run has freed what it held"
+        assert await one.jobs.end("running", 1, JobState.CANCELLED, 102.0)
+        assert not await one.jobs.end("running", 1, JobState.DONE, 103.0)
         for job_id in ("queued", "running"):
             job = await one.jobs.get(job_id)
             assert job and (job.state, job.payload) == (JobState.CANCELLED, None)
         assert await claim(other, now=1000.0, limit=2) == []
+
+    play(test)
+
+
+@pytest.mark.parametrize("ended", [JobState.DONE, None])
+def test_a_cancelled_run_may_be_done_already_and_is_cancelled_when_its_worker_is_gone(
+    play: Play, ended: JobState | None
+) -> None:
+    async def test(one: Catalogue, other: Catalogue) -> None:
+        await submit(one, a_job("j"))
+        await claim(one)
+        assert await other.jobs.cancel("j", 101.0)
+        if ended:
+            assert await one.jobs.end("j", 1, ended, 102.0)
+        assert await claim(other, now=1000.0) == []
+        job = await one.jobs.get("j")
+        assert job and (job.state, job.payload) == (ended or JobState.CANCELLED, None)
 
     play(test)
 

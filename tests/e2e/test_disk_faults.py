@@ -24,7 +24,8 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
 from entrepot.metadata.base import MetadataFailed, MetadataFull
-from entrepot.server import bootstrap, worker
+from entrepot.server import bootstrap
+from entrepot.server.core import FAILURES
 from entrepot.service.request_bodies import Body
 from entrepot.settings import Settings
 from entrepot.storage.base import StorageFailed, StorageFull
@@ -98,7 +99,7 @@ def test_a_fault_at_any_operation_of_the_storage_is_told_as_what_it_is(home: Pat
         if fault.failed is None:
             break
         assert raised and type(raised) is (StorageFull if number in FULL else StorageFailed), fault.failed
-        code = worker.FAILURES[type(raised)]
+        code = FAILURES[type(raised)]
         assert STATUS[code] == (507 if number in FULL else 503)
     assert k > 20
 
@@ -154,7 +155,7 @@ def test_a_fault_at_any_operation_of_the_catalogue_is_told_as_what_it_is(home: P
             if not faults.failed:
                 break
             assert raised and type(raised) is told
-            assert worker.FAILURES[type(raised)] in (Code.UNAVAILABLE, Code.INSUFFICIENT_STORAGE)
+            assert FAILURES[type(raised)] in (Code.UNAVAILABLE, Code.INSUFFICIENT_STORAGE)
     assert k > 5
 
 

@@ -21,6 +21,7 @@ from entrepot.fetch.network import Network
 from entrepot.home import Home
 from entrepot.server.bootstrap import prepare
 from entrepot.server.context import ServerContext
+from entrepot.server.jobs import open_job_pool
 from entrepot.server.worker import services_of
 from entrepot.settings import Settings
 from support.talk import Reply
@@ -45,15 +46,27 @@ class InProcess:
 
     async def _open(self) -> None:
         self._node = ServerContext.open(self._settings)
-        self._services = services_of(self._node, self._settings, self._net)
+        self._services = services_of(self._node, self._settings)
+        self._pool = open_job_pool(self._node, self._settings, self._net)
+        self._jobs = asyncio.create_task(self._start_jobs())
         self._app = api.build(self._services, _no_lifespan)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._services.imports.close()
-        self._runner.run(self._node.close())
+        self._runner.run(self._close())
         self._runner.close()
+
+    async def _start_jobs(self) -> None:
+        while True:
+            await self._pool.start_due(0)
+            await asyncio.sleep(0.002)
+
+    async def _close(self) -> None:
+        self._jobs.cancel()
+        await asyncio.wait([self._jobs])
+        await self._pool.close()
+        await self._node.close()
 
     @property
     def root(self) -> Path:

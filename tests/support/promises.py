@@ -23,7 +23,7 @@ from entrepot.domain.uploads import Part, UploadState
 from entrepot.home import Home, Incarnation, ended_incarnations
 from entrepot.server import bootstrap
 from entrepot.service.digester import Digester
-from entrepot.service.keeper import Keeper, Patience
+from entrepot.service.keeper import Keeper, KeeperTimes
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.upload_sessions import Rules
@@ -106,7 +106,7 @@ async def opened(
             clock,
             clock,
             lambda: ended_incarnations(home),
-            Patience(1e9, orphan_grace=0),
+            KeeperTimes(1e9, orphan_grace=0),
         ),
         now,
     )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from entrepot.service.keeper import Keeper
-from entrepot.service.tasks import Batch
+from entrepot.service.tasks import BatchOutcome
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ async def sweep(keeper: Keeper, limit: int = 500) -> Swept:
     return Swept(*done)
 
 
-async def drained(batch: Callable[[int], Awaitable[Batch]], limit: int) -> int:
+async def drained(batch: Callable[[int], Awaitable[BatchOutcome]], limit: int) -> int:
     """Repeat a batch until there is no more; how many items it dealt with."""
     done = 0
     while (outcome := await batch(limit)).more:

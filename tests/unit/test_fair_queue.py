@@ -7,11 +7,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from entrepot.fair_queue import FairQueue, at_most, fair_share, while_free
+from entrepot.fair_queue import FairQueue, Rule, fair_share, while_free
 
 
 def play(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), 20))
+
+
+def at_most(each: int) -> Rule:
+    return lambda own, free: free > 0 and own < each
 
 
 async def settled() -> None:
@@ -98,15 +102,6 @@ def test_s3_no_key_takes_all_places_and_a_second_one_gets_some(total: int, alone
             assert sum(task.done() for task in waiting) == wanted
             for task in waiting:
                 task.cancel()
-
-    play(test)
-
-
-def test_s3_one_key_of_an_account_does_not_spend_its_imports_for_all() -> None:
-    async def test() -> None:
-        turns = FairQueue(at_most(4), 32)
-        assert [await turns.take("greedy", 0, "account") for _ in range(5)] == [True] * 4 + [False]
-        assert [await turns.take("other", 0, "account") for _ in range(2)] == [True, False]
 
     play(test)
 

@@ -15,10 +15,10 @@ from typing import TextIO
 
 from entrepot.api import wellformed
 from entrepot.api.http_context import ClientGone, HttpContext, Receive, Scope, Send
-from entrepot.api.responses import CORS, as_problem, cut_short, no_route
+from entrepot.api.responses import CORS, cut_short, no_route
 from entrepot.api.routing import Methods
 from entrepot.api.services import Services
-from entrepot.domain.errors import Code, Problem
+from entrepot.domain.errors import Code, Problem, as_problem
 from entrepot.logs import clock, iso, printable
 
 log = logging.getLogger("entrepot.api")

@@ -127,22 +127,5 @@ def cut_short() -> Problem:
     return Problem(Code.INVALID_REQUEST, "The connection ended before the request was over, or its framing is wrong.")
 
 
-def as_problem(error: Exception, failures: Mapping[type[Exception], Code]) -> Problem | None:
-    """The problem that an exception stands for; None for a defect of ours."""
-    if isinstance(error, Problem):
-        return error
-    for kind, code in failures.items():
-        if isinstance(error, kind):
-            return Problem(code, _CAUSES[code])
-    return None
-
-
-_CAUSES = {
-    Code.INSUFFICIENT_STORAGE: "The server has no room for this; nothing was stored.",
-    Code.UNAVAILABLE: "The server cannot read or write its storage at the moment; nothing was acknowledged.",
-    Code.GONE: "This file was removed.",
-}
-
-
 def _sentence(problem: Problem) -> str:
     return f"{'.'.join(map(str, problem.where))}: {problem.message}" if problem.where else problem.message

@@ -12,6 +12,7 @@ from entrepot.service.access import Access
 from entrepot.service.assets import Assets
 from entrepot.service.health import Health
 from entrepot.service.imports import Imports
+from entrepot.service.jobs import Jobs
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.transfer import Transfer
@@ -33,6 +34,7 @@ class Services:
     health: Health
     volumes: VolumeRegistry
     imports: Imports[Path, Conditions, Entry]
+    jobs: Jobs
     transfer: Transfer[Path, Conditions, Entry]
     assets: Assets
     api_origin: str

@@ -6,8 +6,9 @@ fix says what to do. Neither ever holds a secret.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 
 class Code(Enum):
@@ -75,7 +76,40 @@ class Problem(Exception):
     def __repr__(self) -> str:
         return f"Problem({self.code.code}: {self.message})"
 
+    def as_dict(self) -> dict[str, Any]:
+        """This problem as JSON values, for `from_dict`."""
+        return {
+            "code": self.code.code,
+            "message": self.message,
+            "where": list(self.where),
+            "fix": self.fix,
+            "retry_after": self.retry_after,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Problem:
+        """The problem that `as_dict` wrote down."""
+        code = next(code for code in Code if code.code == fields["code"])
+        return cls(code, fields["message"], where=fields["where"], fix=fields["fix"], retry_after=fields["retry_after"])
+
 
 def not_found() -> Problem:
     """The one answer for what does not exist and for what the reader may not know to exist (ACL `hide`)."""
     return Problem(Code.NOT_FOUND, "There is no file at this URL.")
+
+
+def as_problem(error: Exception, failures: Mapping[type[Exception], Code]) -> Problem | None:
+    """The problem that an exception stands for; None for a defect of ours."""
+    if isinstance(error, Problem):
+        return error
+    for kind, code in failures.items():
+        if isinstance(error, kind):
+            return Problem(code, _CAUSES[code])
+    return None
+
+
+_CAUSES = {
+    Code.INSUFFICIENT_STORAGE: "The server has no room for this; nothing was stored.",
+    Code.UNAVAILABLE: "The server cannot read or write its storage at the moment; nothing was acknowledged.",
+    Code.GONE: "This file was removed.",
+}

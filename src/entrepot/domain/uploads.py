@@ -32,7 +32,8 @@ class Intent:
     """What a client says of a file before its bytes: any field may be missing but the lifecycle, which may be unset.
 
     `idempotency_key` makes a repeated begin give the first answer again. `source` is the URL that the bytes are fetched
-    from, if they are.
+    from, if they are; `object_id` the id that was chosen for the object beforehand, so that work which is repeated
+    makes it once.
     """
 
     lifecycle: Lifecycle
@@ -41,6 +42,7 @@ class Intent:
     request_id: str | None = None
     idempotency_key: str | None = None
     source: str | None = None
+    object_id: str | None = None
 
     def fingerprint(self) -> bytes:
         """32 bytes that tell whether a repeated idempotency key comes with the same wish."""

@@ -88,7 +88,8 @@ class JobRecords:
         result: Mapping[str, Any] | None = None,
         error: Mapping[str, Any] | None = None,
     ) -> bool:
-        """End a run and its job, whose payload goes. False, and nothing is written, for a run that may not go on."""
+        """End a run and its job, whose payload goes. A run that was cancelled may still say that it is done. False, and
+        nothing is written, when another run has begun or the job has ended."""
         return bool(
             await self._database.write("end_job", job_id, attempt, state.value, now, _text(result), _text(error))
         )
@@ -98,7 +99,8 @@ class JobRecords:
         return bool(await self._database.write("retry_job", job_id, attempt, not_before, now))
 
     async def cancel(self, job_id: str, now: float) -> bool:
-        """End a job that is queued or running. False when it has ended."""
+        """End a queued job; a running one, as soon as its run has noticed, or its lease is over: `is_running` is False
+        from now on. False when it has ended, or was cancelled before."""
         return bool(await self._database.write("cancel_job", job_id, now))
 
     async def waiters(self) -> Collection[str]:

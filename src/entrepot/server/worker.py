@@ -11,78 +11,48 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from entrepot import logs, wire
-from entrepot.domain.errors import Code
-from entrepot.domain.signing import Signer
-from entrepot.metadata.base import MetadataFailed, MetadataFull
+from entrepot import logs
 from entrepot.server.context import PARENT_CHECK_SECONDS, ServerContext
+from entrepot.server.core import FAILURES, CoreServices, import_bounds
 from entrepot.service.access import Access
 from entrepot.service.assets import Assets
 from entrepot.service.health import Health
-from entrepot.service.imports import ImportBounds, Imports
-from entrepot.service.multipart import Multipart
-from entrepot.service.objects import Objects
-from entrepot.service.transfer import Transfer
-from entrepot.service.upload_sessions import Rules, UploadSessions
-from entrepot.service.uploads import Uploads
+from entrepot.service.imports import Imports
+from entrepot.service.jobs import Jobs
 from entrepot.settings import Settings
 from entrepot.sockets import KNOWS_SOCKETS, end_connections, end_stalled_connections, sockets_of
-from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
+from entrepot.volume.import_target import write_target
 
 if TYPE_CHECKING:
     from entrepot.api.front import App, Front
     from entrepot.api.http_context import Receive, Scope, Send
     from entrepot.api.services import Services
-    from entrepot.fetch.network import Network
 
 # The web framework and the ASGI server are imported by the processes that use them, where they do: loading them takes
 # longer than all that `entrepot keys` has to do.
 
 log = logging.getLogger("entrepot.server")
 
-# Whose fault an exception of the rooms below is.
-FAILURES: dict[type[Exception], Code] = {
-    StorageFull: Code.INSUFFICIENT_STORAGE,
-    MetadataFull: Code.INSUFFICIENT_STORAGE,
-    StorageFailed: Code.UNAVAILABLE,
-    MetadataFailed: Code.UNAVAILABLE,
-    BlobMissing: Code.GONE,
-}
 
-
-def services_of(node: ServerContext, settings: Settings, network: Network | None = None) -> Services:
-    """All services of a worker, wired; a `network` takes the place of the system's for URLs."""
+def services_of(node: ServerContext, settings: Settings) -> Services:
+    """All services of a worker, wired."""
     from entrepot.api.bytes.reply_memory import ReplyMemory
     from entrepot.api.http_context import MinRate
     from entrepot.api.services import Services
 
-    signer = Signer(node.home.signing_secret())
-    rules = _rules(node, settings)
-    accounts, records = node.metadata.accounts, node.metadata.uploads
-    sessions = UploadSessions(accounts, records, node.metadata.objects, rules, time.time, secrets.token_bytes)
-    takes = (sessions, records, node.metadata.objects, node.storage, signer, rules, time.time, node.slots)
-    uploads = Uploads(*takes)
-    objects = Objects(node.metadata.objects, node.storage, time.time, settings.cache_size)
-    bounds = ImportBounds(
-        max_size=settings.import_max_size,
-        timeout=settings.import_timeout,
-        stall=settings.stall_timeout,
-        per_account=settings.concurrent_imports_per_account,
-        allow=settings.fetch_allow,
-        own=(settings.api_origin, settings.cdn_origin),
-    )
-    transfer = Transfer(node.volumes.sink, node.storage, objects, uploads)
-    imports = Imports(node.volumes.sink, transfer, bounds, network)
+    core, accounts, policy = CoreServices.of(node, settings), node.metadata.accounts, import_bounds(settings).policy()
+    jobs = Jobs(node.metadata.jobs, time.time, secrets.token_bytes, node.incarnation.id)
     return Services(
-        access=Access(accounts, signer, time.time, settings.token_ttl),
-        uploads=uploads,
-        multipart=Multipart(*takes),
-        objects=objects,
+        access=Access(accounts, core.signer, time.time, settings.token_ttl),
+        uploads=core.uploads,
+        multipart=core.multipart,
+        objects=core.objects,
         health=Health(node.metadata.housekeeping, node.storage),
         volumes=node.volumes,
-        imports=imports,
-        transfer=transfer,
-        assets=Assets(imports, uploads, objects),
+        imports=Imports(node.volumes.sink, core.transfer, policy, jobs, write_target),
+        jobs=jobs,
+        transfer=core.transfer,
+        assets=Assets(policy, jobs, core.uploads, core.objects, node.metadata.objects, time.time, secrets.token_bytes),
         api_origin=settings.api_origin,
         cdn_origin=settings.cdn_origin,
         clock=time.time,
@@ -98,21 +68,6 @@ def services_of(node: ServerContext, settings: Settings, network: Network | None
         min_rate=MinRate(settings.min_body_rate, settings.body_rate_grace),
         accepted_hosts=settings.host_names,
         failures=FAILURES,
-    )
-
-
-def _rules(node: ServerContext, settings: Settings) -> Rules:
-    """The bounds of uploads."""
-    return Rules(
-        store=node.home.store,
-        prefix=wire.OBJECTS,
-        purpose=wire.UPLOAD_SIGNATURE,
-        max_upload=settings.max_upload_size,
-        upload_ttl=settings.upload_ttl,
-        multipart_ttl=settings.multipart_ttl,
-        max_open=settings.max_unfinished_uploads,
-        max_bodies=settings.max_concurrent_bodies,
-        quota=settings.account_quota,
     )
 
 
@@ -137,7 +92,7 @@ def _lifespan(node: ServerContext, services: Services, settings: Settings) -> Ap
         await receive()
         for task in background:
             task.cancel()
-        services.imports.close()
+        services.jobs.close()
         await node.close()
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -1,141 +1,88 @@
-"""Upload from URL: what a stranger's server sends becomes a file, whole or not at all."""
+"""Uploads from URLs, as the request that asks for one sees them: a job, and the wait for its end.
+
+The file of a URL of this server is taken at once, with the rights of the caller; nothing is fetched then.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Generic, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol
 from urllib.parse import unquote
 
 from entrepot.domain.acl import Principal
-from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem, not_found
-from entrepot.fair_queue import FairQueue, at_most
-from entrepot.fetch import Fetcher, FetchError, Policy, Response, origins, urls
-from entrepot.fetch.addresses import read_networks
-from entrepot.fetch.network import Network
-from entrepot.service.access import require_account
-from entrepot.service.async_fetch import AsyncFetch, problem_of
+from entrepot.domain.jobs import Job
+from entrepot.fetch import FetchError, Policy, shown, urls
+from entrepot.service.async_fetch import problem_of
+from entrepot.service.jobs import Jobs
 from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, When, When_contra
 
-FETCHES = 32  # that a process makes at once, a thread each
-PATIENCE = 60.0  # seconds that an import waits for its turn
-RETRY_SECONDS = 30
+VOLUME_IMPORT = "import into the volume"  # the kind of its jobs
+OBJECT_IMPORT = "import into the CDN"
 
 
-class Keeping(Protocol[Place_contra, When_contra, Entry_co]):
-    """How an object of our own becomes a file."""
+class ObjectCopies(Protocol[Place_contra, When_contra, Entry_co]):
+    """How an object of this server becomes a file."""
 
     async def keep(self, who: Principal, path: Place_contra, url_path: str, when: When_contra) -> Entry_co: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ImportBounds:
-    """`max_size` in bytes; `timeout` of a whole fetch and `stall`, in which a byte must come, in seconds; `per_account`
-    are those at once. `allow` are networks that may be read although they are not public, `own` the origins of this
-    server."""
-
-    max_size: int
-    timeout: float
-    stall: float
-    per_account: int
-    allow: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
-
-    def policy(self) -> Policy:
-        return Policy(
-            allow=read_networks(",".join(self.allow)),
-            own_origins=origins(self.own),
-            stall_seconds=self.stall,
-            total_seconds=self.timeout,
-        )
-
-
 class Imports(Generic[Place, When, Entry]):
-    """One deed: run. Stored is what the URL gives, whatever its type: a page with a login form is a file too."""
+    """Files of a volume from URLs. Stored is what the URL gives, whatever its type.
+
+    `write_target` gives a place and its conditions as JSON values for the job.
+    """
 
     def __init__(
         self,
         sink_of: Callable[[Principal], Sink[Place, When, Entry]],
-        own: Keeping[Place, When, Entry],
-        bounds: ImportBounds,
-        network: Network | None = None,
+        copies: ObjectCopies[Place, When, Entry],
+        policy: Policy,
+        jobs: Jobs,
+        write_target: Callable[[Place, When], Mapping[str, Any]],
     ) -> None:
-        """`network` takes the place of the system's."""
         self._sink_of = sink_of
-        self._own = own
-        self._fetcher = Fetcher(bounds.policy(), network)
-        self._bounds = bounds
-        self._turns = FairQueue(at_most(bounds.per_account), FETCHES)
-        self._pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="import")
-        self._running: set[AsyncFetch] = set()
+        self._copies = copies
+        self._policy = policy
+        self._jobs = jobs
+        self._write_target = write_target
 
-    async def run(self, who: Principal, path: Place, url: str, when: When) -> Entry:
-        """The file that is then at `path`. Files of this server are not fetched but kept, with the rights of `who`.
+    async def run(self, who: Principal, path: Place, url: str, when: When) -> None:
+        """Return when the file is at `path`. A caller that is cancelled cancels the job.
 
         Raises Problem: VALIDATION_FAILED for what is no URL, BLOCKED_ADDRESS, TOO_LARGE, FETCH_FAILED for all that a
         remote server and the way there can do wrong, RATE_LIMITED when the account's turn did not come; and as the sink
         does.
         """
-        sink = self._sink_of(who)
-        require_account(who)
-        own_path = self.own_path(url)
+        self._sink_of(who)  # may the caller write there at all?
+        own_path = own_object_path(self._policy, url)
         if own_path is not None:
-            return await self._own.keep(who, path, own_path, when)
-        async with self.fetched(who, url) as (response, pieces):
-            entry, _ = await sink.take(
-                who, path, pieces, length=response.length, expected=declared(response), when=when
-            )
-        return entry
+            await self._copies.keep(who, path, own_path, when)
+        else:
+            await self._jobs.result(who, VOLUME_IMPORT, *self._described(path, url, when))
 
-    @contextlib.asynccontextmanager
-    async def fetched(self, who: Principal, url: str) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:
-        """The reply of another server and its body as it comes, in the turn of the key. Raises Problem as `run`."""
-        account_id, key_id = require_account(who)
-        async with self._turn(account_id, key_id, url) as fetching:
-            response = await fetching.open(self._bounds.max_size)
-            async with contextlib.aclosing(fetching.pieces(response)) as pieces:
-                yield response, pieces
+    async def start(self, who: Principal, path: Place, url: str, when: When) -> Job:
+        """Submit the job of an import and do not wait. Raises Problem as far as the request itself is wrong."""
+        self._sink_of(who)
+        own_object_path(self._policy, url)
+        return await self._jobs.submit(who, VOLUME_IMPORT, *self._described(path, url, when))
 
-    def close(self) -> None:
-        """End what runs. Threads end with the step that they take."""
-        for fetching in tuple(self._running):
-            fetching.end(lambda: None)
-        self._pool.shutdown(wait=False)
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, account_id: str, key_id: str, url: str) -> AsyncIterator[AsyncFetch]:
-        """A fetch in the key's turn, which is over when nothing of the fetch is left."""
-        if not await self._turns.take(key_id, PATIENCE, account_id):
-            message = f"This account has {self._bounds.per_account} uploads from URLs under way, and others wait."
-            raise Problem(Code.RATE_LIMITED, message, retry_after=RETRY_SECONDS)
-        fetching = AsyncFetch(self._fetcher, self._pool, url, self._bounds.timeout)
-        self._running.add(fetching)
-        try:
-            yield fetching
-        finally:
-            self._running.discard(fetching)
-            fetching.end(lambda: self._turns.give_back(key_id, account_id))
-
-    def own_path(self, url: str) -> str | None:
-        """The decoded path of one of our own files; None for the URL of another server. Raises Problem."""
-        try:
-            target = urls.read(url)
-        except FetchError as error:
-            raise Problem(Code.VALIDATION_FAILED, str(error), where=("body", "url"), fix=error.fix) from None
-        if not self._fetcher.policy.is_own(target):
-            return None
-        try:
-            self._fetcher.policy.check_target(target)
-            return unquote(target.resource.partition("?")[0], errors="strict")
-        except FetchError as error:
-            raise problem_of(error) from None
-        except UnicodeDecodeError:
-            raise not_found() from None
+    def _described(self, path: Place, url: str, when: When) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"url": url, **self._write_target(path, when)}, {"path": str(path), "url": shown(url)}
 
 
-def declared(response: Response) -> tuple[Expected, ...]:
-    """What the remote server says of the file, so that no changed byte is taken for it."""
-    return (Expected("sha-256", response.sha256),) if response.sha256 else ()
+def own_object_path(policy: Policy, url: str) -> str | None:
+    """The decoded path of an object of this server; None for the URL of another one. Raises Problem."""
+    try:
+        target = urls.read(url)
+    except FetchError as error:
+        raise Problem(Code.VALIDATION_FAILED, str(error), where=("body", "url"), fix=error.fix) from None
+    if not policy.is_own(target):
+        return None
+    try:
+        policy.check_target(target)
+        return unquote(target.resource.partition("?")[0], errors="strict")
+    except FetchError as error:
+        raise problem_of(error) from None
+    except UnicodeDecodeError:
+        raise not_found() from None

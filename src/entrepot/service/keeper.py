@@ -15,15 +15,15 @@ from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock
 from entrepot.service.clock_guard import ClockGuard
 from entrepot.service.orphans import OrphanReport, Orphans
-from entrepot.service.tasks import Batch
+from entrepot.service.tasks import BatchOutcome
 from entrepot.storage.base import Storage, StorageFailed
 
 log = logging.getLogger("entrepot.keeper")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long the keeper waits before it destroys, in seconds; `orphan_brake` is a share. See docs/settings.md."""
+class KeeperTimes:
+    """Times that the keeper waits before it destroys, in seconds; `orphan_brake` is a share. See docs/settings.md."""
 
     tombstone_ttl: float
     orphan_grace: float = 7 * 86_400.0
@@ -47,14 +47,14 @@ class Keeper:
         clock: Clock,
         monotonic: Clock,
         ended: Callable[[], Collection[str]],
-        patience: Patience,
+        times: KeeperTimes,
     ) -> None:
         self._housekeeping = housekeeping
         self._uploads = uploads
         self._storage = storage
-        self._guard = ClockGuard(housekeeping, clock, monotonic, patience.clock_guard)
-        self._orphans = Orphans(housekeeping, storage, ended, patience.orphan_grace, patience.orphan_brake)
-        self._tombstone_ttl = patience.tombstone_ttl
+        self._guard = ClockGuard(housekeeping, clock, monotonic, times.clock_guard)
+        self._orphans = Orphans(housekeeping, storage, ended, times.orphan_grace, times.orphan_brake)
+        self._tombstone_ttl = times.tombstone_ttl
         self._tried: set[str] = set()  # ids of condemned blobs, since the last time that none was left
         self._stuck: set[str] = set()  # those whose bytes could not be deleted: each is logged once
 
@@ -62,44 +62,44 @@ class Keeper:
         """The time by which things may be destroyed; None while the clock is in doubt."""
         return await self._guard.now()
 
-    async def expire_objects(self, limit: int) -> Batch:
+    async def expire_objects(self, limit: int) -> BatchOutcome:
         """Objects whose time is over let go of their bytes."""
         now = await self._guard.now()
         done = 0 if now is None else await self._housekeeping.expire_objects(now, limit)
-        return Batch(done, more=done > 0)
+        return BatchOutcome(done, more=done > 0)
 
-    async def expire_uploads(self, limit: int) -> Batch:
+    async def expire_uploads(self, limit: int) -> BatchOutcome:
         """Unfinished uploads whose time is over are aborted."""
         now = await self._guard.now()
         done = 0 if now is None else await self._housekeeping.expire_uploads(now, limit)
-        return Batch(done, more=done > 0)
+        return BatchOutcome(done, more=done > 0)
 
-    async def delete_blobs(self, limit: int) -> Batch:
+    async def delete_blobs(self, limit: int) -> BatchOutcome:
         """Blobs that nothing refers to are deleted. One whose bytes cannot be deleted stays for the next run and holds
         up no other."""
         if await self._guard.now() is None:
-            return Batch()
+            return BatchOutcome()
         condemned = [b for b in await self._housekeeping.condemn_blobs(limit) if b.blob_id not in self._tried]
         if not condemned:
             self._stuck &= self._tried
             self._tried = set()
-            return Batch()
+            return BatchOutcome()
         done = 0
         for blob in condemned:
             self._tried.add(blob.blob_id)
             done += await self._delete(blob)
-        return Batch(done, more=True)
+        return BatchOutcome(done, more=True)
 
-    async def forget_ended(self, limit: int) -> Batch:
+    async def forget_ended(self, limit: int) -> BatchOutcome:
         """Rows of ended objects and uploads are forgotten after the tombstone time."""
         now = await self._guard.now()
         done = 0 if now is None else await self._housekeeping.forget_ended(now - self._tombstone_ttl, limit)
-        return Batch(done, more=done > 0)
+        return BatchOutcome(done, more=done > 0)
 
-    async def abort_revoked_uploads(self, limit: int) -> Batch:
+    async def abort_revoked_uploads(self, limit: int) -> BatchOutcome:
         """Uploads that were begun with keys which are revoked now are aborted, as far as who revoked them did not."""
         done = await self._uploads.abort_revoked(limit)
-        return Batch(done, more=done > 0)
+        return BatchOutcome(done, more=done > 0)
 
     async def collect_orphans(self) -> OrphanReport:
         """Look for bytes that no row names; see `orphans`."""

@@ -75,7 +75,7 @@ class UploadLimiter:
 
     def __init__(self, number: int) -> None:
         self._turns = FairQueue(fair_share, number)
-        self._targets = FairQueue(lambda group, own, free: own < PER_TARGET, 0)  # however many targets
+        self._targets = FairQueue(lambda own, free: own < PER_TARGET, 0)  # however many targets
         self._overdue_left = number
         self._longest_line = max(LINE, 2 * number)
         self._in_line: Counter[str] = Counter()

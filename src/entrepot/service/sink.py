@@ -1,11 +1,11 @@
-"""Where streams become files: what a deed needs of a volume, which is a room that it does not know.
+"""What imports and copies need of a volume, a package that this one does not import.
 
-`Place` is how a file is named there, `When` what must hold of the place, `Entry` what is told of a file.
+`Place` is how a file is named there, `When` what must hold of the place, `Entry` what is shown of a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from entrepot.domain.acl import Principal
@@ -34,5 +34,10 @@ class Sink(Protocol[Place_contra, When_contra, Entry_co]):
         length: int | None,
         expected: tuple[Expected, ...],
         when: When_contra,
+        confirm: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> tuple[Entry_co, bool]:
-        """The file, and whether it is new there. Raises Problem, and whatever the stream raises."""
+        """The file, and whether it is new there. `confirm` gets the SHA-256 of the bytes before the file is there.
+        Raises Problem, and whatever the stream and `confirm` raise."""
+
+    async def holds(self, who: Principal, path: Place_contra, sha256: bytes) -> bool:
+        """Whether the file at a path has these bytes."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, NoReturn
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
+
+from entrepot.service.leases import LeaseLost, ProcessLeases, run_leased
 
 log = logging.getLogger("entrepot.keeper")
 
@@ -15,9 +18,11 @@ log = logging.getLogger("entrepot.keeper")
 # with a longer interval is tried again after this many seconds, always.
 LONGEST_BACKOFF = 30.0
 SHORTEST_BACKOFF = 0.1
+# Seconds after which a lease that another process has is asked for again.
+LEASE_RETRY = 5.0
 
 
-class Batch(NamedTuple):
+class BatchOutcome(NamedTuple):
     """The outcome of one batch: how many items it dealt with, and whether the next batch is to follow at once."""
 
     done: int = 0
@@ -31,22 +36,27 @@ class PeriodicTask:
     `batch` does one bounded piece of it, at most `batch_size` items (what an item is, is the task's own matter; 0: it
     bounds itself). When that says that there is more, the next batch follows at once, after the other tasks have had a
     chance to run; else after `interval` seconds, a number or what gives it each time. `items` names what is counted,
-    for the log. `last_success` is in epoch seconds.
+    for the log. An `alone` task runs in one process of all, the one that has its lease. `last_success` is in epoch
+    seconds.
     """
 
     name: str
     interval: float | Callable[[], float]
-    batch: Callable[[int], Awaitable[Batch]]
+    batch: Callable[[int], Coroutine[Any, Any, BatchOutcome]]
     batch_size: int = 0
     items: str = ""
+    alone: bool = False
     last_success: float | None = None
 
-    async def repeat(self, expected: tuple[type[Exception], ...]) -> NoReturn:
+    async def repeat(self, leases: ProcessLeases, expected: tuple[type[Exception], ...]) -> NoReturn:
         """Run for ever. Any failure is logged, one that is not `expected` with its traceback, and backed off from."""
         failures = done = 0
         while True:
             try:
-                batch = await self.batch(self.batch_size)
+                batch = await self._leased_batch(leases) if self.alone else await self.batch(self.batch_size)
+            except LeaseLost:
+                await asyncio.sleep(min(LEASE_RETRY, self._interval()))
+                continue
             except Exception as error:
                 failures += 1
                 self._log_failure(error, expected)
@@ -60,6 +70,12 @@ class PeriodicTask:
                 done = 0
             await asyncio.sleep(0 if batch.more else self._interval())
 
+    async def _leased_batch(self, leases: ProcessLeases) -> BatchOutcome:
+        hold = partial(leases.hold, f"task {self.name}")
+        if not await hold():
+            raise LeaseLost
+        return await run_leased(self.batch(self.batch_size), hold, leases.seconds / 4)
+
     def _interval(self) -> float:
         return self.interval() if callable(self.interval) else self.interval
 
@@ -72,8 +88,8 @@ class PeriodicTask:
         log.error("%s failed and will be repeated (last success: %s): %s", self.name, since, error, exc_info=unexpected)
 
 
-async def run_all(tasks: Iterable[PeriodicTask], expected: tuple[type[Exception], ...]) -> None:
+async def run_all(tasks: Iterable[PeriodicTask], leases: ProcessLeases, expected: tuple[type[Exception], ...]) -> None:
     """Run tasks side by side until cancelled."""
     async with asyncio.TaskGroup() as group:
         for task in tasks:
-            group.create_task(task.repeat(expected), name=task.name)
+            group.create_task(task.repeat(leases, expected), name=task.name)

@@ -72,7 +72,7 @@ class UploadSessions:
         """Give the object to be its id and URL. Raises Problem for a type that is none."""
         account_id, key_id = require_account(who)
         declared = checked_type(intent.content_type, "body", "content_type")
-        object_id, name = self._new_id(), clean_name(intent.file_name)
+        object_id, name = intent.object_id or self._new_id(), clean_name(intent.file_name)
         last = segment(object_id, name, media.extension_for(declared or "application/octet-stream"))
         return Draft(
             object_id=object_id,

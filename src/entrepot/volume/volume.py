@@ -10,7 +10,7 @@ import asyncio
 import os
 import pathlib
 import stat
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 
 from entrepot.domain.acl import Principal
@@ -169,8 +169,10 @@ class Volume:
         expected: tuple[Expected, ...] = (),
         when: Conditions = ALWAYS,
         check_client: Callable[[], None] = lambda: None,
+        confirm: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> tuple[Entry, bool]:
-        """As `put`, for bytes that come from anywhere: they wait for their turn."""
+        """As `put`, for bytes that come from anywhere: they wait for their turn. `confirm` is given their SHA-256 when
+        they are durable, before the file is there; what it raises keeps the file away."""
         self.check(who)
         before = await self.threads.run(self.places.foresee, path, when)
         staged = await self.staging.receive(
@@ -178,10 +180,21 @@ class Volume:
         )
         try:
             check_client()
-        except Exception:
-            await self.threads.run(staged.drop)
+            if confirm is not None:
+                await confirm(staged.sha256 or b"")
+        except BaseException:
+            await ended(self.threads.start(staged.drop))
             raise
         return await self.staging.publish(staged, path, when)
+
+    async def holds(self, who: Principal, path: Path, sha256: bytes) -> bool:
+        """Whether the file at `path` has these bytes."""
+        try:
+            return (await self.stat(who, path, checksum=True)).sha256 == sha256
+        except Problem as problem:
+            if problem.code is Code.NOT_FOUND:
+                return False
+            raise
 
     async def make_folder(self, who: Principal, path: Path) -> Entry:
         """Make a folder and those above it; one that is there already is fine. CONFLICT when a file is."""

@@ -11,7 +11,7 @@ import pytest
 
 from entrepot.domain.objects import Blob
 from entrepot.service.clock_guard import LEAP, LONGEST_PAUSE, NOTED_EVERY
-from entrepot.service.keeper import Keeper, Patience
+from entrepot.service.keeper import Keeper, KeeperTimes
 from entrepot.service.orphans import OrphanReport
 from support.facts import ACCOUNT, an_object
 from support.memory_storage import MemoryStorage
@@ -40,7 +40,7 @@ class Scene:
             lambda: self.wall,
             lambda: self.monotonic,
             lambda: ["memory"],
-            Patience(tombstone_ttl=0, orphan_grace=0, clock_guard=self.guard),
+            KeeperTimes(tombstone_ttl=0, orphan_grace=0, clock_guard=self.guard),
         )
 
     def reboot(self, off: float) -> None:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
+import secrets
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
 
+from entrepot.domain.accounts import Account
 from entrepot.domain.acl import ANONYMOUS, Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
-from entrepot.service import imports
-from entrepot.service.access import require_account
-from entrepot.service.imports import ImportBounds, Imports
+from entrepot.service import jobs
+from entrepot.service.access import Keys, require_account
+from entrepot.service.import_jobs import FETCHES, ImportBounds, ImportJobs
+from entrepot.service.imports import VOLUME_IMPORT, Imports
+from entrepot.service.job_pool import JobPool
+from entrepot.service.jobs import Jobs
+from entrepot.service.leases import ProcessLeases
 from support.internet import Handler, Internet, Reply, Request
+from support.metadata import Catalogue
 
 WHO = Principal("account", "key", by_key=True)
 OTHER = Principal("other", "key2", by_key=True)
@@ -42,6 +52,7 @@ class Shelf:
     async def take(
         self, who: Principal, path: str, stream: AsyncIterator[bytes], *,
         length: int | None, expected: tuple[Expected, ...], when: None,
+        confirm: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> tuple[str, bool]:  # fmt: skip
         self.begun += 1
         self.seen = {"length": length, "expected": expected}
@@ -50,8 +61,13 @@ class Shelf:
             data += piece
             if self.fails:
                 raise self.fails
+        if confirm:
+            await confirm(hashlib.sha256(data).digest())
         self.files[path] = data
         return path, True
+
+    async def holds(self, who: Principal, path: str, sha256: bytes) -> bool:
+        return path in self.files and hashlib.sha256(self.files[path]).digest() == sha256
 
     async def keep(self, who: Principal, path: str, url_path: str, when: None) -> str:
         self.files[path] = url_path.encode()
@@ -59,16 +75,45 @@ class Shelf:
 
 
 class Scene:
-    """An internet, and imports of it."""
+    """An internet, and imports of it: the requests of one process, and the pool of another."""
 
-    def __init__(self, net: Internet, **changes: Any) -> None:
+    def __init__(self, net: Internet, catalogue: Catalogue, **changes: Any) -> None:
         self.net = net
+        self.catalogue = catalogue
         self.shelf = Shelf()
-        bounds = {"max_size": 4 * MIB, "timeout": 20.0, "stall": 10.0, "per_account": 2, "own": (OWN,), **changes}
-        self.imports = Imports(self.shelf.of, self.shelf, ImportBounds(**bounds), net)
+        fields = {"max_size": 4 * MIB, "timeout": 20.0, "stall": 10.0, "per_account": 2, "own": (OWN,), **changes}
+        self.bounds = ImportBounds(**fields)
+        self.alive = {"worker", "keeper"}
+        self.clock: Callable[[], float] = time.time
+        self.jobs = Jobs(catalogue.jobs, lambda: self.clock(), secrets.token_bytes, "worker")
+        self.imports = Imports(
+            self.shelf.of, self.shelf, self.bounds.policy(), self.jobs, lambda path, when: {"path": path}
+        )
+        self.pool = self.a_pool("keeper")
+
+    def a_pool(self, process: str) -> JobPool:
+        """The pool of a keeper."""
+        unused: Any = None
+        handlers = ImportJobs(
+            self.shelf.of, self.shelf, unused, unused, Keys(self.catalogue.accounts, time.time), self.bounds,
+            lambda fields: (fields["path"], None), self.net,
+        )  # fmt: skip
+        leases = ProcessLeases(self.catalogue.leases, process, lambda: self.clock(), 15.0, lambda: self.alive)
+        return JobPool(
+            self.catalogue.jobs, leases, {VOLUME_IMPORT: handlers.to_volume}, lambda: self.clock(), {},
+            lambda: self.alive, size=FETCHES, per_account=self.bounds.per_account,
+        )  # fmt: skip
+
+    async def keep(self) -> None:
+        """What the keeper does."""
+        while True:
+            await self.pool.start_due(0)
+            await self.pool.end_abandoned(0)
+            await asyncio.sleep(0.001)
 
     async def run(self, url: str = URL, path: str = "a.bin", who: Principal = WHO) -> str:
-        return await self.imports.run(who, path, url, None)
+        await self.imports.run(who, path, url, None)
+        return path
 
     async def refusal(self, url: str = URL) -> Problem:
         with pytest.raises(Problem) as refused:
@@ -79,11 +124,18 @@ class Scene:
 
 def play(test: Callable[[Scene], Awaitable[None]], handler: Handler | None = None, **changes: Any) -> None:
     async def run(net: Internet) -> None:
-        scene = Scene(net, **changes)
+        catalogue = Catalogue()
+        for name in ("account", "other"):
+            await catalogue.accounts.add(Account(name, name, 1.0))
+        scene = Scene(net, catalogue, **changes)
+        keeping = asyncio.create_task(scene.keep())
         try:
             await asyncio.wait_for(test(scene), 120)
         finally:
-            scene.imports.close()
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            await scene.pool.close()
+            await catalogue.close()
 
     with Internet() as net:
         if handler:
@@ -243,7 +295,7 @@ def test_f07_a_server_that_never_ends_meets_the_limit_of_the_whole(sent: int) ->
         problem = await scene.refusal()
         assert problem.code is Code.FETCH_FAILED
         gate.set()
-        await until(lambda: scene.imports._turns._taken.total() == 0)
+        await until(lambda: not scene.pool._running)
 
     def handler(request: Request) -> Reply:
         if not sent:
@@ -273,8 +325,7 @@ def test_f09_a_client_that_gives_up_ends_the_fetch_and_frees_its_turn() -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        await until(lambda: scene.imports._turns._taken.total() == 0)
-        assert scene.imports._running == set()
+        await until(lambda: not scene.pool._running)
         assert scene.shelf.files == {}
         gate.set()
 
@@ -287,7 +338,7 @@ def test_f09_a_server_that_stops_ends_what_runs() -> None:
     async def test(scene: Scene) -> None:
         task = asyncio.create_task(scene.refusal())
         await until(lambda: scene.shelf.begun)
-        scene.imports.close()
+        scene.jobs.close()
         assert (await task).code is Code.UNAVAILABLE
         gate.set()
 
@@ -295,7 +346,7 @@ def test_f09_a_server_that_stops_ends_what_runs() -> None:
 
 
 def test_f10_five_hundred_imports_of_one_account_do_not_hold_up_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imports, "PATIENCE", 0.05)
+    monkeypatch.setattr(jobs, "MAX_QUEUE_SECONDS", 0.05)
     gate = threading.Event()
 
     def handler(request: Request) -> Reply:
@@ -311,7 +362,7 @@ def test_f10_five_hundred_imports_of_one_account_do_not_hold_up_another(monkeypa
         outcomes = await asyncio.gather(*slow, return_exceptions=True)
         refused = [each for each in outcomes if isinstance(each, Problem)]
         assert len(refused) == 498
-        assert {(each.code, each.retry_after) for each in refused} == {(Code.RATE_LIMITED, imports.RETRY_SECONDS)}
+        assert {(each.code, each.retry_after) for each in refused} == {(Code.RATE_LIMITED, jobs.RETRY_SECONDS)}
 
     play(test, handler)
 
@@ -337,7 +388,7 @@ def test_what_the_sink_refuses_ends_the_fetch() -> None:
     async def test(scene: Scene) -> None:
         scene.shelf.fails = Problem(Code.QUOTA_EXCEEDED, "full")
         assert (await scene.refusal()).code is Code.QUOTA_EXCEEDED
-        await until(lambda: scene.imports._turns._taken.total() == 0)
+        await until(lambda: not scene.pool._running)
 
     play(test, sends(Reply(bytes(4 * MIB))))
 
@@ -346,18 +397,153 @@ def test_a_slow_sink_slows_the_sender_down() -> None:
     async def test(scene: Scene) -> None:
         site = scene.net.sites["93.184.216.34", 80]
         hold, reached = asyncio.Event(), asyncio.Event()
+        sizes: list[int] = []
 
         async def take(who: Principal, path: str, stream: AsyncIterator[bytes], **_: Any) -> tuple[str, bool]:
-            size = len(await anext(stream))
+            sizes.append(len(await anext(stream)))
             reached.set()
             await hold.wait()
-            return str(size + sum([len(piece) async for piece in stream])), True
+            sizes.append(sum([len(piece) async for piece in stream]))
+            return path, True
 
         scene.shelf.take = take  # type: ignore[method-assign]
         task = asyncio.create_task(scene.run())
         await reached.wait()
         assert site.sent < 48 * MIB  # what fits into the buffers of the system
         hold.set()
-        assert await task == str(64 * MIB)
+        await task
+        assert sum(sizes) == 64 * MIB
 
     play(test, sends(Reply(bytes(64 * MIB))), max_size=64 * MIB)
+
+
+def test_a_run_whose_lease_was_lost_publishes_nothing_and_the_next_one_does_once() -> None:
+    gate = threading.Event()
+
+    async def test(scene: Scene) -> None:
+        task = asyncio.create_task(scene.run())
+        await until(lambda: scene.shelf.begun)
+        first, scene.pool = scene.pool, scene.a_pool("another keeper")
+        scene.alive |= {"another keeper"}
+        now = time.time() + 60
+        scene.clock = lambda: now  # the first keeper was paused for so long
+        await until(lambda: scene.pool._running)
+        gate.set()
+        await task
+        await until(lambda: not first._running)
+        assert scene.shelf.begun == 2
+        assert scene.shelf.files == {"a.bin": bytes(MIB)}
+        (job,) = await scene.jobs.list(WHO, 9)
+        assert (job.attempts, job.done, job.total) == (2, MIB, MIB)
+
+    replies = [Reply(bytes(MIB)), Reply(bytes(MIB), cut=10, pause=gate)]
+    play(test, lambda request: replies.pop())
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_run_after_one_that_was_lost_while_it_published_makes_the_file_once(published: bool) -> None:
+    async def test(scene: Scene) -> None:
+        real, lost = scene.shelf.take, asyncio.Event()
+
+        async def take(*args: Any, **named: Any) -> tuple[str, bool]:
+            confirm = named.pop("confirm")
+
+            async def last(sha256: bytes) -> None:
+                await confirm(sha256)
+                if not published:
+                    lost.set()
+                    await asyncio.Event().wait()
+
+            result = await real(*args, confirm=last, **named)
+            lost.set()
+            await asyncio.Event().wait()
+            return result
+
+        scene.shelf.take = take  # type: ignore[method-assign]
+        task = asyncio.create_task(scene.run())
+        await lost.wait()
+        scene.shelf.take = real  # type: ignore[method-assign]
+        first, scene.pool = scene.pool, scene.a_pool("another keeper")
+        scene.alive = {"worker", "another keeper"}  # the first was killed
+        await task
+        await first.close()
+        assert scene.shelf.files == {"a.bin": b"bytes"}
+        assert scene.shelf.begun == (1 if published else 2)
+        assert len(scene.net.connections) == scene.shelf.begun
+
+    play(test, sends(Reply(b"bytes")))
+
+
+def test_an_import_that_nobody_waits_for_is_done_and_shows_no_secret() -> None:
+    async def test(scene: Scene) -> None:
+        job = await scene.imports.start(WHO, "b", URL + "?signature=secret", None)
+        await until(lambda: "b" in scene.shelf.files)
+        await until(lambda: not scene.pool._running)
+        job = await scene.jobs.get(WHO, job.id)
+        assert (job.state.value, job.target, job.result) == ("done", {"path": "b", "url": URL}, {"path": "b"})
+        assert "secret" not in repr(job)
+        with pytest.raises(Problem) as refused:
+            await scene.jobs.get(OTHER, job.id)
+        assert refused.value.code is Code.NOT_FOUND
+
+    play(test, sends(Reply(b"x")))
+
+
+def test_a_job_is_cancelled_by_its_owner_and_when_its_waiting_process_is_gone() -> None:
+    gate = threading.Event()
+
+    async def test(scene: Scene) -> None:
+        task = asyncio.create_task(scene.run())
+        await until(lambda: scene.shelf.begun)
+        (job,) = await scene.jobs.list(WHO, 9)
+        await scene.jobs.cancel(WHO, job.id)
+        with pytest.raises(Problem) as refused:
+            await task
+        assert refused.value.code is Code.CONFLICT
+        waiting = asyncio.create_task(scene.run(path="b"))
+        await until(lambda: scene.pool._running)
+        scene.alive.discard("worker")
+        with pytest.raises(Problem):
+            await waiting
+        await until(lambda: not scene.pool._running)
+        assert scene.shelf.files == {}
+        gate.set()
+
+    play(test, sends(Reply(bytes(4 * MIB), cut=MIB, pause=gate)))
+
+
+def _is_over(scene: Scene, runs: int) -> bool:
+    return scene.shelf.begun == runs and not scene.pool._running
+
+
+def test_a_job_that_the_server_could_not_do_is_tried_again_and_then_fails() -> None:
+    async def test(scene: Scene) -> None:
+        ahead = 0.0
+        scene.clock = lambda: time.time() + ahead
+        scene.shelf.fails = Problem(Code.UNAVAILABLE, "no disk", retry_after=7)
+        task = asyncio.create_task(scene.run())
+        for runs in (1, 2, 3):
+            await until(partial(_is_over, scene, runs))
+            ahead += 10
+        with pytest.raises(Problem) as refused:
+            await task
+        assert (refused.value.code, refused.value.message, refused.value.retry_after) == (
+            Code.UNAVAILABLE,
+            "no disk",
+            7,
+        )
+        assert scene.shelf.begun == 3
+
+    play(test, sends(Reply(b"x")))
+
+
+def test_a_defect_in_a_handler_fails_its_job_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(scene: Scene) -> None:
+        async def take(*args: Any, **named: Any) -> tuple[str, bool]:
+            raise RuntimeError("a defect")
+
+        scene.shelf.take = take  # type: ignore[method-assign]
+        assert (await scene.refusal()).code is Code.INTERNAL
+
+    play(test, sends(Reply(b"x")))
+    assert "met a defect" in caplog.text

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import pytest
 
 from entrepot.metadata.base import MetadataFailed
-from entrepot.service.keeper import Keeper, Patience
+from entrepot.service.keeper import Keeper, KeeperTimes
 from entrepot.storage.base import StorageFailed
 from support.facts import ACCOUNT, LIMIT, a_blob, an_object, an_upload
 from support.memory_storage import MemoryStorage
@@ -55,7 +55,7 @@ def with_scene(test: Callable[[Scene], Awaitable[None]], metadata: Catalogue | N
             lambda: 1000.0,
             lambda: 0.0,
             lambda: [],
-            Patience(100.0),
+            KeeperTimes(100.0),
         )
         scene = Scene(catalogue, storage, keeper)
         try:

@@ -21,7 +21,7 @@ from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import Intent
 from entrepot.metadata.base import Conflict, MetadataFull
 from entrepot.service import multipart
-from entrepot.service.keeper import Keeper, Patience
+from entrepot.service.keeper import Keeper, KeeperTimes
 from entrepot.service.multipart import Multipart, path_of
 from entrepot.service.objects import Objects
 from entrepot.service.request_bodies import Body
@@ -50,7 +50,7 @@ class Scene:
             lambda: 100.0,
             lambda: 0.0,
             lambda: [],
-            Patience(1e9),
+            KeeperTimes(1e9),
         )
 
     def with_rules(self, rules: Rules, random: Callable[[int], bytes] = secrets.token_bytes) -> Multipart:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from entrepot.domain.objects import Blob
-from entrepot.service.keeper import Keeper, Patience
+from entrepot.service.keeper import Keeper, KeeperTimes
 from entrepot.service.orphans import FEW, OrphanReport
 from support.facts import ACCOUNT, an_object
 from support.memory_storage import MemoryStorage
@@ -23,7 +23,7 @@ NOW = 1_000_000.0
 
 @dataclass
 class Scene:
-    patience: Patience = field(default_factory=lambda: Patience(1e9, orphan_grace=GRACE, clock_guard=0))
+    patience: KeeperTimes = field(default_factory=lambda: KeeperTimes(1e9, orphan_grace=GRACE, clock_guard=0))
     living: bool = False
     now: float = NOW
 
@@ -98,7 +98,7 @@ def test_without_grace_an_orphan_goes_at_once():
         await scene.leave(3)
         assert await scene.look() == OrphanReport(3, 3, 3)
 
-    play(test, Scene(Patience(1e9, orphan_grace=0)))
+    play(test, Scene(KeeperTimes(1e9, orphan_grace=0)))
 
 
 def test_a_key_that_became_known_stays_and_its_sight_is_forgotten():
@@ -196,12 +196,12 @@ def test_when_most_of_the_store_is_unknown_nothing_goes_and_the_log_says_why(cap
         said = record.getMessage()
         assert "catalogue is older" in said and "--max-orphan-share 1" in said
         # The operator says that they may go.
-        scene.patience = Patience(1e9, orphan_grace=0, orphan_brake=1)
+        scene.patience = KeeperTimes(1e9, orphan_grace=0, orphan_brake=1)
         scene.again()
         assert (await scene.look()).removed == FEW + 1
         assert await scene.keys() == set(keys[:FEW])
 
-    play(test, Scene(Patience(1e9, orphan_grace=0)))
+    play(test, Scene(KeeperTimes(1e9, orphan_grace=0)))
 
 
 @pytest.mark.parametrize("unknown", [FEW, FEW + 1])
@@ -212,4 +212,4 @@ def test_up_to_half_of_the_store_or_a_few_go(unknown: int):
         await scene.leave(unknown)
         assert (await scene.look()).removed == unknown
 
-    play(test, Scene(Patience(1e9, orphan_grace=0)))
+    play(test, Scene(KeeperTimes(1e9, orphan_grace=0)))

@@ -85,11 +85,15 @@ class Shelf:
     async def take(
         self, who: Principal, path: str, stream: AsyncIterator[bytes], *,
         length: int | None, expected: tuple[Expected, ...], when: None,
+        confirm: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> tuple[Entry, bool]:  # fmt: skip
         data = b"".join([piece async for piece in stream])
         assert [e.value for e in expected] == [hashlib.sha256(data).digest()]
         (self.root / path).write_bytes(data)
         return Entry(path, len(data), expected[0].value), True
+
+    async def holds(self, who: Principal, path: str, sha256: bytes) -> bool:
+        return hashlib.sha256((self.root / path).read_bytes()).digest() == sha256
 
     async def adopt(
         self, who: Principal, path: str, extents: AsyncIterable[Extent], *,

@@ -18,7 +18,7 @@ WHERE account_id = ?1 AND (?2 IS NULL OR nr < (SELECT b.nr FROM jobs AS b WHERE 
 ORDER BY nr DESC LIMIT ?3;
 
 -- name: running_job
-SELECT 1 FROM jobs WHERE id = ? AND attempts = ? AND state = 'running';
+SELECT 1 FROM jobs WHERE id = ? AND attempts = ? AND state = 'running' AND cancel = 0;
 
 -- name: any_due_job
 -- A running job is due when its lease is over.
@@ -29,10 +29,12 @@ WHERE state IN ('queued', 'running') AND CASE state
 LIMIT 1;
 
 -- name: note_job_progress
-UPDATE jobs SET done = ?3, total = ?4, updated_at = ?5 WHERE id = ?1 AND attempts = ?2 AND state = 'running';
+UPDATE jobs SET done = ?3, total = ?4, updated_at = ?5
+WHERE id = ?1 AND attempts = ?2 AND state = 'running' AND cancel = 0;
 
 -- name: save_job_checkpoint
-UPDATE jobs SET checkpoint = ?3, updated_at = ?4 WHERE id = ?1 AND attempts = ?2 AND state = 'running';
+UPDATE jobs SET checkpoint = ?3, updated_at = ?4
+WHERE id = ?1 AND attempts = ?2 AND state = 'running' AND cancel = 0;
 
 -- name: end_running_job
 UPDATE jobs SET state = ?3, updated_at = ?4, result = ?5, error = ?6, payload = NULL, checkpoint = NULL
@@ -40,14 +42,17 @@ WHERE id = ?1 AND attempts = ?2 AND state = 'running';
 
 -- name: retry_running_job
 UPDATE jobs SET state = 'queued', not_before = ?3, updated_at = ?4
-WHERE id = ?1 AND attempts = ?2 AND state = 'running';
+WHERE id = ?1 AND attempts = ?2 AND state = 'running' AND cancel = 0;
 
--- name: cancel_job
-UPDATE jobs SET state = 'cancelled', updated_at = ?2, payload = NULL, checkpoint = NULL
-WHERE id = ?1 AND state IN ('queued', 'running');
+-- name: cancel_queued_jobs
+UPDATE jobs SET state = 'cancelled', updated_at = ?1, payload = NULL, checkpoint = NULL
+WHERE state = 'queued' AND cancel = 1;
+
+-- name: ask_to_cancel
+UPDATE jobs SET cancel = 1 WHERE id = ? AND state IN ('queued', 'running') AND cancel = 0;
 
 -- name: job_waiters
-SELECT DISTINCT waiter FROM jobs WHERE state IN ('queued', 'running') AND waiter IS NOT NULL;
+SELECT DISTINCT waiter FROM jobs WHERE state IN ('queued', 'running') AND cancel = 0 AND waiter IS NOT NULL;
 
 -- name: forget_jobs
 DELETE FROM jobs WHERE nr IN (
@@ -55,7 +60,7 @@ DELETE FROM jobs WHERE nr IN (
 );
 
 -- name: lost_jobs
-SELECT id, attempts FROM jobs
+SELECT id, attempts, cancel FROM jobs
 WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM leases AS l WHERE l.name = 'job ' || jobs.id AND l.until > ?1);
 
 -- name: next_job

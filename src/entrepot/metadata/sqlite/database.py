@@ -11,8 +11,9 @@ import apsw
 from entrepot.metadata.base import MetadataFailed, Row
 from entrepot.metadata.sqlite.connect import DatabaseLocation, failure, require_sqlite
 from entrepot.metadata.sqlite.lock import FileLock
-from entrepot.metadata.sqlite.operations import OPERATIONS, SQL, changed
+from entrepot.metadata.sqlite.operations import OPERATIONS
 from entrepot.metadata.sqlite.reader import Reader
+from entrepot.metadata.sqlite.statements import SQL, changed
 from entrepot.metadata.sqlite.writer import Writer
 
 # Pages of 4 KiB in the log from which it is cut back instead of only being copied.

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import apsw
 
-from entrepot.metadata import queries
 from entrepot.metadata.base import Row
 from entrepot.metadata.jobs import lease_name
-
-SQL = queries.load("sqlite")
+from entrepot.metadata.sqlite.statements import changed, fetch
 
 
 def claim_jobs(
@@ -24,18 +20,20 @@ def claim_jobs(
     error: str,
 ) -> list[Row]:
     """See `JobRecords.claim`."""
-    for job_id, attempts in _fetch(db, "lost_jobs", now):
-        if attempts >= max_attempts:
+    for job_id, attempts, cancel in fetch(db, "lost_jobs", now):
+        if cancel:
+            end_job(db, job_id, attempts, "cancelled", now, None, None)
+        elif attempts >= max_attempts:
             end_job(db, job_id, attempts, "failed", now, None, error)
         else:
             retry_job(db, job_id, attempts, now, now)
     claimed: list[Row] = []
-    while len(claimed) < limit and (found := _fetch(db, "next_job", now, per_account)):
+    while len(claimed) < limit and (found := fetch(db, "next_job", now, per_account)):
         ((job_id,),) = found
-        _changed(db, "start_job", job_id, now)
-        _changed(db, "forget_lease", lease_name(job_id))
-        _changed(db, "take_lease", lease_name(job_id), holder, now, seconds)
-        claimed += _fetch(db, "job", job_id)
+        changed(db, "start_job", job_id, now)
+        changed(db, "forget_lease", lease_name(job_id))
+        changed(db, "take_lease", lease_name(job_id), holder, now, seconds)
+        claimed += fetch(db, "job", job_id)
     return claimed
 
 
@@ -43,24 +41,29 @@ def end_job(
     db: apsw.Connection, job_id: str, attempt: int, state: str, now: float, result: str | None, error: str | None
 ) -> int:
     """See `JobRecords.end`."""
-    ended = _changed(db, "end_running_job", job_id, attempt, state, now, result, error)
+    ended = changed(db, "end_running_job", job_id, attempt, state, now, result, error)
     if ended:
-        _changed(db, "forget_lease", lease_name(job_id))
+        changed(db, "forget_lease", lease_name(job_id))
     return ended
 
 
 def retry_job(db: apsw.Connection, job_id: str, attempt: int, not_before: float, now: float) -> int:
     """See `JobRecords.retry`."""
-    queued = _changed(db, "retry_running_job", job_id, attempt, not_before, now)
+    queued = changed(db, "retry_running_job", job_id, attempt, not_before, now)
     if queued:
-        _changed(db, "forget_lease", lease_name(job_id))
+        changed(db, "forget_lease", lease_name(job_id))
     return queued
 
 
-def _fetch(db: apsw.Connection, name: str, *args: Any) -> list[Row]:
-    return db.execute(SQL[name], args).fetchall()
+def cancel_job(db: apsw.Connection, job_id: str, now: float) -> int:
+    """See `JobRecords.cancel`."""
+    asked = changed(db, "ask_to_cancel", job_id)
+    changed(db, "cancel_queued_jobs", now)
+    return asked
 
 
-def _changed(db: apsw.Connection, name: str, *args: Any) -> int:
-    db.execute(SQL[name], args)
-    return db.changes()
+def cancel_jobs_of_waiters(db: apsw.Connection, waiters: str, now: float) -> int:
+    """See `JobRecords.cancel_of_waiters`."""
+    asked = changed(db, "ask_to_cancel_of_waiters", waiters)
+    changed(db, "cancel_queued_jobs", now)
+    return asked

@@ -15,26 +15,14 @@ import apsw
 
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Finish, Part, Upload, UploadState, may_begin
-from entrepot.metadata import queries, rows
+from entrepot.metadata import rows
 from entrepot.metadata.base import Row, WriteOutcome
-from entrepot.metadata.sqlite.jobs import claim_jobs, end_job, retry_job
+from entrepot.metadata.sqlite.jobs import cancel_job, cancel_jobs_of_waiters, claim_jobs, end_job, retry_job
+from entrepot.metadata.sqlite.statements import changed, fetch
 from entrepot.metadata.uploads import MAX_ATTEMPTS
-
-SQL = queries.load("sqlite")
 
 # Uploads expire in one transaction until so many of their parts went: others write between two (docs/threats.md H08).
 PARTS_AT_ONCE = 10_000
-
-
-def fetch(db: apsw.Connection, name: str, *args: Any) -> list[Row]:
-    """All rows of a statement."""
-    return db.execute(SQL[name], args).fetchall()
-
-
-def changed(db: apsw.Connection, name: str, *args: Any) -> int:
-    """The number of rows that a statement changes, those of triggers not counted."""
-    db.execute(SQL[name], args)
-    return db.changes()
 
 
 def begin_upload(db: apsw.Connection, upload: Upload, limit: int | None) -> tuple[WriteOutcome, Row | None]:
@@ -211,6 +199,6 @@ def _state_of(db: apsw.Connection, upload_id: str) -> tuple[UploadState | None, 
 
 _FUNCTIONS = (
     begin_upload, abort_upload, expire_uploads, abort_revoked_uploads, add_part, publish, condemn_blobs, forget_ended,
-    claim_jobs, end_job, retry_job,
+    claim_jobs, end_job, retry_job, cancel_job, cancel_jobs_of_waiters,
 )  # fmt: skip
 OPERATIONS = {function.__name__: function for function in _FUNCTIONS}

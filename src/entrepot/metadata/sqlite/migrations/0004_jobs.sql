@@ -13,6 +13,7 @@ CREATE TABLE jobs (
     result TEXT,
     error TEXT,
     waiter TEXT,  -- the process that waits for the end
+    cancel INTEGER NOT NULL DEFAULT 0,  -- 1: its run is to end
     attempts INTEGER NOT NULL,
     not_before REAL NOT NULL,
     done INTEGER NOT NULL,  -- bytes
