@@ -19,7 +19,7 @@ MODULES = {module.relative_to(PACKAGE): module.read_text("utf-8") for module in 
 # bound in the commit that makes it grow, and docs/architecture.md says why.
 BOUNDS = {
     "": (10, 1370),  # modules that are in no package
-    "api": (44, 3400),
+    "api": (39, 3400),
     "archive": (6, 600),
     "cli": (35, 2500),
     "client": (44, 4000),
