@@ -1,4 +1,4 @@
-"""What no row names is not removed at first sight, nor when it is too much (hostile.md H10, H14)."""
+"""What no row names is not removed at first sight, nor when it is too much (docs/threats.md H10, H14)."""
 
 from __future__ import annotations
 
