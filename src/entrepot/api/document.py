@@ -19,6 +19,7 @@ from entrepot.api.routing import Operation, Route
 from entrepot.domain.multipart import MAX_PARTS
 from entrepot.domain.names import ID_LENGTH, TIME_LENGTH
 from entrepot.domain.version import __version__
+from entrepot.volume.paths import MAX_DEPTH, MAX_NAME
 
 _TAGS: list[Schema] = [
     {"name": "Storage", "description": "Upload files."},
@@ -30,11 +31,11 @@ _TAGS: list[Schema] = [
 ]
 _KEY: Schema = {"FalKeyAuth": []}
 _TOKEN: Schema = {"CdnToken": []}
+# A right that is not here wants a key.
 _SECURITY: Mapping[Callable[..., Any], list[Schema]] = {
     auth.anybody: [],
     auth.principal: [{}, _KEY, _TOKEN],
     auth.account: [_KEY, _TOKEN],
-    auth.key_holder: [_KEY],
     auth.uploader: [],
     **{right: [{}, _KEY, _TOKEN] for right in (auth.multipart_writer, auth.part_writer, auth.old_multipart_writer)},
 }
@@ -92,9 +93,28 @@ _ERRORS = {
 _NAMES: Mapping[str, Schema] = {
     "store": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
     "upload_id": {"type": "string", "pattern": f"^[0-9A-Za-z]{{{ID_LENGTH},{ID_LENGTH + TIME_LENGTH}}}$"},
-    "key": {"type": "string", "pattern": "^[0-9a-f]{8}/[^/]+$"},
+    "key": {"type": "string", "minLength": 1, "description": "<store>/<name> of the file's URL."},
     "part": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
 }
+
+_VOLUME_NAMES: Mapping[str, Schema] = {
+    "upload_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "part_number": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
+    "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "trash_id": {"type": "string", "pattern": "^[0-9a-f]{44}$"},
+}
+_VOLUME_PATH: Schema = {
+    "type": "string",
+    "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$",
+    "description": f"Names of at most {MAX_NAME} bytes, at most {MAX_DEPTH} deep; slashes as they are, or as %2F.",
+}
+
+
+def _name(name: str, tag: str) -> Schema:
+    """The form of a name in a path."""
+    if tag.startswith("Volume"):
+        return _VOLUME_NAMES.get(name, _VOLUME_PATH)
+    return _NAMES.get(name, {"type": "string", "minLength": 1})
 
 
 def document(routes: Sequence[Route], json_routes: Sequence[BaseRoute], origin: str) -> Schema:
@@ -123,7 +143,7 @@ def document(routes: Sequence[Route], json_routes: Sequence[BaseRoute], origin: 
                 "name": name,
                 "in": "path",
                 "required": True,
-                "schema": _NAMES.get(name, {"type": "string", "minLength": 1}),
+                "schema": _name(name, operation.tag),
             }
             for name in re.findall(r"\{(\w+)\}", route.template)
             if name not in known
@@ -165,7 +185,8 @@ def _described(route: Route, about: Operation, generated: Schema, types: Mapping
     replies = {status: reply for status, reply in generated.get("responses", {}).items() if status != "422"}
     if about.reply is not None:
         replies["200"] = _done({"content": {"application/json": {"schema": types[about.reply]}}})
-    replies.update({status: _done(reply) for status, reply in about.replies.items()})
+    for status, reply in about.replies.items():
+        replies[status] = _done({**replies.get(status, {}), **reply})
     slow = "408 413" if body and route.method in ("PUT", "POST", "DELETE") else ""
     found = {
         "operationId": about.name,
@@ -173,12 +194,12 @@ def _described(route: Route, about: Operation, generated: Schema, types: Mapping
         "description": about.description,
         "tags": [about.tag],
         "deprecated": about.deprecated,
-        "security": _SECURITY[route.right],
+        "security": _SECURITY.get(route.right),
         "parameters": [*generated.get("parameters", ()), *about.parameters],
         "requestBody": body,
         "responses": {**replies, **_refusals(f"{about.errors} {slow}", route.template.startswith(wire.PLATFORM))},
     }
-    return {name: value for name, value in found.items() if value or name in ("security", "responses")}
+    return {name: value for name, value in found.items() if value or (name == "security" and value is not None)}
 
 
 def _done(reply: Schema) -> Schema:

@@ -126,8 +126,11 @@ class JsonRoutes:
     """The JSON routes of one tag of the OpenAPI document. A function becomes a route by a decorator: its name is the
     operation's id, the first line of its docstring the summary, its parameters and its result are the schemas."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, errors: str = "", right: auth.Right = auth.account) -> None:
+        """`errors` are statuses that all of them may answer; `right` is that of those that name no other."""
         self._tag = tag
+        self._errors = errors
+        self._right = right
         self.routes: list[JsonRoute] = []
 
     def get(self, template: str, **about: Any) -> Callable[[Function], Function]:
@@ -135,7 +138,7 @@ class JsonRoutes:
         return self._route("GET", template, **about)
 
     def post(self, template: str, **about: Any) -> Callable[[Function], Function]:
-        """A POST route. `right` is an account's credential unless given, `max_body` is in bytes, `errors`, `parameters`
+        """A POST route. `right` is that of all unless given, `max_body` is in bytes, `errors`, `parameters`
         and `deprecated` are those of `Operation`, `extra` is merged into what the document says, and without
         `documented` the document says nothing."""
         return self._route("POST", template, **about)
@@ -149,7 +152,7 @@ class JsonRoutes:
         method: str,
         template: str,
         *,
-        right: auth.Right = auth.account,
+        right: auth.Right | None = None,
         max_body: int = jsonbody.MAX_FIELDS,
         errors: str = "",
         parameters: tuple[Schema, ...] = (),
@@ -163,12 +166,13 @@ class JsonRoutes:
                 _camel_case(function.__name__),
                 self._tag,
                 _one_line(summary).rstrip("."),
-                errors,
+                f"{self._errors} {errors}",
                 _one_line(more),
                 parameters,
                 deprecated=deprecated,
             )
-            route = JsonRoute(method, template, function, right, max_body, operation if documented else None, extra)
+            allowed = right or self._right
+            route = JsonRoute(method, template, function, allowed, max_body, operation if documented else None, extra)
             self.routes.append(route)
             return function
 
