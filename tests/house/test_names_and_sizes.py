@@ -18,7 +18,7 @@ MODULES = {module.relative_to(PACKAGE): module.read_text("utf-8") for module in 
 # Modules, and lines of code without comments, docstrings, blanks and imports. A package that has to grow gets a new
 # bound in the commit that makes it grow, and docs/architecture.md says why.
 BOUNDS = {
-    "": (10, 1330),  # modules that are in no package
+    "": (10, 1370),  # modules that are in no package
     "api": (39, 3400),
     "archive": (6, 600),
     "cli": (35, 2500),
