@@ -30,7 +30,7 @@ BOUNDS = {
     "service": (30, 2300),
     "storage": (9, 620),
     "toolkit": (30, 2230),
-    "volume": (27, 3040),
+    "volume": (28, 3100),
 }
 
 # Public class names that are used more than once.
