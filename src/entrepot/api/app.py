@@ -11,26 +11,33 @@ from entrepot.api.bytes import table
 from entrepot.api.document import document
 from entrepot.api.front import App, Front
 from entrepot.api.http_context import HttpContext
-from entrepot.api.json import plane
+from entrepot.api.json import legacy_files, plane, platform_files, volume_uploads
+from entrepot.api.json.app_files import app_files
 from entrepot.api.json.assets import assets
 from entrepot.api.json.health import health
+from entrepot.api.json.jobs import jobs
 from entrepot.api.json.storage import storage
 from entrepot.api.json.users import users
-from entrepot.api.routing import Methods, Route, Router, Schema
+from entrepot.api.routing import Route, Router, Schema
 from entrepot.api.services import Services
-from entrepot.api.volume import document as volume_document
-from entrepot.api.volume import routes as volume
-from entrepot.api.volume.schemas import SCHEMAS as VOLUME_SCHEMAS
 
-JSON_ROUTES = (*storage.routes, *assets.routes, *users.routes, *health.routes)
+JSON_ROUTES = (
+    *storage.routes,
+    *assets.routes,
+    *users.routes,
+    *health.routes,
+    *jobs.routes,
+    *platform_files.files.routes,
+    *legacy_files.files.routes,
+    *app_files.routes,
+    *volume_uploads.platform.routes,
+    *volume_uploads.legacy.routes,
+)
 
 
 def published(origin: str) -> Schema:
     """The OpenAPI document of a server that answers at `origin`."""
-    found = document(ROUTES, JSON_ROUTES, origin)
-    found["paths"].update(volume_document.paths())
-    found["components"]["schemas"].update(VOLUME_SCHEMAS)
-    return found
+    return document(ROUTES, JSON_ROUTES, origin)
 
 
 @lru_cache(maxsize=4)
@@ -44,14 +51,7 @@ async def _openapi(ctx: HttpContext, services: Services) -> None:
 
 
 ROUTES = (*table.ROUTES, *plane.routes_of(JSON_ROUTES), Route("GET", "/openapi.json", _openapi, auth.anybody))
-
-
-_ROUTER = Router(ROUTES)
-
-
-def find(raw_path: bytes) -> Methods:
-    """The routes of a URL; none when there is no such route."""
-    return _ROUTER.find(raw_path) or volume.find(raw_path)
+find = Router(ROUTES).find
 
 
 def build(services: Services, lifespan: App, *, as_json: bool = True) -> Front:

@@ -19,6 +19,7 @@ from entrepot.api.routing import Operation, Route
 from entrepot.domain.multipart import MAX_PARTS
 from entrepot.domain.names import ID_LENGTH, TIME_LENGTH
 from entrepot.domain.version import __version__
+from entrepot.volume.paths import MAX_DEPTH, MAX_NAME
 
 _TAGS: list[Schema] = [
     {"name": "Storage", "description": "Upload files."},
@@ -26,6 +27,7 @@ _TAGS: list[Schema] = [
     {"name": "Volume", "description": "The files of /data."},
     {"name": "Volume, legacy", "description": "The files of /data for fal's command line."},
     {"name": "Users", "description": "Accounts."},
+    {"name": "Jobs", "description": "Uploads from URLs in the background."},
     {"name": "Health", "description": "The state of the server."},
 ]
 _KEY: Schema = {"FalKeyAuth": []}
@@ -96,6 +98,25 @@ _NAMES: Mapping[str, Schema] = {
     "part": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
 }
 
+_VOLUME_NAMES: Mapping[str, Schema] = {
+    "upload_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "part_number": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
+    "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "trash_id": {"type": "string", "pattern": "^[0-9a-f]{44}$"},
+}
+_VOLUME_PATH: Schema = {
+    "type": "string",
+    "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$",
+    "description": f"Names of at most {MAX_NAME} bytes, at most {MAX_DEPTH} deep; slashes as they are, or as %2F.",
+}
+
+
+def _name(name: str, tag: str) -> Schema:
+    """The form of a name in a path."""
+    if tag.startswith("Volume"):
+        return _VOLUME_NAMES.get(name, _VOLUME_PATH)
+    return _NAMES.get(name, {"type": "string", "minLength": 1})
+
 
 def document(routes: Sequence[Route], json_routes: Sequence[BaseRoute], origin: str) -> Schema:
     """The document of a server that answers at `origin`; `json_routes` are FastAPI's of those among `routes`."""
@@ -123,7 +144,7 @@ def document(routes: Sequence[Route], json_routes: Sequence[BaseRoute], origin: 
                 "name": name,
                 "in": "path",
                 "required": True,
-                "schema": _NAMES.get(name, {"type": "string", "minLength": 1}),
+                "schema": _name(name, operation.tag),
             }
             for name in re.findall(r"\{(\w+)\}", route.template)
             if name not in known
@@ -165,7 +186,8 @@ def _described(route: Route, about: Operation, generated: Schema, types: Mapping
     replies = {status: reply for status, reply in generated.get("responses", {}).items() if status != "422"}
     if about.reply is not None:
         replies["200"] = _done({"content": {"application/json": {"schema": types[about.reply]}}})
-    replies.update({status: _done(reply) for status, reply in about.replies.items()})
+    for status, reply in about.replies.items():
+        replies[status] = _done({**replies.get(status, {}), **reply})
     slow = "408 413" if body and route.method in ("PUT", "POST", "DELETE") else ""
     found = {
         "operationId": about.name,

@@ -70,7 +70,7 @@ class ListedPart(BaseModel):
     etag: str | None = Field(default=None, description="Without it the last attempt is meant.")
 
 
-def _bounded(parts: Any) -> Any:
+def bounded_parts(parts: Any) -> Any:
     """To tell all that is wrong with a longer list would keep others waiting. Raises Problem(INVALID_PARTS)."""
     if isinstance(parts, list) and len(parts) > MAX_PARTS:
         raise Problem(Code.INVALID_PARTS, f"The list has {len(parts)} parts; {MAX_PARTS} are possible.")
@@ -82,7 +82,7 @@ class CompleteMultipart(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    parts: Annotated[list[ListedPart], BeforeValidator(_bounded), Field(json_schema_extra={"maxItems": MAX_PARTS})]
+    parts: Annotated[list[ListedPart], BeforeValidator(bounded_parts), Field(json_schema_extra={"maxItems": MAX_PARTS})]
     size: int | None = Field(default=None, ge=0)
     digest: Sha256 | None = None
 

@@ -120,3 +120,33 @@ RAW_BODY: Schema = {
     "content": BINARY,
 }
 RAW_OR_FORM: Schema = {**RAW_BODY, "content": {**BINARY, **form("file", "One file, in a field of any name.")}}
+
+
+def flag(name: str, description: str, *, default: bool = False) -> Schema:
+    """A boolean of the query. Null stands for the default."""
+    schema = {"type": ["boolean", "null"], "default": default}
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+# Error replies that all routes of the volume have.
+VOLUME_ERRORS = "400 401 403 429 500 503"
+LEGACY_VOLUME_ERRORS = "401 403 422 503"
+
+CONDITIONS: tuple[Schema, ...] = (
+    header("If-Match", "ETags of the file to change, or * for any; 412 when it is another.", minLength=1),
+    header("If-None-Match", "*: only when nothing is there; else 412.", enum=["*"]),
+)
+FILE_DIGEST = header("Repr-Digest", "sha-256=:<base64>:, of the file; checked before it is there.", pattern=REPR_DIGEST)
+LIMIT = query("limit", "Entries of a page; without it all come.", type="integer", minimum=1, maximum=10_000)
+CURSOR = query("cursor", "The last page's X-Entrepot-Next-Cursor.", pattern="^[A-Za-z0-9_-]*$")
+NEXT_PAGE: Schema = {
+    "X-Entrepot-Next-Cursor": {
+        "description": "Cursor of the next page; missing on the last one.",
+        "schema": {"type": "string"},
+    },
+    "Link": {"description": 'URL of the next page, rel="next"; missing on the last one.', "schema": {"type": "string"}},
+}
+RANGE: tuple[Schema, ...] = (
+    header("Range", "Bytes to send."),
+    header("If-Range", "ETag of the file that the range is of."),
+)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from entrepot import wire
 from entrepot.api import auth
-from entrepot.api.bytes import multipart, objects, uploads
+from entrepot.api.bytes import multipart, objects, uploads, volume, volume_lists
+from entrepot.api.bytes import volume_operations as about
 from entrepot.api.http_context import HttpContext
 from entrepot.api.models import CompleteMultipart, MultipartListing, MultipartUpload, StoredPart, UploadedFile
 from entrepot.api.parameters import (
@@ -27,6 +28,7 @@ from entrepot.api.parameters import (
 )
 from entrepot.api.routing import COMPLETE, MULTIPART, OBJECT, PART, Operation, Route
 from entrepot.api.services import Services
+from entrepot.api.volume_request import VolumeHandler, VolumeRequest
 from entrepot.domain.errors import Code, Problem
 
 _NEW_FILE = (FILE_NAME, IDEMPOTENCY_KEY, LIFECYCLE)
@@ -94,6 +96,14 @@ async def _no_library(ctx: HttpContext, services: Services) -> None:
     raise Problem(Code.NOT_FOUND, message, fix="Keep the URLs of files yourself; see /openapi.json for all routes.")
 
 
+def _volume(method: str, template: str, handler: VolumeHandler, operation: Operation) -> Route:
+    async def handle(ctx: HttpContext, services: Services) -> None:
+        await handler(VolumeRequest(ctx, services))
+
+    return Route(method, template, handle, auth.key_holder, operation)
+
+
+_OLD, _V1, _NUMBERED = wire.VOLUME_FILES, wire.PLATFORM_FILES, "{upload_id}/{part_number}"
 _OLD_MULTIPART = wire.OLD_UPLOAD + MULTIPART
 _OLD_UPLOAD = replace(_UPLOAD, body=RAW_BODY)
 ROUTES = (
@@ -119,6 +129,20 @@ ROUTES = (
         auth.old_multipart_writer,
         _old(_COMPLETE, "oldCompleteMultipartUpload"),
     ),
+    _volume("GET", f"{_OLD}/list", volume_lists.list_folder_legacy, about.LIST_LEGACY_ROOT),
+    _volume("GET", f"{_OLD}/list/{{dir}}", volume_lists.list_folder_legacy, about.LIST_LEGACY_FOLDER),
+    _volume("POST", f"{_OLD}/file/local/{{target_path}}", volume.upload_form, about.LEGACY_FORM),
+    _volume("PUT", f"{_OLD}/file/multipart/{{target_path}}/{_NUMBERED}", volume.put_part, about.LEGACY_PART),
+    _volume("GET", f"{_OLD}/file/{{file}}", volume.download, about.LEGACY_DOWNLOAD),
+    _volume("PUT", f"{_OLD}/app/multipart/{{hash}}/{_NUMBERED}", volume.put_app_part, about.APP_PART),
+    _volume("GET", f"{_V1}/list", volume_lists.list_folder, about.LIST_ROOT),
+    _volume("GET", f"{_V1}/list/{{dir}}", volume_lists.list_folder, about.LIST_FOLDER),
+    _volume("GET", f"{_V1}/trash", volume_lists.list_trash, about.LIST_TRASH),
+    _volume("POST", f"{_V1}/file/local/{{target_path}}", volume.upload_form, about.FORM),
+    _volume("PUT", f"{_V1}/file/multipart/{{path}}/{_NUMBERED}", volume.put_part, about.PART),
+    _volume("GET", f"{_V1}/file/multipart/{{path}}/{{upload_id}}", volume_lists.list_parts, about.LIST_PARTS),
+    _volume("GET", f"{_V1}/file/{{file}}", volume.download, about.DOWNLOAD),
+    _volume("PUT", f"{_V1}/file/{{file}}", volume.put, about.PUT),
     *(
         Route(method, template, _no_library)
         for template in (wire.ASSETS, f"{wire.ASSETS}/{{path}}")
