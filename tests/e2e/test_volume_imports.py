@@ -61,8 +61,10 @@ def staged(server: Server) -> list[Path]:
 
 
 def calls(server: Server, site: Site) -> int:
-    """Connections of the workers to a site."""
-    found = [c for pid in server.workers() for c in psutil.Process(pid).net_connections("tcp")]
+    """Connections of the keeper and the workers to a site."""
+    assert server.process
+    processes = psutil.Process(server.process.pid).children(recursive=True)
+    found = [c for process in processes for c in process.net_connections("tcp")]
     return sum(bool(c.raddr) and c.raddr.port == site.port for c in found)
 
 

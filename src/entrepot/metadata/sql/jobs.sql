@@ -22,10 +22,10 @@ SELECT 1 FROM jobs WHERE id = ? AND attempts = ? AND state = 'running' AND cance
 
 -- name: any_due_job
 -- A running job is due when its lease is over.
+SELECT 1 FROM jobs WHERE state = 'queued' AND not_before <= ?1
+UNION ALL
 SELECT 1 FROM jobs
-WHERE state IN ('queued', 'running') AND CASE state
-    WHEN 'queued' THEN not_before <= ?1
-    ELSE NOT EXISTS (SELECT 1 FROM leases AS l WHERE l.name = 'job ' || jobs.id AND l.until > ?1) END
+WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM leases AS l WHERE l.name = 'job ' || jobs.id AND l.until > ?1)
 LIMIT 1;
 
 -- name: note_job_progress
@@ -56,23 +56,15 @@ SELECT DISTINCT waiter FROM jobs WHERE state IN ('queued', 'running') AND cancel
 
 -- name: forget_jobs
 DELETE FROM jobs WHERE nr IN (
-    SELECT nr FROM jobs WHERE state NOT IN ('queued', 'running') AND updated_at < ?1 ORDER BY updated_at LIMIT ?2
+    SELECT nr FROM jobs WHERE state IN ('done', 'failed', 'cancelled') AND updated_at < ?1 ORDER BY updated_at LIMIT ?2
 );
 
 -- name: lost_jobs
 SELECT id, attempts, cancel FROM jobs
 WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM leases AS l WHERE l.name = 'job ' || jobs.id AND l.until > ?1);
 
--- name: next_job
-SELECT j.id
-FROM jobs AS j
-LEFT JOIN (SELECT account_id, count(*) AS running FROM jobs WHERE state = 'running' GROUP BY account_id) AS a
-    ON a.account_id = j.account_id
-LEFT JOIN (SELECT key_id, count(*) AS running FROM jobs WHERE state = 'running' GROUP BY key_id) AS k
-    ON k.key_id = j.key_id
-WHERE j.state = 'queued' AND j.not_before <= ?1 AND (coalesce(a.running, 0) < ?2 OR k.running IS NULL)
-ORDER BY coalesce(a.running, 0), coalesce(k.running, 0), j.nr
-LIMIT 1;
+-- name: running_jobs
+SELECT account_id, key_id, count(*) FROM jobs WHERE state = 'running' GROUP BY account_id, key_id;
 
 -- name: start_job
 UPDATE jobs SET state = 'running', attempts = attempts + 1, updated_at = ?2 WHERE id = ?1;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import apsw
 
 from entrepot.metadata.base import Row
@@ -28,13 +30,26 @@ def claim_jobs(
         else:
             retry_job(db, job_id, attempts, now, now)
     claimed: list[Row] = []
-    while len(claimed) < limit and (found := fetch(db, "next_job", now, per_account)):
-        ((job_id,),) = found
+    while len(claimed) < limit and (job_id := _next_job(db, now, per_account)):
         changed(db, "start_job", job_id, now)
         changed(db, "forget_lease", lease_name(job_id))
         changed(db, "take_lease", lease_name(job_id), holder, now, seconds)
         claimed += fetch(db, "job", job_id)
     return claimed
+
+
+def _next_job(db: apsw.Connection, now: float, per_account: int) -> str | None:
+    """The id of the job whose turn it is."""
+    accounts, keys = Counter[str](), Counter[str]()
+    for account_id, key_id, running in fetch(db, "running_jobs"):
+        accounts[account_id] += running
+        keys[key_id] += running
+    turns = [
+        (accounts[account_id], keys[key_id], nr, job_id)
+        for account_id, key_id, nr, job_id in fetch(db, "oldest_queued_jobs", now)
+        if accounts[account_id] < per_account or not keys[key_id]
+    ]
+    return min(turns)[-1] if turns else None
 
 
 def end_job(

@@ -22,6 +22,12 @@ CREATE TABLE jobs (
     updated_at REAL NOT NULL
 ) STRICT;
 
-CREATE INDEX jobs_unfinished ON jobs (account_id, state) WHERE state IN ('queued', 'running');
-CREATE INDEX jobs_ended ON jobs (updated_at) WHERE state NOT IN ('queued', 'running');
+CREATE INDEX jobs_queued ON jobs (account_id, key_id, nr) WHERE state = 'queued';
+CREATE INDEX jobs_running ON jobs (account_id, key_id) WHERE state = 'running';
+CREATE INDEX jobs_unfinished ON jobs (account_id) WHERE state IN ('queued', 'running');
+CREATE INDEX jobs_waited ON jobs (waiter)
+    WHERE state IN ('queued', 'running') AND cancel = 0 AND waiter IS NOT NULL;
+CREATE INDEX jobs_ended ON jobs (updated_at) WHERE state IN ('done', 'failed', 'cancelled');
 CREATE INDEX jobs_account ON jobs (account_id, nr);
+
+CREATE INDEX leases_held ON leases (holder);
