@@ -203,7 +203,7 @@ class Settings(BaseSettings):
         default=4,
         ge=1,
         le=32,
-        description="imports from URLs that a worker runs at once for one account; more wait or get 429",
+        description="imports from URLs that the server runs at once for one account; more wait or get 429",
     )
     fetch_allow: _Networks = Field(
         default=(),

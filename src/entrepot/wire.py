@@ -35,6 +35,7 @@ PLATFORM = "/v1/"
 ASSETS = "/v1/assets"
 ASSET_UPLOADS = "/v1/assets/uploads"
 VOLUME_FILES = "/files"  # docs/protocol.md 6.5
+JOBS = "/v1/jobs"
 PLATFORM_FILES = "/v1/serverless/files"  # docs/protocol.md 6.4
 GCS_MULTIPART = "/storage/files/{key}/multipart/{upload_id}"
 

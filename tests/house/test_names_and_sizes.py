@@ -19,18 +19,18 @@ MODULES = {module.relative_to(PACKAGE): module.read_text("utf-8") for module in 
 # bound in the commit that makes it grow, and docs/architecture.md says why.
 BOUNDS = {
     "": (10, 1370),  # modules that are in no package
-    "api": (39, 3400),
+    "api": (40, 3450),
     "archive": (6, 600),
     "cli": (35, 2500),
     "client": (44, 4000),
-    "domain": (22, 1100),
+    "domain": (23, 1140),
     "fetch": (14, 950),
     "metadata": (22, 1350),
     "server": (9, 560),
     "service": (30, 2300),
     "storage": (9, 620),
     "toolkit": (30, 2230),
-    "volume": (27, 3040),
+    "volume": (28, 3100),
 }
 
 # Public class names that are used more than once.

@@ -88,6 +88,10 @@ class InProcess:
         finally:
             self._runner.run(stream.aclose())
 
+    def breathe(self) -> None:
+        """Let jobs go on for a moment, as a server does between two requests."""
+        self._runner.run(asyncio.sleep(0.01))
+
     def get(self, target: str, **headers: str) -> Reply:
         return self.ask("GET", target, b"", headers)
 

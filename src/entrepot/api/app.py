@@ -15,6 +15,7 @@ from entrepot.api.json import legacy_files, plane, platform_files, volume_upload
 from entrepot.api.json.app_files import app_files
 from entrepot.api.json.assets import assets
 from entrepot.api.json.health import health
+from entrepot.api.json.jobs import jobs
 from entrepot.api.json.storage import storage
 from entrepot.api.json.users import users
 from entrepot.api.routing import Route, Router, Schema
@@ -25,6 +26,7 @@ JSON_ROUTES = (
     *assets.routes,
     *users.routes,
     *health.routes,
+    *jobs.routes,
     *platform_files.files.routes,
     *legacy_files.files.routes,
     *app_files.routes,

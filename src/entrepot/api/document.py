@@ -27,6 +27,7 @@ _TAGS: list[Schema] = [
     {"name": "Volume", "description": "The files of /data."},
     {"name": "Volume, legacy", "description": "The files of /data for fal's command line."},
     {"name": "Users", "description": "Accounts."},
+    {"name": "Jobs", "description": "Uploads from URLs in the background."},
     {"name": "Health", "description": "The state of the server."},
 ]
 _KEY: Schema = {"FalKeyAuth": []}

@@ -88,7 +88,7 @@ class Jobs:
         self._closing.set()
 
     async def _ended(self, job: Job) -> Job:
-        pause, deadline = FIRST_POLL, asyncio.get_running_loop().time() + MAX_QUEUE_SECONDS
+        pause, begun = FIRST_POLL, asyncio.get_running_loop().time()
         while True:
             if await self._is_closing_within(pause):
                 raise Problem(
@@ -98,7 +98,8 @@ class Jobs:
             now = await self._records.get(job.id)
             if now is None or now.state.is_end:
                 return now or job
-            if now.state is JobState.QUEUED and asyncio.get_running_loop().time() >= deadline:
+            waited = asyncio.get_running_loop().time() - begun
+            if now.state is JobState.QUEUED and waited >= MAX_QUEUE_SECONDS:
                 message = "This job did not get its turn: the account has as many under way as it may, or the server."
                 raise Problem(Code.RATE_LIMITED, message, retry_after=RETRY_SECONDS)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from entrepot import wire
-from entrepot.api.json.volume import Call, legacy_routes
+from entrepot.api.json.jobs import ACCEPTED, WAIT
+from entrepot.api.json.plane import JsonReply
+from entrepot.api.json.volume import Call, import_url, legacy_routes
 from entrepot.api.json.volume_models import FileSpec, FolderHashRequest, LegacyFromUrlRequest, LegacyRenameRequest
 from entrepot.api.parameters import CONDITIONS, flag
 from entrepot.api.volume_replies import file_spec
@@ -34,16 +36,19 @@ async def rename_file(call: Call, body: LegacyRenameRequest) -> bool:
 
 
 @files.post(
-    f"{_OLD}/file/url/{{file}}", errors="404 409 410 412:PreconditionFailed 413 424 429 507", parameters=CONDITIONS
+    f"{_OLD}/file/url/{{file}}",
+    errors="404 409 410 412:PreconditionFailed 413 424 429 507",
+    parameters=(*CONDITIONS, WAIT),
+    extra=ACCEPTED,
+    reply=bool,
 )
-async def upload_from_url(call: Call, body: LegacyFromUrlRequest) -> bool:
+async def upload_from_url(call: Call, body: LegacyFromUrlRequest) -> JsonReply:
     """Fetch a URL into a file.
 
-    The reply comes when the whole file is at the path. The fetch ends with the connection of the client.
+    The reply comes when the whole file is at the path. The fetch ends with the connection of the client. With
+    `wait=false` the reply is the job, and the fetch goes on without the client.
     """
-    when = call.conditions()
-    await call.ctx.unless_disconnected(call.services.imports.run(call.who, call.target, body.url, when))
-    return True
+    return await import_url(call, body.url)
 
 
 @files.post(

@@ -8,7 +8,9 @@ from dataclasses import asdict
 from entrepot import wire
 from entrepot.api.bytes.uploads import uploaded
 from entrepot.api.http_context import HttpContext
-from entrepot.api.json.volume import Call, platform_routes
+from entrepot.api.json.jobs import ACCEPTED, WAIT
+from entrepot.api.json.plane import JsonReply
+from entrepot.api.json.volume import Call, import_url, platform_routes
 from entrepot.api.json.volume_models import (
     EmptyRequest,
     FromUrlRequest,
@@ -126,15 +128,20 @@ async def drop_from_trash(call: Call) -> bool:
     return True
 
 
-@files.post(f"{_V1}/file/url/{{file}}", errors="404 409 410 412:PreconditionFailed 413 424 507", parameters=CONDITIONS)
-async def serverless_upload_from_url(call: Call, body: FromUrlRequest) -> bool:
+@files.post(
+    f"{_V1}/file/url/{{file}}",
+    errors="404 409 410 412:PreconditionFailed 413 424 507",
+    parameters=(*CONDITIONS, WAIT),
+    extra=ACCEPTED,
+    reply=bool,
+)
+async def serverless_upload_from_url(call: Call, body: FromUrlRequest) -> JsonReply:
     """Fetch a URL into a file.
 
-    The reply comes when the whole file is at the path. The fetch ends with the connection of the client.
+    The reply comes when the whole file is at the path. The fetch ends with the connection of the client. With
+    `wait=false` the reply is the job, and the fetch goes on without the client.
     """
-    when = call.conditions()
-    await call.ctx.unless_disconnected(call.services.imports.run(call.who, call.target, body.url, when))
-    return True
+    return await import_url(call, body.url)
 
 
 @files.post(

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from entrepot.api.json.plane import Ctx, JsonRoutes
+from entrepot.api.json.jobs import accepted
+from entrepot.api.json.plane import Ctx, JsonReply, JsonRoutes
 from entrepot.api.parameters import LEGACY_VOLUME_ERRORS, VOLUME_ERRORS
 from entrepot.api.volume_request import VolumeRequest, volume_request, volume_user
 
@@ -26,3 +27,12 @@ async def _request(ctx: Ctx) -> VolumeRequest:
 
 
 Call = Annotated[VolumeRequest, Depends(_request)]
+
+
+async def import_url(call: VolumeRequest, url: str) -> JsonReply:
+    """Fetch a URL into the file of a request: true when it is there, or the job with `wait=false`."""
+    when = call.conditions()
+    if not call.flag("wait", True):
+        return accepted(await call.services.imports.start(call.who, call.target, url, when))
+    await call.ctx.unless_disconnected(call.services.imports.run(call.who, call.target, url, when))
+    return JsonReply(True)
