@@ -105,8 +105,12 @@ def _against(revision: str, cases: Sequence[Case], pairs: int, seconds: float, j
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
+    """A folder for everything, also the home folder of what is started without an environment of its own."""
     place = os.environ.get("TMPDIR") or ("/var/tmp" if Path("/var/tmp").is_dir() else None)
     with tempfile.TemporaryDirectory(prefix="entrepot-bench-", dir=place) as name:
+        for variable in [each for each in os.environ if each.startswith("XDG_")]:
+            del os.environ[variable]
+        os.environ["HOME"] = name
         yield Path(name)
 
 

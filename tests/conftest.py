@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support import isolation
 from support.server import Server, running
+
+# Before any test module is imported, and in each process of pytest-xdist.
+OWN_HOME = isolation.isolate()
 
 # A shell that starts the tests in the background has them ignore the interrupt, and so would all that they start.
 if threading.current_thread() is threading.main_thread():
@@ -20,6 +24,18 @@ if threading.current_thread() is threading.main_thread():
 # A property holds or does not, however busy the machine is: no example has a deadline.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_unconfigure() -> None:
+    isolation.leave(OWN_HOME)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untouched_user() -> Iterator[None]:
+    """Fails the last test of the process when the real user's own folders were changed meanwhile."""
+    before = isolation.fingerprint(isolation.protected_folders())
+    yield
+    assert isolation.fingerprint(isolation.protected_folders()) == before
 
 
 @pytest.fixture(scope="session")

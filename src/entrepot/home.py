@@ -20,9 +20,11 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,16 @@ from entrepot import atomic
 
 FORMAT = 1
 SECRET_VARIABLE = "ENTREPOT_SIGNING_SECRET"
+
+# What a folder may hold before `home.json` is in it. The volume may have been put at its place first.
+_LOST_AND_FOUND = "lost+found"
+_FOLDERS = {"blobs", "data", "run", _LOST_AND_FOUND}
+_FILES = {
+    "signing.secret", "serve.lock", "home.lock", "catalogue.lock",
+    "catalogue.db", "catalogue.db-journal", "catalogue.db-shm", "catalogue.db-wal",
+}  # fmt: skip
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # of `atomic`
+_NAMING = "--home DIR, or ENTREPOT_HOME."
 
 
 class HomeError(Exception):
@@ -113,6 +125,8 @@ class Home:
             raise HomeMissing(f"There is no home at {root}.") from None
         except (OSError, ValueError) as error:
             raise HomeError(f"The home at {root} cannot be read: {error}") from None
+        if not isinstance(facts, dict) or not isinstance(facts.get("store"), str):
+            raise HomeError(f"{root / 'home.json'} is not a file of Entrepot. Name another home: {_NAMING}")
         if facts.get("format") != FORMAT:
             raise HomeError(
                 f"The home at {root} has format {facts.get('format')}; this version reads {FORMAT}. Upgrade."
@@ -120,9 +134,16 @@ class Home:
         return cls(root, facts["store"])
 
     @classmethod
-    def prepare(cls, root: Path) -> None:
-        """Make the folders and the secret of a new home, or finish making one that was cut short."""
-        if not cls.exists(root):
+    def prepare(cls, root: Path, expected: Iterable[Path] = ()) -> None:
+        """Make the folders and the secret of a new home, or finish making one that was cut short.
+
+        Raises HomeError, before anything is written, for a folder that holds something else. `expected` are paths that
+        may be in the folder before the first start: the volume, and files that the settings name.
+        """
+        if cls.exists(root):
+            cls.open(root)
+        else:
+            _refuse_foreign(root, expected)
             _ensure_above(root.absolute())
             _ensure_folder(root)
             _ensure_folder(root / "blobs")
@@ -191,6 +212,42 @@ class Home:
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise HomeError(f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}). Run: chmod 600 {path}")
         return _strong(path.read_text(), str(path))
+
+
+def _refuse_foreign(root: Path, expected: Iterable[Path]) -> None:
+    """Raise HomeError when a folder that is no complete home holds what no interrupted first start left there."""
+    if root.is_symlink() and not root.exists():
+        raise HomeError(f"The home {root} is a link to a folder that does not exist.")
+    if not root.exists():
+        return
+    if not root.is_dir():
+        raise HomeError(f"The home {root} is not a folder. Name another one: {_NAMING}")
+    inside = {path.relative_to(root).parts[0] for path in expected if root in path.parents}
+    names = os.listdir(root)
+    foreign = [name for name in names if name not in inside and not _is_own(root, name)]
+    if "catalogue.db" not in names:
+        foreign += _foreign_blobs(root)
+    if foreign:
+        shown = ", ".join(repr(name) for name in sorted(foreign)[:3])
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise HomeError(
+            f"The folder {root} is not a home, and it is not empty: it holds {shown}{more}. "
+            f"Name an empty folder, or one that does not exist yet: {_NAMING}"
+        )
+
+
+def _is_own(root: Path, name: str) -> bool:
+    """Whether an entry is one that a first start makes before `home.json`, or that may be there before it."""
+    return (name in _FOLDERS and (root / name).is_dir()) or name in _FILES or bool(_TEMPORARY.fullmatch(name))
+
+
+def _foreign_blobs(root: Path) -> list[str]:
+    """Entries of `blobs`, which a home without a catalogue never wrote. With the mark of another home among them the
+    catalogue is what is missing, and `Home.new_store` says so."""
+    names = os.listdir(root / "blobs") if (root / "blobs").is_dir() else []
+    if any(name.startswith(".store-") for name in names):
+        return []
+    return [f"blobs/{name}" for name in names if name != _LOST_AND_FOUND]
 
 
 def _ensure_above(root: Path) -> None:

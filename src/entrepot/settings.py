@@ -303,6 +303,13 @@ class Settings(BaseSettings):
         return self.volume or self.home / "data"
 
     @property
+    def named_paths(self) -> list[Path]:
+        """What the settings name beside the home: the volume, TLS files and the settings file."""
+        file = os.environ.get(FILE_VARIABLE)
+        named = [self.volume_root, self.tls_cert, self.tls_key, _path(file) if file else None]
+        return [path for path in named if path]
+
+    @property
     def cdn_origin(self) -> str:
         return self.cdn_url or self.api_origin
 

@@ -14,7 +14,7 @@ from support.crashing import COMMITTED, FAILPOINTS, Ledger, wait_for_clean_disk
 from support.promises import live_paths
 from support.server import Server
 
-ROUNDS = int(os.environ.get("ENTREPOT_CRASH_ROUNDS", "15"))
+ROUNDS = int(os.environ.get("ENTREPOT_CRASH_ROUNDS", "8"))
 MIB = 1024 * 1024
 
 # Each step of the commit protocol, in order. The folders are made by the first upload of a process; the body is

@@ -24,7 +24,7 @@ from support.volumedoors import OWN, Doors, comes_clean, listed_on_disk, root_of
 from support.volumemodel import DONE, Model, stands_between
 
 # As many rounds as `make crash ROUNDS=100` wants; a plain run makes a few.
-ROUNDS = int(os.environ.get("ENTREPOT_CRASH_ROUNDS", "15")) // 4 + 1
+ROUNDS = int(os.environ.get("ENTREPOT_CRASH_ROUNDS", "8")) // 4 + 1
 MIB = 1024 * 1024
 
 

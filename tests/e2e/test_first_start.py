@@ -309,6 +309,35 @@ def test_a_first_key_is_shown_though_it_cannot_be_saved(tmp_path):
     assert shown.partition(":")[0] in server.run("keys", "list", "--home", str(server.home)).stdout
 
 
+def test_a_folder_with_foreign_files_is_not_made_a_home(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(b"x")
+    for words in (["serve", "--port", str(free_port())], ["keys", "create", "--init"]):
+        ran = run(tmp_path, *words, "--home", str(photos))
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert f"entrepot: The folder {photos} is not a home, and it is not empty: it holds 'a.jpg'." in ran.stderr
+    assert [path.name for path in photos.iterdir()] == ["a.jpg"]
+
+
+def test_a_home_may_hold_volume_certificate_and_settings_before_the_first_start(tmp_path):
+    home = tmp_path / "home"
+    (home / "shared").mkdir(parents=True)
+    (home / "shared" / "a.bin").write_bytes(b"mine")
+    (home / "settings.toml").write_text(f'volume = "{home / "shared"}"\n')
+    ran = run(tmp_path, "keys", "create", "--init", "--home", str(home))
+    assert ran.returncode == 1 and "it holds 'settings.toml', 'shared'." in ran.stderr
+    server = FirstServer(tmp_path, environ={"ENTREPOT_SETTINGS": str(home / "settings.toml")})
+    try:
+        server.start()
+        key = next(line for line in server.said() if "shown this once" in line).split()[-1]
+        request = urllib.request.Request(f"{server.url}/v1/serverless/files/file/a.bin")
+        request.add_header("authorization", f"Key {key}")
+        assert urllib.request.urlopen(request, timeout=10).read() == b"mine"
+    finally:
+        server.stop()
+
+
 def test_a_home_that_cannot_be_made_is_one_sentence(tmp_path):
     ran = run(tmp_path, "serve", "--home", "/dev/null/home", "--port", "8000")
     assert ran.returncode in (1, 2)

@@ -33,7 +33,7 @@ def machine(server: Server) -> type[VolumeMachine]:
 PLAIN = settings(
     derandomize=True,
     database=None,
-    max_examples=120,
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
     report_multiple_bugs=False,

@@ -18,7 +18,7 @@ MODULES = {module.relative_to(PACKAGE): module.read_text("utf-8") for module in 
 # Modules, and lines of code without comments, docstrings, blanks and imports. A package that has to grow gets a new
 # bound in the commit that makes it grow, and docs/architecture.md says why.
 BOUNDS = {
-    "": (10, 1330),  # modules that are in no package
+    "": (10, 1370),  # modules that are in no package
     "api": (40, 3450),
     "archive": (6, 600),
     "cli": (35, 2500),
@@ -30,7 +30,7 @@ BOUNDS = {
     "service": (30, 2300),
     "storage": (9, 620),
     "toolkit": (30, 2230),
-    "volume": (28, 3080),
+    "volume": (28, 3100),
 }
 
 # Public class names that are used more than once.

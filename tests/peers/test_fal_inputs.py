@@ -81,7 +81,7 @@ def always(body: bytes = b"hello", status: int = 200, **headers: str) -> Callabl
 def got(net: Internet, url: str, headers: dict[str, str] | None = None, policy: Policy | None = None) -> bytes:
     with Fetcher(policy or Policy(), net).open(url, headers) as response:
         response.expect(200)
-        return response.read()
+        return b"".join(bytes(chunk) for chunk in response.chunks())
 
 
 @pytest.mark.parametrize("address", PRIVATE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +66,22 @@ def test_the_initiate_operation_is_the_one_that_fal_publishes(document: Any) -> 
     for status in ("401", "422"):
         error = operation["responses"][status]["content"]["application/json"]["schema"]
         assert {"type": "string"} in error["properties"]["detail"]["oneOf"]
+
+
+def test_initiate_holds_the_pinned_operation_of_fal(document: Any) -> None:
+    pinned = json.loads((Path(__file__).parents[1] / "fixtures" / "initiate_upload.json").read_text("utf-8"))
+    assert differences(pinned, resolved(document, document["paths"]["/storage/upload/initiate"]["post"])) == []
+
+
+def differences(pinned: Any, found: Any, where: str = "") -> list[str]:
+    """Where `found` lacks something of `pinned`; it may hold more. The order of a list of names means nothing."""
+    if isinstance(pinned, dict):
+        missing = [f"{where}/{name} is missing" for name in pinned if name not in found]
+        both = [name for name in pinned if name in found]
+        return missing + [each for name in both for each in differences(pinned[name], found[name], f"{where}/{name}")]
+    if isinstance(pinned, list) and all(isinstance(each, str) for each in pinned):
+        pinned, found = sorted(pinned), sorted(found)
+    return [] if pinned == found else [f"{where}: {found!r}"]
 
 
 def test_the_security_scheme_is_the_one_that_fal_publishes(document: Any) -> None:

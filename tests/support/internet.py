@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from entrepot.fetch import Fetcher
+from entrepot.fetch.response import Response
+
 SECONDS = 90.0
 PUBLIC = "93.184.216.34"
 OTHER = "151.101.1.69"
@@ -201,3 +204,15 @@ class Internet:
     ) -> None:
         for site in set(self.sites.values()):
             site.close()
+
+
+def body_of(response: Response) -> bytes:
+    """All bytes of a reply."""
+    return b"".join(bytes(chunk) for chunk in response.chunks())
+
+
+def fetched(fetcher: Fetcher, url: str, max_bytes: int = 100) -> bytes:
+    """The body of a 200."""
+    with fetcher.open(url, max_bytes=max_bytes) as response:
+        response.expect(200)
+        return body_of(response)

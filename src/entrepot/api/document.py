@@ -32,11 +32,11 @@ _TAGS: list[Schema] = [
 ]
 _KEY: Schema = {"FalKeyAuth": []}
 _TOKEN: Schema = {"CdnToken": []}
+# A right that is not here wants a key.
 _SECURITY: Mapping[Callable[..., Any], list[Schema]] = {
     auth.anybody: [],
     auth.principal: [{}, _KEY, _TOKEN],
     auth.account: [_KEY, _TOKEN],
-    auth.key_holder: [_KEY],
     auth.uploader: [],
     **{right: [{}, _KEY, _TOKEN] for right in (auth.multipart_writer, auth.part_writer, auth.old_multipart_writer)},
 }
@@ -94,7 +94,7 @@ _ERRORS = {
 _NAMES: Mapping[str, Schema] = {
     "store": {"type": "string", "pattern": "^[0-9a-f]{8}$"},
     "upload_id": {"type": "string", "pattern": f"^[0-9A-Za-z]{{{ID_LENGTH},{ID_LENGTH + TIME_LENGTH}}}$"},
-    "key": {"type": "string", "pattern": "^[0-9a-f]{8}/[^/]+$"},
+    "key": {"type": "string", "minLength": 1, "description": "<store>/<name> of the file's URL."},
     "part": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
 }
 
@@ -195,12 +195,12 @@ def _described(route: Route, about: Operation, generated: Schema, types: Mapping
         "description": about.description,
         "tags": [about.tag],
         "deprecated": about.deprecated,
-        "security": _SECURITY[route.right],
+        "security": _SECURITY.get(route.right),
         "parameters": [*generated.get("parameters", ()), *about.parameters],
         "requestBody": body,
         "responses": {**replies, **_refusals(f"{about.errors} {slow}", route.template.startswith(wire.PLATFORM))},
     }
-    return {name: value for name, value in found.items() if value or name in ("security", "responses")}
+    return {name: value for name, value in found.items() if value or (name == "security" and value is not None)}
 
 
 def _done(reply: Schema) -> Schema:

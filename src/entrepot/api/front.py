@@ -86,7 +86,7 @@ class Front:
             problem = Problem(Code.METHOD_NOT_ALLOWED, f"{ctx.method} is not possible here.")
             return await ctx.send_error(problem, [(b"allow", ", ".join([*methods, "OPTIONS"]).encode())])
         route, ctx.path_params = found
-        ctx.principal = await route.right(ctx, self._services.access)
+        ctx.principal = await route.right(ctx, self._services)
         await route.handler(ctx, self._services)
 
     async def _fail(self, ctx: HttpContext, error: Exception) -> None:

@@ -51,8 +51,13 @@ def checked(model: TypeAdapter[T], value: Any) -> T:
 
 def invalid(errors: Sequence[Any], *where: str) -> Problem:
     """The first error of pydantic's as a problem."""
-    loc = (each if isinstance(each, int) else str(each)[:_MAX_NAME] for each in errors[0]["loc"])
-    return Problem(Code.VALIDATION_FAILED, errors[0]["msg"], where=(*where, *loc))
+    first = errors[0]
+    loc = (each if isinstance(each, int) else str(each)[:_MAX_NAME] for each in first["loc"])
+    message = _MESSAGES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    return Problem(Code.VALIDATION_FAILED, message, where=(*where, *loc))
+
+
+_MESSAGES = {"missing": "The field is required.", "extra_forbidden": "There is no such field."}
 
 
 async def parsed(raw: bytes, parse: Callable[[bytes], T]) -> T:

@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 from re import compile as pattern
 
 from entrepot import wire
+from entrepot.api import auth
 from entrepot.api.bytes.conditional import tags_of
 from entrepot.api.http_context import HttpContext
 from entrepot.api.services import Services
+from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.volume.entries import Conditions
 from entrepot.volume.paths import Path, check_new, parse
@@ -24,12 +26,12 @@ _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 class VolumeRequest:
     """The path parameters are those of `ctx`. On the legacy routes all spellings of a path mean one below /data."""
 
-    def __init__(self, ctx: HttpContext, services: Services) -> None:
+    def __init__(self, ctx: HttpContext, services: Services, who: Principal) -> None:
         """Raises Problem unless the caller's account has a volume and the path is one."""
         self.ctx = ctx
         self.services = services
-        self.who = ctx.principal
-        self.mine = services.volumes.of(ctx.principal)
+        self.who = who
+        self.mine = services.volumes.of(who)
         self.legacy = not ctx.raw_path.startswith(wire.PLATFORM.encode())
         self.path = parse(ctx.path_param("path") if "path" in ctx.path_params else "", legacy=self.legacy)
 
@@ -126,6 +128,23 @@ def unconditional(ctx: HttpContext) -> None:
 
 def _no_condition(name: str, message: str) -> Problem:
     return Problem(Code.VALIDATION_FAILED, message, where=("header", name))
+
+
+_REQUEST = "entrepot.volume_request"
+
+
+async def volume_user(ctx: HttpContext, services: Services) -> Principal:
+    """The right of the volume's routes: a key of an account that has a volume, and a valid path. Of any other request
+    the body is not read. Raises Problem."""
+    who = await auth.key_holder(ctx, services)
+    ctx.scope[_REQUEST] = VolumeRequest(ctx, services, who)
+    return who
+
+
+def volume_request(ctx: HttpContext) -> VolumeRequest:
+    """The request of a caller with the right `volume_user`."""
+    found: VolumeRequest = ctx.scope[_REQUEST]
+    return found
 
 
 VolumeHandler = Callable[[VolumeRequest], Awaitable[None]]

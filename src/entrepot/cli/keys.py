@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits, helptext
@@ -15,6 +14,7 @@ from entrepot.cli.screen import Screen
 
 if TYPE_CHECKING:
     from entrepot.service.accounts import Accounts
+    from entrepot.settings import Settings
 
 _EPILOG = """A key is shown once, when it is made; only its hash is stored. Revoking one also ends every token and
 upload URL that was made with it, and its unfinished uploads.
@@ -55,18 +55,19 @@ def _verb(
 
 
 def run(args: argparse.Namespace) -> int:
-    async def act(home: Path) -> None:
+    async def act(settings: Settings) -> None:
         with exits.needing_server():
             from entrepot.server import bootstrap
 
-        async with bootstrap.open_accounts(home, init=args.init) as accounts:
+        named = settings.named_paths
+        async with bootstrap.open_accounts(settings.home, init=args.init, expected=named) as accounts:
             await args.deed(args, accounts)
 
     return on_home(args, act)
 
 
-def on_home(args: argparse.Namespace, act: Callable[[Path], Coroutine[Any, Any, None]]) -> int:
-    """Run `act` with the folder of the home. Raises Failure for what keeps it from being used."""
+def on_home(args: argparse.Namespace, act: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
+    """Run `act` with the settings, which name the home. Raises Failure for what keeps it from being used."""
     import asyncio  # here and not above: it is a third of what `--help` loads
 
     from entrepot.domain.errors import Problem
@@ -76,7 +77,7 @@ def on_home(args: argparse.Namespace, act: Callable[[Path], Coroutine[Any, Any, 
         from entrepot.settings import Settings, SettingsError
 
     try:
-        asyncio.run(act(Settings.load({"home": args.home}).home))
+        asyncio.run(act(Settings.load({"home": args.home, "volume": getattr(args, "volume", None)})))
     except HomeMissing as error:
         fix = "Name the one that the server was started with: --home DIR, or ENTREPOT_HOME"
         if args.verb == "create":

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrepot.cli import exits, formats, helptext, keys
 
 if TYPE_CHECKING:
     from entrepot.server.open_uploads import UnfinishedUploads
+    from entrepot.settings import Settings
 
 _EPILOG = """An unfinished upload was begun and neither completed nor aborted; the server ends it when its time is over.
 Revoking a key ends all that it began.
@@ -49,12 +49,11 @@ def _verb(verbs: Any, name: str, help: str, example: str, act: Any) -> argparse.
 
 
 def run(args: argparse.Namespace) -> int:
-    async def act(home: Path) -> None:
+    async def act(settings: Settings) -> None:
         with exits.needing_server():
             from entrepot.server.open_uploads import open_unfinished
-            from entrepot.settings import Settings
 
-        async with open_unfinished(Settings.load({"home": args.home, "volume": args.volume})) as uploads:
+        async with open_unfinished(settings) as uploads:
             await args.act(args, uploads)
 
     return keys.on_home(args, act)

@@ -85,16 +85,6 @@ class Fetcher:
             seen.add(target)
         raise TooManyRedirects(urls.shown(url), f"it redirects more than {self.policy.max_hops} times")
 
-    def read(
-        self, url: str, headers: Mapping[str, str] | None = None, *, max_bytes: int, types: tuple[str, ...] = ()
-    ) -> bytes:
-        """The body of a 200 in memory; `types` are beginnings of the media types that will do. Raises FetchError."""
-        with self.open(url, headers, max_bytes=max_bytes) as response:
-            response.expect(200)
-            if types:
-                response.expect_type(*types)
-            return response.read()
-
     def _next(self, target: Target, location: str, sent: dict[str, str]) -> tuple[dict[str, str], Target]:
         if self.policy.is_own(target):
             raise BlockedPath(target.shown, "our own server redirects, which is not followed")

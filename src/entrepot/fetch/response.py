@@ -23,7 +23,6 @@ from entrepot.fetch.errors import (
     TooLarge,
     TooSlow,
     Truncated,
-    WrongType,
 )
 from entrepot.fetch.head import Head, Malformed
 from entrepot.fetch.urls import Target, legible
@@ -96,12 +95,6 @@ class Response:
             reason = f"the server answered {self.status}{kind}"
             raise BadStatus(self.url, self.status, reason, advice, self.headers.get("retry-after", ""))
 
-    def expect_type(self, *prefixes: str) -> None:
-        """Raises WrongType unless the media type begins with one of them: `image/`."""
-        if not self.media_type.startswith(prefixes):
-            got = self._shown_type or "nothing stated"
-            raise WrongType(self.url, f"it sends {got} and not {' or '.join(prefixes)}")
-
     def check_size(self) -> None:
         """Raises TooLarge when more bytes are announced than are allowed."""
         if self._max_bytes is not None and self.length is not None and self.length > self._max_bytes:
@@ -131,10 +124,6 @@ class Response:
         view = memoryview(bytearray(min(size, max(self.length or size, 1))))
         while got := self.readinto(view):
             yield view[:got]
-
-    def read(self) -> bytes:
-        """The whole body in memory; for use with a limit. Raises as `readinto`."""
-        return b"".join(bytes(chunk) for chunk in self.chunks())
 
     def close(self) -> None:
         """End the connection, whatever has been read. Repeatable."""

@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,13 +96,15 @@ async def _found(root: Path, *, volume: Path | None = None, with_key: bool = Fal
 
 
 @contextlib.asynccontextmanager
-async def open_accounts(home_root: Path, *, init: bool = False) -> AsyncIterator[Accounts]:
+async def open_accounts(
+    home_root: Path, *, init: bool = False, expected: Iterable[Path] = ()
+) -> AsyncIterator[Accounts]:
     """The accounts of a home, whether a server runs on it or not. Raises HomeError when there is no home.
 
-    With `init` a missing home is made first (it gets no first key).
+    With `init` a missing home is made first (it gets no first key). `expected`: see `Home.prepare`.
     """
     if init and not Home.exists(home_root):
-        whole = take_home(home_root)
+        whole = take_home(home_root, expected)
         try:
             await _found(home_root)
         finally:
@@ -136,11 +138,12 @@ def keys_of(home_root: Path, keys: Mapping[str, Secret]) -> list[str]:
     return asyncio.run(known())
 
 
-def take_home(root: Path) -> ServeLock:
-    """Make the folders of a home if need be, and take it as its one server. Raises HomeError."""
+def take_home(root: Path, expected: Iterable[Path] = ()) -> ServeLock:
+    """Make the folders of a home if need be, and take it as its one server. Raises HomeError. `expected`: see
+    `Home.prepare`."""
     os.umask(0o077)  # whatever this process and those that it starts make is their user's alone
     with home_errors(root):
-        Home.prepare(root)
+        Home.prepare(root, expected)
         return ServeLock(root)
 
 

@@ -44,7 +44,7 @@ def serve(settings: Settings, announce: Callable[[Start], None]) -> None:
     if settings.tls_cert and settings.tls_key:
         check_certificate(settings.tls_cert, settings.tls_key)
     raise_file_limit()
-    lock = take_home(settings.home)
+    lock = take_home(settings.home, settings.named_paths)
     try:
         with home_errors(settings.home):
             start = prepare(settings)

@@ -97,7 +97,7 @@ class Storage(Protocol):
         """Store a stream in segments of at most `SEGMENT_SIZE`. Durable on return; on any exception or cancellation
         nothing stays.
 
-        `facts` are kept beside each segment where the storage can, so that a lost catalogue can be rebuilt.
+        `facts` are kept beside each segment where the storage can, so that a lost database can be rebuilt.
         Each of `hashes` is updated with the bytes in order. `length` is that of the stream, None when it is not known:
         a bucket wants it before the bytes, and holds a segment in memory without it. An empty stream gives no
         segments. Raises StorageFull, StorageFailed (for a stream of another length too), and what the stream raises.

@@ -1,7 +1,7 @@
 """The folders of segment files under a root, and the only way to them: `<incarnation>/<bucket>/<number>`.
 
-An incarnation is one process of ours: it alone makes names in its folder, so that a key is never reused and
-what a dead process left is told by its folder. Each component is opened in the one before and links are
+An incarnation is one run of one process: it alone makes names in its folder, so that a key is never reused and
+what an ended process left is found in its folder. Each component is opened in the one before and links are
 never followed (I7). All methods block and raise OSError; they may be called from any thread.
 """
 

@@ -144,8 +144,8 @@ class SegmentWriter:
     def settle(self, segment: SegmentFile) -> None:
         """Make one full segment durable; may run beside the other methods.
 
-        Beside the given facts it keeps which attempt it is part of and where, so that a whole can be put together
-        again without a catalogue.
+        Beside the given facts it records which attempt it is part of and its index there, so that a body can be put
+        together again without the database.
         """
         place = {"attempt": self._segments[0].key, "segment": str(self._segments.index(segment))}
         segment.settle({**place, **self._facts})

@@ -18,7 +18,7 @@ from entrepot.fetch.errors import (
     InvalidUrl,
     TooManyRedirects,
 )
-from support.internet import OTHER, PUBLIC, Internet, Reply, Request
+from support.internet import OTHER, PUBLIC, Internet, Reply, Request, body_of
 from unit.fetch.test_addresses import CLOSED
 
 
@@ -39,7 +39,7 @@ def redirect(location: str, status: int = 302):
 def body(net: Internet, url: str, headers: dict[str, str] | None = None, policy: Policy | None = None) -> bytes:
     with Fetcher(policy or Policy(), net).open(url, headers) as response:
         response.expect(200)
-        return response.read()
+        return body_of(response)
 
 
 def test_a_public_host_is_read_with_its_name_at_its_address(net):

@@ -7,7 +7,7 @@ import pytest
 from entrepot.fetch import Fetcher, Policy, urls
 from entrepot.fetch.errors import BadReply, InvalidUrl
 from entrepot.fetch.head import Malformed, parse
-from support.internet import Internet, Reply
+from support.internet import Internet, Reply, fetched
 
 HERE = urls.read("http://a.example/x/y")
 
@@ -47,7 +47,7 @@ def test_d03_a_redirect_that_is_no_url_stays_refused(location):
 def test_d03_a_redirect_in_raw_utf_8_is_followed(net):
     paths = {"/start": b"HTTP/1.1 302 x\r\nLocation: /caf\xc3\xa9.bin\r\nContent-Length: 0\r\n\r\n"}
     net.serve(lambda request: Reply(raw=paths[request.path]) if request.path in paths else Reply(request.path.encode()))
-    assert Fetcher(Policy(), net).read("http://files.example.com/start", max_bytes=100) == b"/caf%C3%A9.bin"
+    assert fetched(Fetcher(Policy(), net), "http://files.example.com/start") == b"/caf%C3%A9.bin"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_d03_a_redirect_in_raw_utf_8_is_followed(net):
 )
 def test_d04_a_word_that_is_no_coding_is_passed_over(net, coding):
     net.serve(lambda request: Reply(b"hello", headers={"Content-Encoding": coding}))
-    assert Fetcher(Policy(), net).read("http://files.example.com/x", max_bytes=100) == b"hello"
+    assert fetched(Fetcher(Policy(), net), "http://files.example.com/x") == b"hello"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_d04_a_word_that_is_no_coding_is_passed_over(net, coding):
 def test_d04_a_coding_that_changes_bytes_is_refused(net, coding):
     net.serve(lambda request: Reply(b"hello", headers={"Content-Encoding": coding}))
     with pytest.raises(BadReply, match="encoded"):
-        Fetcher(Policy(), net).read("http://files.example.com/x", max_bytes=100)
+        fetched(Fetcher(Policy(), net), "http://files.example.com/x")
 
 
 @pytest.mark.parametrize(

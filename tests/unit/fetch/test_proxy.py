@@ -14,7 +14,7 @@ import trustme
 from entrepot.fetch import Fetcher, FetchError, Policy, Proxy, configured_proxy, proxy_of
 from entrepot.fetch.addresses import read_networks
 from entrepot.fetch.errors import BlockedAddress, BlockedPort, ConnectionFailed, ProxyFailed, TlsFailed
-from support.internet import PUBLIC, SECONDS, Handler, Internet, Reply, Request, Site
+from support.internet import PUBLIC, SECONDS, Handler, Internet, Reply, Request, Site, body_of
 
 PROXY = Proxy("proxy.corp.example", 3128, "Basic c2VjcmV0OnNlY3JldA==")
 ADDRESS = ("10.0.0.9", 3128)
@@ -67,7 +67,7 @@ def proxy(net):
 def read(net: Internet, url: str, headers: dict[str, str] | None = None, **policy: object) -> bytes:
     with Fetcher(Policy(**{"proxy": PROXY, **policy}), net).open(url, headers) as response:  # type: ignore[arg-type]
         response.expect(200)
-        return response.read()
+        return body_of(response)
 
 
 def test_a_plain_request_has_the_whole_url_and_the_name_is_not_looked_up_here(net, proxy):

@@ -21,7 +21,7 @@ def test_uploads_of_many_parts_expire_a_few_at_a_time(monkeypatch: pytest.Monkey
                 for number in range(1, parts + 1):
                     blob = a_blob(f"{upload_id}-{number}")
                     await store.uploads.add_part(a_part(upload_id, number, blob), blob)
-            monkeypatch.setattr(operations, "PARTS_AT_ONCE", 3)
+            monkeypatch.setattr(operations, "MAX_PARTS_EXPIRED", 3)
             assert [await store.housekeeping.expire_uploads(1000.0, 10) for _ in range(4)] == [2, 1, 2, 0]
             assert await store.accounts.usage(ACCOUNT.id) == 0
         finally:

@@ -60,6 +60,13 @@ def test_every_statement_is_used():
     assert [name for name in SQL if f'"{name}"' not in text] == []
 
 
+def test_statements_that_databases_share_use_nothing_of_sqlite_alone():
+    own = re.compile(r"json_each|json_extract|->>|\browid\b|LIMIT -1|\b(max|min)\([^()]*,|\bGLOB\b|\bINSERT OR\b")
+    shared = {file.name: file.read_text("utf-8") for file in (ROOM / "sql").glob("*.sql")}
+    assert {name: own.findall(text) for name, text in shared.items() if own.search(text)} == {}
+    assert own.search(SQL["known_keys"]) and own.search(SQL["end_upload"])
+
+
 def test_a_file_of_statements_is_split_by_their_names():
     text = "-- A file.\n-- name: one\n-- Why.\nSELECT 1;\n\n-- name: two\nSELECT 2;\n"
     assert queries.statements(text) == {"one": "-- Why.\nSELECT 1;", "two": "SELECT 2;"}

@@ -90,3 +90,20 @@ def test_a_volume_whose_disk_is_not_mounted_keeps_the_server_from_starting(tmp_p
     start(tmp_path / "home", volume=tmp_path / "away")  # it was moved, and the setting says so
     with pytest.raises(HomeError, match="another home"):
         start(tmp_path / "second", volume=tmp_path / "away")
+
+
+def test_a_folder_that_cannot_be_read_is_no_home(tmp_path):
+    root = tmp_path / "home"
+    root.mkdir()
+    (root / "notes.txt").write_text("x")
+    root.chmod(0)
+    before = os.geteuid()
+    try:
+        if before == 0:  # root reads everything
+            os.seteuid(65534)
+        with pytest.raises(HomeError, match=f"^The home at {root} cannot be used: .*Permission denied"):
+            bootstrap.take_home(root)
+    finally:
+        os.seteuid(before)
+        root.chmod(0o700)
+    assert [path.name for path in root.iterdir()] == ["notes.txt"]

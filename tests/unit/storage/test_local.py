@@ -560,7 +560,7 @@ async def test_a_key_that_cannot_be_deleted_does_not_keep_the_others(storage, ro
 
 def test_memory_stays_flat_however_long_the_stream(root):
     async def body() -> AsyncIterator[bytes]:
-        for _ in range(1024):
+        for _ in range(128):
             yield bytes(1024 * 1024)
 
     async def test() -> int:

@@ -219,12 +219,9 @@ def test_g02_a_directory_that_says_other_names_than_the_entries_is_refused(place
 
 def test_g02_zeros_without_end_stop_at_the_ratio(place):
     """A ratio of 10^5: 512 MiB of zeros in a few kilobytes, of which no more than the floor comes out."""
-    packer = bz2.BZ2Compressor(9)
     info = tarfile.TarInfo("zeros")
     info.size = 512 * 1024 * 1024
-    data = (
-        packer.compress(info.tobuf()) + b"".join(packer.compress(bytes(1 << 20)) for _ in range(512)) + packer.flush()
-    )
+    data = bz2.compress(info.tobuf()) + bz2.compress(bytes(64 * 1024 * 1024)) * 8
     assert info.size / len(data) > 1e5
     seen = []
 

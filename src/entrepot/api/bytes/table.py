@@ -28,7 +28,7 @@ from entrepot.api.parameters import (
 )
 from entrepot.api.routing import COMPLETE, MULTIPART, OBJECT, PART, Operation, Route
 from entrepot.api.services import Services
-from entrepot.api.volume_request import VolumeHandler, VolumeRequest
+from entrepot.api.volume_request import VolumeHandler, volume_request, volume_user
 from entrepot.domain.errors import Code, Problem
 
 _NEW_FILE = (FILE_NAME, IDEMPOTENCY_KEY, LIFECYCLE)
@@ -98,9 +98,9 @@ async def _no_library(ctx: HttpContext, services: Services) -> None:
 
 def _volume(method: str, template: str, handler: VolumeHandler, operation: Operation) -> Route:
     async def handle(ctx: HttpContext, services: Services) -> None:
-        await handler(VolumeRequest(ctx, services))
+        await handler(volume_request(ctx))
 
-    return Route(method, template, handle, auth.key_holder, operation)
+    return Route(method, template, handle, volume_user, operation)
 
 
 _OLD, _V1, _NUMBERED = wire.VOLUME_FILES, wire.PLATFORM_FILES, "{upload_id}/{part_number}"

@@ -74,9 +74,6 @@ class _ReadRequest(Request):
         return self._model
 
 
-Before = Callable[[HttpContext, Services], None]
-
-
 class JsonRoute(APIRoute):
     """A function of the JSON plane. `max_body` is in bytes."""
 
@@ -89,10 +86,7 @@ class JsonRoute(APIRoute):
         max_body: int,
         operation: Operation | None,
         extra: Schema | None,
-        reply: Any,
-        before: Before | None,
     ) -> None:
-        self.before = before
         self.method = method
         self.right = right
         self.max_body = max_body
@@ -102,7 +96,6 @@ class JsonRoute(APIRoute):
             function,
             methods=[method],
             openapi_extra=extra,
-            **({} if reply is None else {"response_model": reply}),
             response_class=JsonReply,
             response_model_exclude_unset=True,
             strict_content_type=False,
@@ -133,15 +126,11 @@ class JsonRoutes:
     """The JSON routes of one tag of the OpenAPI document. A function becomes a route by a decorator: its name is the
     operation's id, the first line of its docstring the summary, its parameters and its result are the schemas."""
 
-    def __init__(
-        self, tag: str, *, right: auth.Right = auth.account, errors: str = "", before: Before | None = None
-    ) -> None:
-        """All its routes have the `right`, unless they name another, and the `errors`. `before` is called before a body
-        is read, and raises Problem."""
+    def __init__(self, tag: str, errors: str = "", right: auth.Right = auth.account) -> None:
+        """`errors` are statuses that all of them may answer; `right` is that of those that name no other."""
         self._tag = tag
-        self._right = right
         self._errors = errors
-        self._before = before
+        self._right = right
         self.routes: list[JsonRoute] = []
 
     def get(self, template: str, **about: Any) -> Callable[[Function], Function]:
@@ -150,9 +139,8 @@ class JsonRoutes:
 
     def post(self, template: str, **about: Any) -> Callable[[Function], Function]:
         """A POST route. `right` is that of all unless given, `max_body` is in bytes, `errors`, `parameters`
-        and `deprecated` are those of `Operation`, `extra` is merged into what the document says, `reply` is
-        the type of the reply of a function that returns a `JsonReply`, and without `documented` the document says
-        nothing."""
+        and `deprecated` are those of `Operation`, `extra` is merged into what the document says, and without
+        `documented` the document says nothing."""
         return self._route("POST", template, **about)
 
     def delete(self, template: str, **about: Any) -> Callable[[Function], Function]:
@@ -171,7 +159,6 @@ class JsonRoutes:
         deprecated: bool = False,
         documented: bool = True,
         extra: Schema | None = None,
-        reply: Any = None,
     ) -> Callable[[Function], Function]:
         def add(function: Function) -> Function:
             summary, _, more = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
@@ -184,17 +171,8 @@ class JsonRoutes:
                 parameters,
                 deprecated=deprecated,
             )
-            route = JsonRoute(
-                method,
-                template,
-                function,
-                right or self._right,
-                max_body,
-                operation if documented else None,
-                extra,
-                reply,
-                self._before,
-            )
+            allowed = right or self._right
+            route = JsonRoute(method, template, function, allowed, max_body, operation if documented else None, extra)
             self.routes.append(route)
             return function
 
@@ -234,8 +212,6 @@ def _handler(app: FastAPI, route: JsonRoute) -> Handler:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        if route.before is not None:
-            route.before(ctx, services)
         await app(scope, _no_body, send)
         start, body = sent[0], b"".join(message.get("body", b"") for message in sent[1:])
         await ctx.reply(start["status"], [*start["headers"], NOSNIFF, NO_STORE, *CORS], body)

@@ -9,7 +9,6 @@ from entrepot import wire
 from entrepot.api.bytes.uploads import uploaded
 from entrepot.api.http_context import HttpContext
 from entrepot.api.json.jobs import ACCEPTED, WAIT
-from entrepot.api.json.plane import JsonReply
 from entrepot.api.json.volume import Call, import_url, platform_routes
 from entrepot.api.json.volume_models import (
     EmptyRequest,
@@ -43,9 +42,8 @@ files = platform_routes()
         flag("permanent", "For good, past the trash."),
         flag("recursive", "A folder with what is in it.", default=True),
     ),
-    reply=VolumeDeleted,
 )
-async def delete_volume_file(call: Call) -> JsonReply:
+async def delete_volume_file(call: Call) -> VolumeDeleted:
     """Delete a file or folder, for some days into the trash.
 
     A folder goes in one step, whatever it holds.
@@ -57,69 +55,68 @@ async def delete_volume_file(call: Call) -> JsonReply:
         permanent=call.flag("permanent"),
         when=call.conditions(),
     )
-    return JsonReply({"path": str(call.path), "trash_id": gone.id if gone else None})
+    return VolumeDeleted(path=str(call.path), trash_id=gone.id if gone else None)
 
 
 @files.get(
     f"{_V1}/stat/{{path}}",
     errors="404",
     parameters=(flag("checksum", "Compute unknown digests."),),
-    reply=VolumeEntry,
 )
-async def stat_volume_file(call: Call) -> JsonReply:
+async def stat_volume_file(call: Call) -> VolumeEntry:
     """Describe a file or folder."""
     entry = await call.mine.volume.stat(call.who, call.path, checksum=call.flag("checksum"))
-    return JsonReply(platform_entry(entry))
+    return VolumeEntry(**platform_entry(entry))
 
 
-@files.post(f"{_V1}/rename/{{file}}", errors="404 409", reply=VolumeEntry)
-async def rename_volume_file(call: Call, body: MoveRequest) -> JsonReply:
+@files.post(f"{_V1}/rename/{{file}}", errors="404 409")
+async def rename_volume_file(call: Call, body: MoveRequest) -> VolumeEntry:
     """Rename a file or folder."""
     unconditional(call.ctx)
     destination = call.field(body.destination, "destination")
     entry = await call.mine.volume.rename(call.who, call.path, destination, overwrite=body.overwrite)
-    return JsonReply(platform_entry(entry))
+    return VolumeEntry(**platform_entry(entry))
 
 
-@files.post(f"{_V1}/copy/{{file}}", errors="404 409 413 507", reply=VolumeEntry)
-async def copy_volume_file(call: Call, body: MoveRequest) -> JsonReply:
+@files.post(f"{_V1}/copy/{{file}}", errors="404 409 413 507")
+async def copy_volume_file(call: Call, body: MoveRequest) -> VolumeEntry:
     """Copy a file or folder."""
     unconditional(call.ctx)
     destination = call.field(body.destination, "destination")
     entry = await call.mine.volume.copy(call.who, call.path, destination, overwrite=body.overwrite)
-    return JsonReply(platform_entry(entry))
+    return VolumeEntry(**platform_entry(entry))
 
 
-@files.post(f"{_V1}/dir/{{path}}", errors="409 507", reply=VolumeEntry)
-async def make_volume_folder(call: Call, body: EmptyRequest | None = None) -> JsonReply:
+@files.post(f"{_V1}/dir/{{path}}", errors="409 507")
+async def make_volume_folder(call: Call, body: EmptyRequest | None = None) -> VolumeEntry:
     """Make a folder and those above it.
 
     An existing folder is no error.
     """
     unconditional(call.ctx)
-    return JsonReply(platform_entry(await call.mine.volume.make_folder(call.who, call.target)))
+    return VolumeEntry(**platform_entry(await call.mine.volume.make_folder(call.who, call.target)))
 
 
-@files.get(f"{_V1}/usage", reply=VolumeUsage)
-async def volume_usage(call: Call) -> JsonReply:
+@files.get(f"{_V1}/usage")
+async def volume_usage(call: Call) -> VolumeUsage:
     """Count what the volume holds."""
-    return JsonReply(asdict(await call.mine.volume.usage(call.who, call.path)))
+    return VolumeUsage(**asdict(await call.mine.volume.usage(call.who, call.path)))
 
 
-@files.get(f"{_V1}/usage/{{dir}}", errors="404 409", reply=VolumeUsage)
-async def folder_usage(call: Call) -> JsonReply:
+@files.get(f"{_V1}/usage/{{dir}}", errors="404 409")
+async def folder_usage(call: Call) -> VolumeUsage:
     """Count what a folder holds."""
     return await volume_usage(call)
 
 
-@files.post(f"{_V1}/trash/{{trash_id}}/restore", errors="404 409", reply=VolumeEntry)
-async def restore_from_trash(call: Call, body: RestoreRequest | None = None) -> JsonReply:
+@files.post(f"{_V1}/trash/{{trash_id}}/restore", errors="404 409")
+async def restore_from_trash(call: Call, body: RestoreRequest | None = None) -> VolumeEntry:
     """Restore what was deleted, to its old path or another."""
     unconditional(call.ctx)
     wanted = body.destination if body else None
     destination = None if wanted is None else call.field(wanted, "destination")
     entry = await call.mine.volume.restore(call.who, call.ctx.path_param("trash_id"), destination)
-    return JsonReply(platform_entry(entry))
+    return VolumeEntry(**platform_entry(entry))
 
 
 @files.delete(f"{_V1}/trash/{{trash_id}}", errors="404")
@@ -135,9 +132,8 @@ async def drop_from_trash(call: Call) -> bool:
     errors="404 409 410 412:PreconditionFailed 413 424 507",
     parameters=(*CONDITIONS, WAIT),
     extra=ACCEPTED,
-    reply=bool,
 )
-async def serverless_upload_from_url(call: Call, body: FromUrlRequest) -> JsonReply:
+async def serverless_upload_from_url(call: Call, body: FromUrlRequest) -> bool:
     """Fetch a URL into a file.
 
     The reply comes when the whole file is at the path. The fetch ends with the connection of the client. With
@@ -168,14 +164,14 @@ async def publish_volume_file(call: Call, body: PublishRequest | None = None) ->
     return uploaded(call.services, obj)
 
 
-@files.post(f"{_V1}/keep/{{file}}", errors="404 409 410 412:PreconditionFailed 413 507", reply=VolumeEntry)
-async def keep_object(call: Call, body: KeepRequest) -> JsonReply:
+@files.post(f"{_V1}/keep/{{file}}", errors="404 409 410 412:PreconditionFailed 413 507")
+async def keep_object(call: Call, body: KeepRequest) -> VolumeEntry:
     """Make a file of a CDN object of this server."""
     unconditional(call.ctx)
     path, url_path = call.target, _own_path(call.services, body.url)
     when = Conditions(if_none_match=not body.overwrite)
     entry = await call.ctx.unless_disconnected(call.services.transfer.keep(call.who, path, url_path, when))
-    return JsonReply(platform_entry(entry))
+    return VolumeEntry(**platform_entry(entry))
 
 
 def _own_path(services: Services, url: str) -> str:

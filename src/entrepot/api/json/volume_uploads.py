@@ -7,7 +7,6 @@ from typing import Any
 
 from entrepot import wire
 from entrepot.api import jsonbody
-from entrepot.api.json.plane import JsonReply
 from entrepot.api.json.volume import Call, legacy_routes, platform_routes
 from entrepot.api.json.volume_models import (
     CompleteVolumeUpload,
@@ -16,6 +15,7 @@ from entrepot.api.json.volume_models import (
     LegacyVolumeUpload,
     OpenVolumePart,
     VolumeCompleted,
+    VolumeEntry,
     VolumeUpload,
 )
 from entrepot.api.parameters import CONDITIONS
@@ -70,16 +70,15 @@ async def complete_file(call: Call, body: LegacyCompleteVolumeUpload) -> LegacyV
     f"{_V1}/{{upload_id}}/complete",
     max_body=jsonbody.MAX_PARTS_LIST,
     errors="404 409 412:PreconditionFailed 507",
-    reply=VolumeCompleted,
 )
-async def complete_volume_file(call: Call, body: CompleteVolumeUpload) -> JsonReply:
+async def complete_volume_file(call: Call, body: CompleteVolumeUpload) -> VolumeCompleted:
     """Publish the listed parts as one file.
 
     A repeated call gets the same reply.
     """
     sha256 = bytes.fromhex(body.digest.removeprefix("sha256:")) if body.digest else None
     done = await _finish(call, body.parts, size=body.size, sha256=sha256)
-    return JsonReply({"etag": done.md5 or "", "entry": platform_entry(done.entry)})
+    return VolumeCompleted(etag=done.md5 or "", entry=VolumeEntry(**platform_entry(done.entry)))
 
 
 async def _finish(call: VolumeRequest, parts: Sequence[OpenVolumePart], **declared: Any) -> Finished:

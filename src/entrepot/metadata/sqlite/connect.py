@@ -1,4 +1,4 @@
-"""Opening a catalogue: the SQLite version, connections, migrations, and what errors mean."""
+"""Opening the database file: the SQLite version, connections, migrations, and errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from entrepot.metadata.queries import migrations
 OLDEST_SQLITE = (3, 51, 3)
 # "Entr", so that `file` and we can tell a catalogue from any other SQLite file.
 APPLICATION_ID = 0x456E7472
-# Belt and braces, milliseconds: writers queue on a file lock, and readers of a write-ahead log do not wait.
+# Milliseconds. Rarely needed: writers queue on a file lock, and readers of a write-ahead log do not wait.
 BUSY_TIMEOUT = 5_000
 CACHE_KIB = 32 * 1024
 
@@ -27,7 +27,7 @@ _WRITE = apsw.SQLITE_OPEN_READWRITE
 
 
 def require_sqlite(version: str | None = None) -> None:
-    """Raise MetadataFailed unless this SQLite is new enough."""
+    """Raise MetadataFailed unless SQLite is at least `OLDEST_SQLITE`."""
     version = version or apsw.sqlite_lib_version()
     if tuple(int(number) for number in version.split(".")[:3]) < OLDEST_SQLITE:
         needed = ".".join(map(str, OLDEST_SQLITE))
@@ -35,7 +35,7 @@ def require_sqlite(version: str | None = None) -> None:
 
 
 def failure(error: BaseException) -> MetadataFull | MetadataFailed:
-    """A new exception, in this room's words, for what SQLite or the system raised."""
+    """The MetadataFull or MetadataFailed for what SQLite or the system raised."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or isinstance(error, MetadataFull | apsw.FullError):
         return MetadataFull(f"The disk of the catalogue is full: {error}")
@@ -95,7 +95,7 @@ class DatabaseLocation:
         if version == 0 and not self._may_create:
             raise MetadataFailed(f"{self.path} is empty.")
         if self.path is not None:
-            # Checkpoints are somebody's deed (`checkpoint`), never an accident in the middle of a commit.
+            # Checkpoints are made by `SqliteDatabase.checkpoint` only, never in the middle of a commit.
             db.execute("PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=FULL")
             if db.execute("PRAGMA journal_mode=WAL").get != "wal":
                 raise MetadataFailed(f"{self.path} must be on a local file system: it got no write-ahead log.")
@@ -139,7 +139,7 @@ def migrate(db: apsw.Connection, version: int, steps: Sequence[str]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; a system that cannot open folders needs no such thing."""
+    """Make the names in a folder durable; Windows, which cannot open folders, needs no such call."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)

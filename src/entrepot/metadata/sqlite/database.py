@@ -1,4 +1,4 @@
-"""A database in one SQLite file, or in memory: reads on the calling thread, writes through one more."""
+"""The database in one SQLite file, or in memory: reads on the calling thread, writes on a thread of their own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import apsw
 from entrepot.metadata.base import MetadataFailed, Row
 from entrepot.metadata.sqlite.connect import DatabaseLocation, failure, require_sqlite
 from entrepot.metadata.sqlite.lock import FileLock
-from entrepot.metadata.sqlite.operations import OPERATIONS, SQL, changed
+from entrepot.metadata.sqlite.operations import OPERATIONS
 from entrepot.metadata.sqlite.reader import Reader
+from entrepot.metadata.sqlite.statements import SQL, changed
 from entrepot.metadata.sqlite.writer import Writer
 
 # Pages of 4 KiB in the log from which it is cut back instead of only being copied.
@@ -37,11 +38,11 @@ class SqliteDatabase:
         checkpoints: bool = False,
         vfs: str | None = None,
     ) -> None:
-        """Open the catalogue; migrate it when it is older, and only with `create` make it when it is not there. Blocks.
+        """Open the database; migrate it when it is older, and only with `create` make it when it is not there. Blocks.
 
         `path` None keeps it in memory. `lock_path` (by default beside the file) is what the writers of all
         processes queue on. With `checkpoints` this is the one process whose `checkpoint` does something.
-        With `store` it must be the catalogue of that home, else MetadataFailed.
+        With `store` it must be the database of that home, else MetadataFailed.
         `vfs` names a registered SQLite VFS. Raises MetadataFull or MetadataFailed.
         """
         require_sqlite()
@@ -92,7 +93,7 @@ class SqliteDatabase:
             self._anchor.close()
 
     def _require(self, store: str) -> None:
-        """Refuse the catalogue of another home: to it all bytes of this one are unknown."""
+        """Refuse the database of another home: it knows no bytes of this one, so all of them would be orphans."""
         try:
             found = self._reader.rows(SQL["fact"], ("store",))
             if found != [(store,)]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import apsw
 
-from entrepot.metadata import queries
 from entrepot.metadata.base import Row
 from entrepot.metadata.jobs import lease_name
-
-SQL = queries.load("sqlite")
+from entrepot.metadata.sqlite.statements import changed, fetch
 
 
 def claim_jobs(
@@ -25,7 +22,7 @@ def claim_jobs(
     error: str,
 ) -> list[Row]:
     """See `JobRecords.claim`."""
-    for job_id, attempts, cancel in _fetch(db, "lost_jobs", now):
+    for job_id, attempts, cancel in fetch(db, "lost_jobs", now):
         if cancel:
             end_job(db, job_id, attempts, "cancelled", now, None, None)
         elif attempts >= max_attempts:
@@ -34,22 +31,22 @@ def claim_jobs(
             retry_job(db, job_id, attempts, now, now)
     claimed: list[Row] = []
     while len(claimed) < limit and (job_id := _next_job(db, now, per_account)):
-        _changed(db, "start_job", job_id, now)
-        _changed(db, "forget_lease", lease_name(job_id))
-        _changed(db, "take_lease", lease_name(job_id), holder, now, seconds)
-        claimed += _fetch(db, "job", job_id)
+        changed(db, "start_job", job_id, now)
+        changed(db, "forget_lease", lease_name(job_id))
+        changed(db, "take_lease", lease_name(job_id), holder, now, seconds)
+        claimed += fetch(db, "job", job_id)
     return claimed
 
 
 def _next_job(db: apsw.Connection, now: float, per_account: int) -> str | None:
     """The id of the job whose turn it is."""
     accounts, keys = Counter[str](), Counter[str]()
-    for account_id, key_id, running in _fetch(db, "running_jobs"):
+    for account_id, key_id, running in fetch(db, "running_jobs"):
         accounts[account_id] += running
         keys[key_id] += running
     turns = [
         (accounts[account_id], keys[key_id], nr, job_id)
-        for account_id, key_id, nr, job_id in _fetch(db, "oldest_queued_jobs", now)
+        for account_id, key_id, nr, job_id in fetch(db, "oldest_queued_jobs", now)
         if accounts[account_id] < per_account or not keys[key_id]
     ]
     return min(turns)[-1] if turns else None
@@ -67,38 +64,29 @@ def end_job(
     total: int | None = None,
 ) -> int:
     """See `JobRecords.end`."""
-    ended = _changed(db, "end_running_job", job_id, attempt, state, now, result, error, done, total)
+    ended = changed(db, "end_running_job", job_id, attempt, state, now, result, error, done, total)
     if ended:
-        _changed(db, "forget_lease", lease_name(job_id))
+        changed(db, "forget_lease", lease_name(job_id))
     return ended
 
 
 def retry_job(db: apsw.Connection, job_id: str, attempt: int, not_before: float, now: float) -> int:
     """See `JobRecords.retry`."""
-    queued = _changed(db, "retry_running_job", job_id, attempt, not_before, now)
+    queued = changed(db, "retry_running_job", job_id, attempt, not_before, now)
     if queued:
-        _changed(db, "forget_lease", lease_name(job_id))
+        changed(db, "forget_lease", lease_name(job_id))
     return queued
 
 
 def cancel_job(db: apsw.Connection, job_id: str, now: float) -> int:
     """See `JobRecords.cancel`."""
-    asked = _changed(db, "ask_to_cancel", job_id)
-    _changed(db, "cancel_queued_jobs", now)
+    asked = changed(db, "ask_to_cancel", job_id)
+    changed(db, "cancel_queued_jobs", now)
     return asked
 
 
 def cancel_jobs_of_waiters(db: apsw.Connection, waiters: str, now: float) -> int:
     """See `JobRecords.cancel_of_waiters`."""
-    asked = _changed(db, "ask_to_cancel_of_waiters", waiters)
-    _changed(db, "cancel_queued_jobs", now)
+    asked = changed(db, "ask_to_cancel_of_waiters", waiters)
+    changed(db, "cancel_queued_jobs", now)
     return asked
-
-
-def _fetch(db: apsw.Connection, name: str, *args: Any) -> list[Row]:
-    return db.execute(SQL[name], args).fetchall()
-
-
-def _changed(db: apsw.Connection, name: str, *args: Any) -> int:
-    db.execute(SQL[name], args)
-    return db.changes()

@@ -1,4 +1,4 @@
-"""One writer at a time over all processes: a blocking lock on a file, freed by the system if its holder dies.
+"""The lock of the writers of all processes: a blocking lock on a file, freed by the system if its holder dies.
 
 SQLite's own lock is polled, and polling starves: of two busy processes one made 13,932 commits, the other 1.
 """

@@ -15,26 +15,14 @@ import apsw
 
 from entrepot.domain.objects import Blob, Object, Segment
 from entrepot.domain.uploads import Finish, Part, Upload, UploadState, may_begin
-from entrepot.metadata import queries, rows
+from entrepot.metadata import rows
 from entrepot.metadata.base import Row, WriteOutcome
 from entrepot.metadata.sqlite.jobs import cancel_job, cancel_jobs_of_waiters, claim_jobs, end_job, retry_job
+from entrepot.metadata.sqlite.statements import changed, fetch
 from entrepot.metadata.uploads import MAX_ATTEMPTS
 
-SQL = queries.load("sqlite")
-
 # Uploads expire in one transaction until so many of their parts went: others write between two (docs/threats.md H08).
-PARTS_AT_ONCE = 10_000
-
-
-def fetch(db: apsw.Connection, name: str, *args: Any) -> list[Row]:
-    """All rows of a statement."""
-    return db.execute(SQL[name], args).fetchall()
-
-
-def changed(db: apsw.Connection, name: str, *args: Any) -> int:
-    """The number of rows that a statement changes, those of triggers not counted."""
-    db.execute(SQL[name], args)
-    return db.changes()
+MAX_PARTS_EXPIRED = 10_000
 
 
 def begin_upload(db: apsw.Connection, upload: Upload, limit: int | None) -> tuple[WriteOutcome, Row | None]:
@@ -84,7 +72,7 @@ def abort_revoked_uploads(db: apsw.Connection, limit: int) -> int:
 def _abort_some(db: apsw.Connection, limit: int, name: str, *args: Any) -> int:
     """Abort uploads by a statement that takes one at a time; how many they were."""
     ended = parts = 0
-    while ended < limit and parts < PARTS_AT_ONCE and (found := fetch(db, name, *args)):
+    while ended < limit and parts < MAX_PARTS_EXPIRED and (found := fetch(db, name, *args)):
         ended += 1
         parts += len(_forget_parts(db, [upload_id for (upload_id,) in found]))
     return ended

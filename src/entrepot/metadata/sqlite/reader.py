@@ -1,4 +1,4 @@
-"""Reads: one read-only connection for each thread, called directly, so that a read costs microseconds."""
+"""The reader: a read-only connection for each thread, called directly, so that a read costs microseconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from entrepot.metadata.sqlite.connect import failure
 
 
 class Reader:
-    """`rows` may be called from any thread; each statement sees all that was committed before."""
+    """A reader for any number of threads; each statement sees all that was committed before."""
 
     def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
         self._connect = connect

@@ -1,4 +1,4 @@
-"""The one thread of this process that writes, with group commit.
+"""The writer thread of a process, with group commit.
 
 It takes all that is queued, makes one transaction of it, and answers when the commit is durable. While one group is
 synced the next one gathers, so a hundred callers share a few syncs. A job that raises undoes its group, and then each
