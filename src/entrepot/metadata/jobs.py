@@ -87,11 +87,18 @@ class JobRecords:
         *,
         result: Mapping[str, Any] | None = None,
         error: Mapping[str, Any] | None = None,
+        done: int | None = None,
+        total: int | None = None,
     ) -> bool:
-        """End a run and its job, whose payload goes. A run that was cancelled may still say that it is done. False, and
-        nothing is written, when another run has begun or the job has ended."""
+        """End a run and its job, whose payload goes; `done` and `total` are its last progress.
+
+        A run that was cancelled may still say that it is done. False, and nothing is written, when another run has
+        begun or the job has ended.
+        """
         return bool(
-            await self._database.write("end_job", job_id, attempt, state.value, now, _text(result), _text(error))
+            await self._database.write(
+                "end_job", job_id, attempt, state.value, now, _text(result), _text(error), done, total
+            )
         )
 
     async def retry(self, job_id: str, attempt: int, not_before: float, now: float) -> bool:

@@ -132,8 +132,9 @@ class JobPool:
         run = JobRun(job, self._records, self._leases, self._clock)
         try:
             result = await run_leased(self._handled(run), run.renew, CHECK_SECONDS)
-            await run.note_progress()
-            await self._records.end(job.id, job.attempts, JobState.DONE, self._clock(), result=result)
+            await self._records.end(
+                job.id, job.attempts, JobState.DONE, self._clock(), result=result, done=run.done, total=run.total
+            )
         except LeaseLost:
             # Refused when it is not cancelled, but another process's now.
             await self._records.end(job.id, job.attempts, JobState.CANCELLED, self._clock())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from entrepot import wire
 from entrepot.api.json.jobs import ACCEPTED, WAIT
-from entrepot.api.json.plane import JsonReply
 from entrepot.api.json.volume import Call, import_url, legacy_routes
 from entrepot.api.json.volume_models import FileSpec, FolderHashRequest, LegacyFromUrlRequest, LegacyRenameRequest
 from entrepot.api.parameters import CONDITIONS, flag
@@ -40,9 +39,8 @@ async def rename_file(call: Call, body: LegacyRenameRequest) -> bool:
     errors="404 409 410 412:PreconditionFailed 413 424 429 507",
     parameters=(*CONDITIONS, WAIT),
     extra=ACCEPTED,
-    reply=bool,
 )
-async def upload_from_url(call: Call, body: LegacyFromUrlRequest) -> JsonReply:
+async def upload_from_url(call: Call, body: LegacyFromUrlRequest) -> bool:
     """Fetch a URL into a file.
 
     The reply comes when the whole file is at the path. The fetch ends with the connection of the client. With

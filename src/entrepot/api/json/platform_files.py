@@ -9,7 +9,6 @@ from entrepot import wire
 from entrepot.api.bytes.uploads import uploaded
 from entrepot.api.http_context import HttpContext
 from entrepot.api.json.jobs import ACCEPTED, WAIT
-from entrepot.api.json.plane import JsonReply
 from entrepot.api.json.volume import Call, import_url, platform_routes
 from entrepot.api.json.volume_models import (
     EmptyRequest,
@@ -133,9 +132,8 @@ async def drop_from_trash(call: Call) -> bool:
     errors="404 409 410 412:PreconditionFailed 413 424 507",
     parameters=(*CONDITIONS, WAIT),
     extra=ACCEPTED,
-    reply=bool,
 )
-async def serverless_upload_from_url(call: Call, body: FromUrlRequest) -> JsonReply:
+async def serverless_upload_from_url(call: Call, body: FromUrlRequest) -> bool:
     """Fetch a URL into a file.
 
     The reply comes when the whole file is at the path. The fetch ends with the connection of the client. With

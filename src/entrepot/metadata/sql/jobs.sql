@@ -37,7 +37,8 @@ UPDATE jobs SET checkpoint = ?3, updated_at = ?4
 WHERE id = ?1 AND attempts = ?2 AND state = 'running' AND cancel = 0;
 
 -- name: end_running_job
-UPDATE jobs SET state = ?3, updated_at = ?4, result = ?5, error = ?6, payload = NULL, checkpoint = NULL
+UPDATE jobs SET state = ?3, updated_at = ?4, result = ?5, error = ?6, payload = NULL, checkpoint = NULL,
+    done = coalesce(?7, done), total = coalesce(?8, total)
 WHERE id = ?1 AND attempts = ?2 AND state = 'running';
 
 -- name: retry_running_job

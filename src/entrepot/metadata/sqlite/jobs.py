@@ -53,10 +53,18 @@ def _next_job(db: apsw.Connection, now: float, per_account: int) -> str | None:
 
 
 def end_job(
-    db: apsw.Connection, job_id: str, attempt: int, state: str, now: float, result: str | None, error: str | None
+    db: apsw.Connection,
+    job_id: str,
+    attempt: int,
+    state: str,
+    now: float,
+    result: str | None,
+    error: str | None,
+    done: int | None = None,
+    total: int | None = None,
 ) -> int:
     """See `JobRecords.end`."""
-    ended = changed(db, "end_running_job", job_id, attempt, state, now, result, error)
+    ended = changed(db, "end_running_job", job_id, attempt, state, now, result, error, done, total)
     if ended:
         changed(db, "forget_lease", lease_name(job_id))
     return ended
