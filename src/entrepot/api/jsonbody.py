@@ -38,11 +38,6 @@ def validated(model: TypeAdapter[T], raw: bytes) -> T:
         value = wire.strict_json(raw) if raw.strip() else None
     except ValueError as error:
         raise Problem(Code.VALIDATION_FAILED, f"It is not valid JSON: {error}", where=("body",)) from None
-    return checked(model, value)
-
-
-def checked(model: TypeAdapter[T], value: Any) -> T:
-    """The value that a model makes of parsed JSON. Raises Problem(VALIDATION_FAILED)."""
     try:
         return model.validate_python(value)
     except ValidationError as error:

@@ -7,10 +7,10 @@ import json
 import threading
 
 import pytest
+from pydantic import TypeAdapter
 
-from entrepot import wire
-from entrepot.api.bytes.multipart import read_complete
-from entrepot.api.jsonbody import IN_THREAD, MAX_PARTS_LIST, MAX_VALUES, parsed
+from entrepot.api.jsonbody import IN_THREAD, MAX_PARTS_LIST, MAX_VALUES, parsed, validated
+from entrepot.api.models import CompleteMultipart
 from entrepot.domain.errors import Problem
 from entrepot.domain.multipart import MAX_PARTS
 
@@ -33,5 +33,6 @@ def test_m4_the_longest_list_of_parts_fits() -> None:
     parts = [{"partNumber": number, "etag": f'"{"f" * 64}"'} for number in range(1, MAX_PARTS + 1)]
     raw = json.dumps({"parts": parts, "size": 10**15, "digest": "sha256:" + "0" * 64}).encode()
     assert len(raw) <= MAX_PARTS_LIST
-    cited, _, _ = read_complete(asyncio.run(parsed(raw, wire.strict_json)))
+    model = TypeAdapter(CompleteMultipart)
+    cited, _, _ = asyncio.run(parsed(raw, lambda raw: validated(model, raw))).cited()
     assert len(cited) == MAX_PARTS

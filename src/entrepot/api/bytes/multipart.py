@@ -28,10 +28,8 @@ from entrepot.api.models import CompleteMultipart
 from entrepot.api.responses import CORS, NO_STORE
 from entrepot.api.services import Services
 from entrepot.domain.errors import Code, Problem
-from entrepot.domain.multipart import Cited
 from entrepot.domain.uploads import Part
 
-Completed = tuple[list[Cited], int | None, bytes | None]
 _COMPLETE = TypeAdapter(CompleteMultipart)
 
 
@@ -107,11 +105,6 @@ async def abort(ctx: HttpContext, services: Services) -> None:
     """DELETE the upload: its parts are freed."""
     await services.multipart.abort(ctx.principal, ctx.canonical_path())
     await ctx.reply(204, [NO_STORE, *CORS])
-
-
-def read_complete(value: Any) -> Completed:
-    """The list of a complete that is parsed already. Raises Problem."""
-    return jsonbody.checked(_COMPLETE, value).cited()
 
 
 def part_number(text: str) -> int:
