@@ -1,4 +1,4 @@
-"""The one door through which everything we write reaches a disk.
+"""All writes to disk: files, folders, renames, syncs and extended attributes.
 
 Every operation is announced to an observer before it happens, so that a test can record a whole run, replay
 any legal crash state of it in another place, or make the k-th operation fail. Files are opened relative to

@@ -18,7 +18,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# Within it an OSError of the disk is said as the error of the room that owns the threads.
+# Within it an OSError of the disk becomes the error of the package that owns the threads.
 Translated = Callable[[], AbstractContextManager[None]]
 
 # A batch goes to a thread at this size, or at as many pieces as one writev takes, for a body that dribbles in.

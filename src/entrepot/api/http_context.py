@@ -284,10 +284,10 @@ class HttpContext:
         while (await self._receive())["type"] == "http.request":
             pass
 
-    async def unless_disconnected(self, deed: Coroutine[Any, Any, T]) -> T:
-        """The result of a long deed that nobody else waits for: it is cancelled when the client goes. Raises
+    async def unless_disconnected(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of work that only this client waits for: it is cancelled when the client goes. Raises
         ClientGone."""
-        doing, gone = asyncio.ensure_future(deed), asyncio.ensure_future(self.disconnected())
+        doing, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.disconnected())
         try:
             await asyncio.wait([doing, gone], return_when=asyncio.FIRST_COMPLETED)
             if not doing.done():

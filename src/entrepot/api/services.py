@@ -24,8 +24,8 @@ from entrepot.volume.registry import VolumeRegistry
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Origins without trailing slash; times in seconds. `failures` says which exceptions of the rooms below are whose
-    fault; `accepted_hosts` empty means any Host header is taken, and none is ever used to make a link."""
+    """Origins without trailing slash; times in seconds. `failures` gives the error code of exceptions of lower
+    packages; `accepted_hosts` empty means any Host header is taken, and none is ever used to make a link."""
 
     access: Access
     uploads: Uploads

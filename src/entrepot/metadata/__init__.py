@@ -1,1 +1,1 @@
-"""Where facts live."""
+"""The catalogue: accounts, uploads, objects, jobs and housekeeping."""

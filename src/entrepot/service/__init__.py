@@ -1,1 +1,1 @@
-"""Deeds: begin, write, put, open, expire, who-may. Authorisation is the first line of every method."""
+"""What the server does: access, uploads, objects, imports, jobs. Methods that act for a client authorise it first."""

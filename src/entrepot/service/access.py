@@ -1,4 +1,4 @@
-"""Who is asking: from a credential to a principal, and the checks that deeds start with."""
+"""Credentials and principals: who a request acts for, and the checks that service methods begin with."""
 
 from __future__ import annotations
 

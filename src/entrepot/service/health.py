@@ -1,4 +1,4 @@
-"""Whether this process can do its work now."""
+"""The readiness of this process: whether it can read and write now."""
 
 from __future__ import annotations
 

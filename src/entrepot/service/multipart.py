@@ -1,6 +1,6 @@
 """Multipart uploads: parts in any order, each an immutable attempt; finish writes a list and copies nothing.
 
-Every multipart door (CDN, REST, GCS style) comes here. A part is durable when it is acknowledged; a retry is another
+Every multipart route (CDN, REST, GCS style) comes here. A part is durable when it is acknowledged; a retry is another
 attempt beside it; `finish` cites the attempt it means by its ETag. What arrives during or after finish changes nothing.
 """
 

@@ -1,5 +1,5 @@
-"""Reading: the row decides who may open an object now; every block is verified before it leaves (docs/threats.md
-I4)."""
+"""Reads of objects: the row decides who may open one, and every block is verified before it is sent
+(docs/threats.md I4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes that ended processes wrote and no row names: what uploads left that were cut short.
+"""Orphans: bytes that ended processes wrote and no row refers to, left by interrupted uploads.
 
 A catalogue that is older than the bytes (a restored backup) makes every file that came later look like one of these.
 So none is removed at first sight: its key is remembered, and it goes after a time of grace, if no row names it then.

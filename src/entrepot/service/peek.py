@@ -1,4 +1,4 @@
-"""The first bytes of what is stored already: they decide what a file is, and whether its bytes are still there."""
+"""The first bytes of a stored file: they decide its type, and show whether its bytes still exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies on their way in: bounded, measured, checked against what the client declared, and freed when refused."""
+"""Request bodies as they arrive: bounded, measured, compared with what was declared, and freed when refused."""
 
 from __future__ import annotations
 

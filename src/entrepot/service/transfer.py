@@ -1,4 +1,4 @@
-"""From a folder of files to objects and back: the bytes are cloned, and what was cloned is what is checked.
+"""Copies between volume files and objects: the bytes are cloned, and the clone is what is checked.
 
 Neither way is a read of the source trusted to give the bytes of another read of it, and nothing is shared by name: a
 later write to the file never reaches the object.

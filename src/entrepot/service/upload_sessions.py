@@ -1,4 +1,4 @@
-"""UploadSessions: from a client's wish to the object to be, with its URL, and from a draft to the published object."""
+"""Upload sessions: the id and URL of a future object, the record of a begun upload, and the publish at its end."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class UploadSessions:
         upload_id: str | None,
         finish: Finish | None = None,
     ) -> Object:
-        """THE way an object comes to be, whatever door its bytes came through: one metadata transaction.
+        """Publish an object, by whatever route its bytes came: one metadata transaction.
 
         `declared` is a type that came with the bytes, `head` are their first 4 KiB. Of two that race for one upload
         the second gets the first one's object: compare `blob_id`. Raises Problem: GONE when the upload has ended,

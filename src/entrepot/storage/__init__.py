@@ -1,1 +1,1 @@
-"""Where bytes live."""
+"""The storage of bytes."""

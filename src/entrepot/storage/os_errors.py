@@ -1,4 +1,4 @@
-"""What an error of the disk means to who asked for the work."""
+"""Errors of the operating system as errors of a storage."""
 
 from __future__ import annotations
 

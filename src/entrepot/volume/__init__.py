@@ -1,1 +1,1 @@
-"""The volume: one folder on a disk that programs mount and clients fill and tidy from outside."""
+"""The volume: one folder that programs mount and clients fill over HTTP."""

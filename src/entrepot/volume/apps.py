@@ -57,7 +57,7 @@ class AppFile:
 
 
 class Apps:
-    """Which files are missing, and how they come: in parts only. Every deed takes the principal first."""
+    """Uploads of app files, in parts only, and which are missing. Every method takes the principal first."""
 
     def __init__(self, volume: Volume, uploads: Uploads) -> None:
         self._volume = volume

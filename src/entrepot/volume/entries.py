@@ -1,4 +1,4 @@
-"""What the volume tells of its files, and what a write may ask of the place it goes to: pure values."""
+"""Entries of a volume, and conditions of a write: pure values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests that are kept beside the bytes, and trusted while size and time of the file say that they are its own."""
+"""Digests stored beside the bytes, and trusted while size and modification time of the file are unchanged."""
 
 from __future__ import annotations
 

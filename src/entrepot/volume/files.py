@@ -1,4 +1,4 @@
-"""Reading: what a file is, and its bytes without making the event loop wait for the disk."""
+"""Reads of volume files: entries, and bytes without blocking the event loop."""
 
 from __future__ import annotations
 

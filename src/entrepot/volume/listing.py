@@ -1,4 +1,4 @@
-"""What lies in a folder, page by page."""
+"""Listings of folders, page by page."""
 
 from __future__ import annotations
 

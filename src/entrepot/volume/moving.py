@@ -1,4 +1,4 @@
-"""New places for what is there: rename, copy."""
+"""Rename and copy of files and folders."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ __all__ = ["Finished", "Listing", "Part", "Parts"]
 class Parts:
     """Begin, write, list, finish, abort; `step` and `sweep` are the keeper's.
 
-    Every deed takes the principal first, then the path as at the begin: an upload for another path, or of another
+    Every method takes the principal first, then the path as at the begin: an upload for another path, or of another
     account, is NOT_FOUND, as one that was aborted; GONE when nothing arrived for too long, ALREADY_PUBLISHED when it is
     finished. `most` may be open at once, those of app files too, in shares of the account's keys.
     """

@@ -1,4 +1,4 @@
-"""How files of the volume are named, and the only way from a name to something that is open.
+"""Paths of volume files, and their resolution to open files and folders below the root.
 
 A name is text until `parse` has taken it, and a `Path` leads below the root of one volume only: each step is taken from
 an open folder, by the kernel (openat2) or component by component. So what is swapped on the way between two looks leads

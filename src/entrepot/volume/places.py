@@ -1,4 +1,4 @@
-"""Where something is to go: the folders on the way, what is there now, and whether that suits. Used under the lock."""
+"""Targets of writes: the folders above, the existing file, and whether the conditions hold. Used under the lock."""
 
 from __future__ import annotations
 

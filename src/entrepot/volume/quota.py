@@ -1,4 +1,4 @@
-"""How much the volume holds, and whether more may come. What is staged and what is in the trash counts."""
+"""The quota of a volume: the bytes it holds, staged files and the trash included, and whether more may come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an error of the system means to who asked: nothing of the volume raises anything but Problem."""
+"""Errors of the operating system as errors of the API: the volume raises Problem alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which account has which volume, and what each process has open of it."""
+"""The registry of volumes: which account has which, and what this process has open of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removing for good: out of sight by one rename first, then name by name, however much and however deep it is."""
+"""Permanent removal: out of sight by one rename first, then name by name, whatever the size and depth."""
 
 from __future__ import annotations
 

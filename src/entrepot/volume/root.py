@@ -1,4 +1,4 @@
-"""The ground of one volume: its root, its mark, its lock, and the folder that is ours alone.
+"""The root of one volume: its folder, its mark, its lock, and the folder that is ours alone.
 
 <root>/.entrepot/               0700, not addressable
     volume-<store id>           an empty folder: this is the volume of that home

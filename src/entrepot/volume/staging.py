@@ -1,4 +1,4 @@
-"""How bytes get into the volume: staged out of sight, made durable, then put in their place by one rename.
+"""Writes to a volume: bytes are staged out of sight, made durable, then put in their place by one rename.
 
     staged = await staging.receive(stream, ...)      # all of it on the disk, or nothing
     entry, created = await staging.publish(staged, path, when)

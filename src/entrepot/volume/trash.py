@@ -1,4 +1,4 @@
-"""The trash: what was deleted lies in `trash/<id>/item`, beside `info.json` that says where it was and since when.
+"""The trash: what was deleted lies in `trash/<id>/item`, beside `info.json` with its path and the time of deletion.
 
 A deletion is one rename, whatever is deleted; so is an undo.
 """

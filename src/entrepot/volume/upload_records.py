@@ -1,4 +1,4 @@
-"""Uploads in parts that are on record: whose they are, where they lead, until when, and how they ended.
+"""Records of uploads in parts: owner, target, expiry and result.
 
 staging/<id>/upload.json      what was said at the begin; without it the begin was cut short
 staging/<id>/finishing.json   which file is about to be published

@@ -1,4 +1,4 @@
-"""The volume's deeds. Each takes the principal first, raises Problem, and does its disk work in threads.
+"""Operations on a volume. Each takes the principal first, raises Problem, and does its disk work in threads.
 
 What is written is staged out of sight and put in its place by one rename, so that a reader, here or in another program,
 sees a file whole or not at all; it is acknowledged when it is durable (docs/threats.md I1, I2).

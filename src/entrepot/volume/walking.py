@@ -1,4 +1,4 @@
-"""Through a whole tree, by handles, links not followed."""
+"""Walks through a whole tree, by handles, without following links."""
 
 from __future__ import annotations
 
