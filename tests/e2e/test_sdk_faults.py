@@ -132,7 +132,7 @@ def test_the_loss_of_any_reply_makes_no_second_file(line, repository, parts, tmp
     a_file(path, SIZE)
     faulted(line, "sync", path, parts=parts, repository=repository, concurrency=1)
     told = line.proxy.wait(len(line.proxy.passages))[-1].passed[DOWN]
-    for after in [*range(0, told, told // 10), told - 1]:
+    for after in sorted({*range(0, told, told // 10), told - 1}):
         path = tmp_path / f"lost-{repository}-{parts}-{after}.bin"
         data = a_file(path, SIZE, after)
         url = faulted(line, "sync", path, Cut(DOWN, after), parts=parts, repository=repository, concurrency=1)

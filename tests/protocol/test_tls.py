@@ -107,7 +107,8 @@ def test_a_certificate_without_its_key_refuses_to_start(secure: Secure, tmp_path
     refused = Server(tmp_path, settings)
     done = refused.run(*refused.arguments(), check=False)
     assert done.returncode == 2
-    assert missing in done.stderr
+    flag = "--" + missing.replace("_", "-")
+    assert f"{flag} (ENTREPOT_{missing.upper()})" in done.stderr
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "exchanged"])
