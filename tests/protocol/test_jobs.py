@@ -95,7 +95,7 @@ def test_jobs_are_listed_newest_first_in_pages(app: InProcess, net: Internet) ->
     assert app.get(f"/v1/jobs?limit=1&before={made[1]}").json()["jobs"][0]["id"] == made[0]
     for job_id in made:
         ended(app, job_id)
-    for limit in ("0", "1001", "x", "-1"):
+    for limit in ("0", "1001", "x", "-1", "1&limit=1", "1&before=a&before=b"):
         assert app.get(f"/v1/jobs?limit={limit}").status == 400
 
 

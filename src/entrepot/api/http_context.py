@@ -132,6 +132,13 @@ class HttpContext:
         values = self.queries(name)
         return values[0] if len(values) == 1 else None
 
+    def single_query(self, name: str) -> str | None:
+        """The value of a query parameter. Raises Problem(VALIDATION_FAILED) when it is given twice."""
+        values = self.queries(name)
+        if len(values) > 1:
+            raise Problem(Code.VALIDATION_FAILED, "It is given more than once.", where=("query", name))
+        return values[0] if values else None
+
     def queries(self, name: str) -> list[str]:
         """All values of a query parameter. Raises Problem: anybody's query is parsed, so it is bounded."""
         raw: bytes = self.scope.get("query_string") or b""

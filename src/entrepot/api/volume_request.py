@@ -67,17 +67,10 @@ class VolumeRequest:
             raise Problem(Code.VALIDATION_FAILED, message, where=("path", "part_number"), fix=_FIX)
         return int(text)
 
-    def query(self, name: str) -> str | None:
-        """A query parameter. Raises Problem(VALIDATION_FAILED) when it is given twice."""
-        values = self.ctx.queries(name)
-        if len(values) > 1:
-            raise Problem(Code.VALIDATION_FAILED, "It is given more than once.", where=("query", name))
-        return values[0] if values else None
-
     def flag(self, name: str, default: bool = False) -> bool:
         """A boolean of the query, in the spellings that clients use; some send an empty one. Raises
         Problem(VALIDATION_FAILED)."""
-        value = (self.query(name) or "").lower()
+        value = (self.ctx.single_query(name) or "").lower()
         if value in ("", "null"):
             return default
         found = _FLAGS.get(value)
@@ -87,7 +80,7 @@ class VolumeRequest:
 
     def limit(self) -> int | None:
         """The most entries of a page; None for all. The volume checks the bounds. Raises Problem(VALIDATION_FAILED)."""
-        value = self.query("limit")
+        value = self.ctx.single_query("limit")
         if value is None:
             return None
         limit = wire.whole_number(value)

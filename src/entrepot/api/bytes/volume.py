@@ -88,7 +88,7 @@ async def upload_form(call: VolumeRequest) -> None:
 
 def _encoding(call: VolumeRequest, *, unzip: bool) -> str | None:
     """The encoding of names in the archive that are not UTF-8. Raises Problem(VALIDATION_FAILED)."""
-    encoding = call.query("encoding") or None
+    encoding = call.ctx.single_query("encoding") or None
     if encoding is None:
         return None
     if not unzip:

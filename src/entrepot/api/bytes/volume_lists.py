@@ -23,7 +23,7 @@ async def list_folder(call: VolumeRequest) -> None:
     """GET a folder's entries by name: all, or with `limit` a page, whose headers lead to the next."""
     path, limit, recursive = call.path, call.limit(), call.flag("recursive")
     page = await call.mine.volume.list(
-        call.who, path, limit=limit, cursor=call.query("cursor") or None, recursive=recursive
+        call.who, path, limit=limit, cursor=call.ctx.single_query("cursor") or None, recursive=recursive
     )
     query: dict[str, str | int] = {} if limit is None else {"limit": limit}
     if recursive:
@@ -46,7 +46,7 @@ async def list_folder_legacy(call: VolumeRequest) -> None:
 async def list_trash(call: VolumeRequest) -> None:
     """GET what was deleted and can be restored, the newest first."""
     limit = call.limit()
-    page = await call.mine.volume.list_trash(call.who, limit=limit, cursor=call.query("cursor") or None)
+    page = await call.mine.volume.list_trash(call.who, limit=limit, cursor=call.ctx.single_query("cursor") or None)
     query: dict[str, str | int] = {} if limit is None else {"limit": limit}
     await _send_list(call, page.entries, trashed, _next_page(call, page.cursor, **query))
 

@@ -76,7 +76,7 @@ ACCEPTED: dict[str, Any] = {
 )
 async def list_jobs(ctx: Ctx, caller: Caller, services: Svc) -> JobList:
     """List the account's jobs, newest first."""
-    found = await services.jobs.list(caller, _limit(ctx), ctx.query("before"))
+    found = await services.jobs.list(caller, _limit(ctx), ctx.single_query("before"))
     return JobList(jobs=[job_view(job) for job in found])
 
 
@@ -117,7 +117,7 @@ def job_view(job: Job) -> JobView:
 
 
 def _limit(ctx: HttpContext) -> int:
-    text = ctx.query("limit")
+    text = ctx.single_query("limit")
     limit = DEFAULT_PAGE if text is None else wire.whole_number(text)
     if limit is None or not 1 <= limit <= LARGEST_PAGE:
         message = f"It must be a whole number from 1 to {LARGEST_PAGE}."
