@@ -42,7 +42,7 @@ def periodic_tasks(node: ServerContext, settings: Settings, pool: JobPool) -> li
     return [
         PeriodicTask("digests", digester.pause, more.compute_digests, STEP),
         PeriodicTask("volume parts", 0.1, more.assemble_parts),
-        PeriodicTask("jobs", 0.01, pool.start_due),
+        PeriodicTask("jobs", pool.pause, pool.start_due),
         PeriodicTask("abandoned jobs", 1.0, pool.end_abandoned, items="jobs cancelled"),
         PeriodicTask("revoked keys", 1.0, more.abort_revoked_uploads, ROWS, "uploads aborted"),
         PeriodicTask("checkpoint", 2.0, more.checkpoint),

@@ -18,6 +18,8 @@ from entrepot.service.tasks import BatchOutcome
 log = logging.getLogger("entrepot.jobs")
 
 CHECK_SECONDS = 0.05  # between two looks whether a running job was cancelled
+# Between two looks for jobs: while some came in the last `BUSY_SECONDS`, and else.
+BUSY_POLL, IDLE_POLL, BUSY_SECONDS = 0.01, 0.05, 60.0
 PROGRESS_SECONDS = 1.0  # between two notes of how far it is
 KEPT_SECONDS = 86_400.0  # an ended job stays on record
 _LOST = Problem(Code.UNAVAILABLE, f"The server ended {MAX_ATTEMPTS} times while this job ran.")
@@ -92,6 +94,11 @@ class JobPool:
         self._size = size
         self._per_account = per_account
         self._running: set[asyncio.Task[None]] = set()
+        self._claimed_at = float("-inf")
+
+    def pause(self) -> float:
+        """Seconds until the next look for jobs."""
+        return BUSY_POLL if abs(self._clock() - self._claimed_at) < BUSY_SECONDS else IDLE_POLL
 
     async def start_due(self, _: int) -> BatchOutcome:
         """Claim jobs for which there is room, and start them."""
@@ -102,6 +109,8 @@ class JobPool:
             self._leases.holder, now, self._leases.seconds,
             limit=room, per_account=self._per_account, max_attempts=MAX_ATTEMPTS, error=json.dumps(_LOST.as_dict()),
         )  # fmt: skip
+        if claimed:
+            self._claimed_at = now
         for job in claimed:
             task = asyncio.create_task(self._run(job), name=f"job {job.id}")
             self._running.add(task)

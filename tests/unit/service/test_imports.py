@@ -23,7 +23,7 @@ from entrepot.service import jobs
 from entrepot.service.access import Keys, require_account
 from entrepot.service.import_jobs import FETCHES, ImportBounds, ImportJobs
 from entrepot.service.imports import VOLUME_IMPORT, Imports
-from entrepot.service.job_pool import JobPool
+from entrepot.service.job_pool import BUSY_POLL, BUSY_SECONDS, IDLE_POLL, JobPool
 from entrepot.service.jobs import Jobs
 from entrepot.service.leases import ProcessLeases
 from support.internet import Handler, Internet, Reply, Request
@@ -548,3 +548,16 @@ def test_a_defect_in_a_handler_fails_its_job_and_is_logged(caplog: pytest.LogCap
 
     play(test, sends(Reply(b"x")))
     assert "met a defect" in caplog.text
+
+
+def test_the_pool_looks_for_jobs_more_often_while_they_come() -> None:
+    async def test(scene: Scene) -> None:
+        now = 1000.0
+        scene.clock = lambda: now
+        assert scene.pool.pause() == IDLE_POLL
+        await scene.run()
+        assert scene.pool.pause() == BUSY_POLL
+        now += BUSY_SECONDS
+        assert scene.pool.pause() == IDLE_POLL
+
+    play(test, lambda request: Reply(b"ok"))
