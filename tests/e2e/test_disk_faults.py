@@ -26,7 +26,7 @@ from entrepot.domain.uploads import Intent
 from entrepot.metadata.base import MetadataFailed, MetadataFull
 from entrepot.server import bootstrap
 from entrepot.server.core import FAILURES
-from entrepot.service.request_bodies import Body
+from entrepot.service.request_bodies import RequestBody
 from entrepot.settings import Settings
 from entrepot.storage.base import StorageFailed, StorageFull
 from support.disk import FailAt, Recorder
@@ -60,7 +60,7 @@ async def stream() -> AsyncIterator[bytes]:
 async def put(deeds: Deeds, lifetime: int | None = None) -> Object:
     (account,) = await deeds.metadata.accounts.list()
     (key,) = await deeds.metadata.accounts.list_keys()
-    return await deeds.uploads.put(Principal(account.id, key.id), Intent(Lifecycle(lifetime)), Body(stream()))
+    return await deeds.uploads.put(Principal(account.id, key.id), Intent(Lifecycle(lifetime)), RequestBody(stream()))
 
 
 async def is_whole(deeds: Deeds, obj: Object) -> bool:

@@ -24,7 +24,7 @@ from entrepot.metadata.sqlite import database
 from entrepot.server import bootstrap
 from entrepot.service.accounts import Accounts
 from entrepot.service.multipart import path_of
-from entrepot.service.request_bodies import Body
+from entrepot.service.request_bodies import RequestBody
 from entrepot.settings import Settings
 from entrepot.storage import segment_folders
 from entrepot.storage.base import StorageFailed
@@ -131,7 +131,7 @@ class Day:
     async def put(self, deeds: Deeds, name: str, size: int, lifetime: int | None = None) -> None:
         data = self.make(name, size)
         intent = Intent(Lifecycle(lifetime), name, "application/octet-stream")
-        self.published(await deeds.uploads.put(self.who, intent, Body(pieces(data))))
+        self.published(await deeds.uploads.put(self.who, intent, RequestBody(pieces(data))))
 
     async def begin(self, deeds: Deeds, name: str) -> str:
         begun = await deeds.uploads.begin(self.who, Intent(Lifecycle(), name))
@@ -141,7 +141,7 @@ class Day:
     async def begin_and_write(self, deeds: Deeds, name: str) -> None:
         path = await self.begin(deeds, name)
         right = Principal(self.who.account_id, self.who.key_id, path)
-        self.published(await deeds.uploads.write(right, path, Body(pieces(self.make(name, SEGMENT + 5)))))
+        self.published(await deeds.uploads.write(right, path, RequestBody(pieces(self.make(name, SEGMENT + 5)))))
 
     async def send_in_parts(self, deeds: Deeds, name: str) -> None:
         """Out of order, and with a second attempt at one part, which is the one that counts."""
@@ -161,7 +161,7 @@ class Day:
         self.recorder.mark(lambda claims: claims.aborted.add(upload.id))
 
     async def write_part(self, deeds: Deeds, path: str, number: int, data: bytes) -> Part:
-        part = await deeds.multipart.write(self.who, path, number, Body(pieces(data)))
+        part = await deeds.multipart.write(self.who, path, number, RequestBody(pieces(data)))
         self.recorder.mark(lambda claims: claims.parts.append(part))
         return part
 
@@ -171,7 +171,7 @@ class Day:
             raise ConnectionError
 
         with suppress(ConnectionError):
-            await deeds.uploads.put(self.who, Intent(Lifecycle(), name), Body(stream()))
+            await deeds.uploads.put(self.who, Intent(Lifecycle(), name), RequestBody(stream()))
 
     async def put_where_a_sync_failed(self, deeds: Deeds, name: str) -> None:
         """The folder of this process is made and cannot be synced nor removed; the upload fails. The next one finds

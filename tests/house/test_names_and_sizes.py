@@ -36,9 +36,9 @@ BOUNDS = {
 # Public class names that are used more than once.
 SHARED = {
     "ArchiveEncrypted", "ArchiveError", "ArchiveRefused", "ArchiveTooLarge", "Attempt", "Body", "Call", "Conditions",
-    "ConnectionFailed", "Entry", "Extent", "File", "Files", "Limits", "Listing", "Page", "Part", "Piece",
+    "ConnectionFailed", "Entry", "File", "Files", "Limits", "Page", "Part", "Piece",
     "Policy", "Remote", "Reservation", "Source", "Stalled", "Target", "TlsFailed", "Token", "TrashPage", "Trashed",
-    "Tree", "Uploads", "Usage", "Volume", "Way", "Wish",
+    "Tree", "Usage", "Volume", "Way", "Wish",
 }  # fmt: skip
 
 # Words of a private language: a reader who knows HTTP and object stores cannot tell what they name.

@@ -15,7 +15,7 @@ from entrepot.domain.acl import Principal
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import Cited
 from entrepot.volume.apps import Apps
-from entrepot.volume.multipart import Finished, Part, Parts
+from entrepot.volume.multipart import AssemblyPart, Finished, Parts
 from entrepot.volume.paths import Path, parse
 from entrepot.volume.root import prepare
 from entrepot.volume.unpack import Unpacking
@@ -39,11 +39,13 @@ class Process:
         self.apps = Apps(self.volume, self.parts.uploads)
         self.unpacking = Unpacking(self.volume)
 
-    async def put(self, upload_id: str, number: int, data: bytes, path: Path = PLACE, who: Principal = OWNER) -> Part:
+    async def put(
+        self, upload_id: str, number: int, data: bytes, path: Path = PLACE, who: Principal = OWNER
+    ) -> AssemblyPart:
         return await self.parts.write(who, path, upload_id, number, stream(data))
 
     async def finish(
-        self, upload_id: str, parts: Sequence[Part] | Sequence[Cited], path: Path = PLACE, **facts: Any
+        self, upload_id: str, parts: Sequence[AssemblyPart] | Sequence[Cited], path: Path = PLACE, **facts: Any
     ) -> Finished:
         cited = [Cited(part.number, part.etag) for part in parts]
         return await self.parts.finish(OWNER, path, upload_id, cited, **facts)

@@ -27,7 +27,7 @@ from entrepot.service.keeper import Keeper, KeeperTimes
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.upload_sessions import Rules
-from entrepot.service.uploads import Uploads
+from entrepot.service.uploads import SingleUploads
 from entrepot.settings import Settings
 from entrepot.storage.local import LocalStorage
 from entrepot.volume.paths import PRIVATE
@@ -60,7 +60,7 @@ class Deeds:
     metadata: Catalogue
     storage: LocalStorage
     incarnation: Incarnation
-    uploads: Uploads
+    uploads: SingleUploads
     multipart: Multipart
     digester: Digester
     objects: Objects
@@ -95,7 +95,7 @@ async def opened(
         metadata,
         storage,
         incarnation,
-        Uploads(*takes),
+        SingleUploads(*takes),
         Multipart(*takes),
         Digester(metadata.uploads, metadata.objects, storage),
         Objects(metadata.objects, storage, clock, 0),

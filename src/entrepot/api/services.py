@@ -16,7 +16,7 @@ from entrepot.service.jobs import Jobs
 from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.transfer import Transfer
-from entrepot.service.uploads import Uploads
+from entrepot.service.uploads import SingleUploads
 from entrepot.volume.entries import Conditions, Entry
 from entrepot.volume.paths import Path
 from entrepot.volume.registry import VolumeRegistry
@@ -28,7 +28,7 @@ class Services:
     packages; `accepted_hosts` empty means any Host header is taken, and none is ever used to make a link."""
 
     access: Access
-    uploads: Uploads
+    uploads: SingleUploads
     multipart: Multipart
     objects: Objects
     health: Health

@@ -16,7 +16,7 @@ from entrepot.service.multipart import Multipart
 from entrepot.service.objects import Objects
 from entrepot.service.transfer import Transfer
 from entrepot.service.upload_sessions import Rules, UploadSessions
-from entrepot.service.uploads import Uploads
+from entrepot.service.uploads import SingleUploads
 from entrepot.settings import Settings
 from entrepot.storage.base import BlobMissing, StorageFailed, StorageFull
 from entrepot.volume.entries import Conditions, Entry
@@ -37,7 +37,7 @@ class CoreServices:
     """Objects and their uploads, and the copies between them and volumes."""
 
     signer: Signer
-    uploads: Uploads
+    uploads: SingleUploads
     multipart: Multipart
     objects: Objects
     transfer: Transfer[Path, Conditions, Entry]
@@ -50,7 +50,7 @@ class CoreServices:
         accounts, records = node.metadata.accounts, node.metadata.uploads
         sessions = UploadSessions(accounts, records, node.metadata.objects, rules, time.time, secrets.token_bytes)
         takes = (sessions, records, node.metadata.objects, node.storage, signer, rules, time.time, node.slots)
-        uploads = Uploads(*takes)
+        uploads = SingleUploads(*takes)
         objects = Objects(node.metadata.objects, node.storage, time.time, settings.cache_size)
         transfer = Transfer(node.volumes.sink, node.storage, objects, uploads)
         return cls(signer, uploads, Multipart(*takes), objects, transfer)

@@ -11,7 +11,7 @@ from entrepot.home import Home
 from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.server.context import open_catalogue, open_volume
 from entrepot.settings import Settings
-from entrepot.volume.uploads import Uploads
+from entrepot.volume.uploads import VolumeUploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Unfinished:
 class UnfinishedUploads:
     """The unfinished uploads of all accounts, of objects and onto `volumes`."""
 
-    def __init__(self, records: UploadSessionRecords, volumes: Sequence[Uploads]) -> None:
+    def __init__(self, records: UploadSessionRecords, volumes: Sequence[VolumeUploads]) -> None:
         self._records = records
         self._volumes = volumes
 
@@ -68,7 +68,7 @@ async def open_unfinished(settings: Settings) -> AsyncIterator[UnfinishedUploads
         try:
             with contextlib.suppress(FileNotFoundError):  # none was made yet
                 volumes.append(open_volume(home, settings, threads=1))
-            unfinished = [Uploads(volume, settings.max_unfinished_uploads) for volume in volumes]
+            unfinished = [VolumeUploads(volume, settings.max_unfinished_uploads) for volume in volumes]
             yield UnfinishedUploads(UploadSessionRecords(database), unfinished)
         finally:
             for volume in volumes:

@@ -21,7 +21,7 @@ MIN_TOKEN_LIFETIME = 3_700
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class IssuedToken:
     """A CDN bearer token; times in epoch seconds."""
 
     text: str
@@ -76,7 +76,7 @@ class Access:
             raise _unauthorized("This account is gone.")
         return account
 
-    async def issue_token(self, who: Principal, purpose: str, lifetime: float | None) -> Token:
+    async def issue_token(self, who: Principal, purpose: str, lifetime: float | None) -> IssuedToken:
         """A token for the holder of a key, bounded to 30 days. Raises Problem(UNAUTHORIZED).
 
         A token makes no other token: its end would mean nothing.
@@ -87,7 +87,7 @@ class Access:
         now = self._clock()
         seconds = min(max(lifetime or self._token_ttl, MIN_TOKEN_LIFETIME), MAX_TOKEN_LIFETIME)
         expires_at = int(now + seconds)
-        return Token(self._signer.sign(Claims(purpose, key_id, expires_at)), now, expires_at)
+        return IssuedToken(self._signer.sign(Claims(purpose, key_id, expires_at)), now, expires_at)
 
     async def _holder(self, claims: Claims | None) -> Principal | None:
         record = await self._accounts.key(claims.key_id) if claims else None

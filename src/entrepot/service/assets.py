@@ -19,7 +19,7 @@ from entrepot.service.access import Clock, require_account
 from entrepot.service.imports import OBJECT_IMPORT, own_object_path
 from entrepot.service.jobs import Jobs
 from entrepot.service.objects import Objects
-from entrepot.service.uploads import Uploads
+from entrepot.service.uploads import SingleUploads
 
 
 class Assets:
@@ -29,7 +29,7 @@ class Assets:
         self,
         policy: Policy,
         jobs: Jobs,
-        uploads: Uploads,
+        uploads: SingleUploads,
         objects: Objects,
         records: ObjectRecords,
         clock: Clock,

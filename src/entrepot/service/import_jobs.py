@@ -22,9 +22,9 @@ from entrepot.service.assets import read_intent
 from entrepot.service.async_fetch import AsyncFetch
 from entrepot.service.imports import ObjectCopies, own_object_path
 from entrepot.service.job_pool import JobRun
-from entrepot.service.request_bodies import Body
+from entrepot.service.request_bodies import RequestBody
 from entrepot.service.sink import Entry, Place, Sink, When
-from entrepot.service.uploads import Uploads
+from entrepot.service.uploads import SingleUploads
 
 FETCHES = 32  # at once, a thread each
 
@@ -59,7 +59,7 @@ class ImportJobs(Generic[Place, When, Entry]):
         self,
         sink_of: Callable[[Principal], Sink[Place, When, Entry]],
         copies: ObjectCopies[Place, When, Entry],
-        uploads: Uploads,
+        uploads: SingleUploads,
         objects: ObjectRecords,
         keys: Keys,
         bounds: ImportBounds,
@@ -105,7 +105,9 @@ class ImportJobs(Generic[Place, When, Entry]):
         if found is not None:
             return {"object_id": found.id}
         async with self._fetched(run, run.payload["url"]) as (response, pieces):
-            body = Body(pieces, response.length, response.media_type or None, _declared(response), key=run.job.key_id)
+            body = RequestBody(
+                pieces, response.length, response.media_type or None, _declared(response), key=run.job.key_id
+            )
             try:
                 return {"object_id": (await self._uploads.put(who, intent, body)).id}
             except Conflict:

@@ -21,7 +21,7 @@ from entrepot.metadata.objects import ObjectRecords
 from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock, require_account, revoked
 from entrepot.service.peek import Damaged, read_head
-from entrepot.service.request_bodies import Body, Receiver, UploadLimiter, no_room
+from entrepot.service.request_bodies import Receiver, RequestBody, UploadLimiter, no_room
 from entrepot.service.upload_sessions import Begun, Rules, UploadSessions, check_repeated, over
 from entrepot.storage.base import Storage, Stored
 
@@ -35,7 +35,7 @@ MULTIPART = "/multipart/"
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class PartListing:
     """An upload and its acknowledged parts, by number, then by time."""
 
     upload: Upload
@@ -81,7 +81,7 @@ class Multipart:
         _check_number(number)
         return self._begun(upload, key_id)
 
-    async def write(self, who: Principal, path: str, number: int, body: Body) -> Part:
+    async def write(self, who: Principal, path: str, number: int, body: RequestBody) -> Part:
         """Store one attempt at one part. The same bytes again give the same part.
 
         Raises Problem: NOT_FOUND for an upload of somebody else, GONE when its time is over, ALREADY_PUBLISHED after
@@ -140,10 +140,10 @@ class Multipart:
             if now is not None and now.state is UploadState.PUBLISHED:
                 raise _published()  # meanwhile
 
-    async def list(self, who: Principal, path: str) -> Listing:
+    async def list(self, who: Principal, path: str) -> PartListing:
         """The parts that are held, so that a client can go on after its own death or the server's."""
         upload = await self._open(who, path)
-        return Listing(upload, await self._uploads.list_parts(upload.id))
+        return PartListing(upload, await self._uploads.list_parts(upload.id))
 
     def _begun(self, upload: Upload, key_id: str) -> Begun:
         """`key_id` is of who asks now: what it is given dies with it, and not with the key that began."""
@@ -188,7 +188,7 @@ class Multipart:
             raise over()
         return kept
 
-    async def _room(self, upload: Upload, number: int, body: Body) -> int | None:
+    async def _room(self, upload: Upload, number: int, body: RequestBody) -> int | None:
         """Bytes that this body may have. One that is sent again takes the place of what is held, so an account that is
         full takes it again."""
         room = await self._sessions.room(upload.draft.account_id)

@@ -27,7 +27,7 @@ PER_TARGET = 2  # bodies at once for one upload URL: a client that lost its conn
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class RequestBody:
     """`length` is the declared one; `expected` are digests that the client declared.
 
     `lifecycle` may say what the begin of the upload left open. `key` is the id of the key whose right it comes by.
@@ -149,7 +149,7 @@ class Receiver:
         self._limit = limit
         self._slots = slots
 
-    def check_length(self, body: Body, room: int | None = None) -> None:
+    def check_length(self, body: RequestBody, room: int | None = None) -> None:
         """Raise Problem for a declared length above the limit or the account's room, before a byte is read."""
         if body.length is not None:
             self.check_size(body.length, room)
@@ -159,7 +159,7 @@ class Receiver:
         if size > self._bound(room):
             raise self._too_large(room)
 
-    async def receive(self, body: Body, facts: Mapping[str, str], room: int | None) -> Received:
+    async def receive(self, body: RequestBody, facts: Mapping[str, str], room: int | None) -> Received:
         """Store a body; see `Storage.put`. Raises Problem, and leaves nothing then.
 
         `room` is what its account may still store, in bytes; None for no bound.
@@ -179,7 +179,7 @@ class Receiver:
             raise
         return Received(stored, bytes(head))
 
-    async def measure(self, body: Body) -> tuple[int, bytes]:
+    async def measure(self, body: RequestBody) -> tuple[int, bytes]:
         """Size and SHA-256 of a body that is compared and not kept. Raises Problem as `receive` does: bytes that
         changed on the way are not said to be other bytes."""
         hasher, size = hashlib.sha256(), 0
@@ -195,7 +195,7 @@ class Receiver:
         """Free bytes that no row will ever name, even when the client is gone meanwhile."""
         await asyncio.shield(self._storage.delete([s.key for s in stored.segments]))
 
-    async def bounded(self, body: Body, room: int | None = None) -> AsyncIterator[bytes]:
+    async def bounded(self, body: RequestBody, room: int | None = None) -> AsyncIterator[bytes]:
         """The body's stream, refused above the limit and when it is not as long as it declared to be."""
         received, bound = 0, self._bound(room)
         async for chunk in body.stream:
@@ -220,7 +220,7 @@ class RequestSource:
     """A body on its way in from a client."""
 
     receiver: Receiver
-    body: Body
+    body: RequestBody
 
     @property
     def content_type(self) -> str | None:

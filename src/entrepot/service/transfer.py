@@ -26,7 +26,7 @@ from entrepot.service.objects import Objects
 from entrepot.service.peek import Damaged, head_of
 from entrepot.service.request_bodies import Received, no_room
 from entrepot.service.sink import Entry, Entry_co, Place, Place_contra, Sink, When, When_contra
-from entrepot.service.uploads import Uploads
+from entrepot.service.uploads import SingleUploads
 from entrepot.storage.base import CHUNK_SIZE, BlobMissing, Cloning, Storage, StorageFailed, Stored
 from entrepot.storage.blocks import verify
 from entrepot.threads import ended, finished
@@ -71,7 +71,7 @@ class Extent:
     check: Callable[[int, int], None]
 
 
-class Files(Sink[Place_contra, When_contra, Entry_co], Protocol[Place_contra, When_contra, Entry_co]):
+class TransferFiles(Sink[Place_contra, When_contra, Entry_co], Protocol[Place_contra, When_contra, Entry_co]):
     """A sink whose files are files of the system."""
 
     async def open(self, who: Principal, path: Place_contra) -> Opened: ...
@@ -94,10 +94,10 @@ class Transfer(Generic[Place, When, Entry]):
 
     def __init__(
         self,
-        files_of: Callable[[Principal], Files[Place, When, Entry]],
+        files_of: Callable[[Principal], TransferFiles[Place, When, Entry]],
         storage: Storage,
         objects: Objects,
-        uploads: Uploads,
+        uploads: SingleUploads,
     ) -> None:
         self._files_of = files_of
         self._storage = storage

@@ -21,14 +21,14 @@ from entrepot.metadata.objects import ObjectRecords
 from entrepot.metadata.uploads import UploadSessionRecords
 from entrepot.service.access import Clock, require_account, require_reader
 from entrepot.service.peek import Damaged, read_head
-from entrepot.service.request_bodies import Body, Receiver, RequestSource, UploadLimiter, UploadSource, no_room
+from entrepot.service.request_bodies import Receiver, RequestBody, RequestSource, UploadLimiter, UploadSource, no_room
 from entrepot.service.upload_sessions import Begun, Rules, UploadSessions, check_repeated, over, same_or_refused
 from entrepot.storage.base import Storage, StorageFailed
 
 log = logging.getLogger("entrepot.uploads")
 
 
-class Uploads:
+class SingleUploads:
     """Begin, write, put and reuse."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Uploads:
         claims = Claims(self._rules.purpose, key_id, int(upload.expires_at), upload.draft.path)
         return Begun(upload, self._signer.sign(claims))
 
-    async def write(self, who: Principal, path: str, body: Body) -> Object:
+    async def write(self, who: Principal, path: str, body: RequestBody) -> Object:
         """Finish a begun upload with its bytes (the signed PUT). The same bytes again give the same object.
 
         Raises Problem: NOT_FOUND, GONE when its time is over, ALREADY_PUBLISHED for other bytes than the first, or
@@ -81,7 +81,7 @@ class Uploads:
         """Raise Problem(TOO_LARGE) for a size that no upload may have, before its bytes come."""
         self._receiver.check_size(size)
 
-    async def put(self, who: Principal, intent: Intent, body: Body) -> Object:
+    async def put(self, who: Principal, intent: Intent, body: RequestBody) -> Object:
         """Store a body in one request and publish it under a new URL.
 
         With an idempotency key it is a begin and a write: what was cut stays open for the call that repeats it, and the

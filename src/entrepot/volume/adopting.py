@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrepot.domain.errors import Code, Problem
-from entrepot.volume.entries import Conditions, Entry, Extent
+from entrepot.volume.entries import Conditions, Entry, SourceExtent
 from entrepot.volume.paths import Path
 from entrepot.volume.places import Places
 from entrepot.volume.staging import Staged, Staging
@@ -25,7 +25,7 @@ class Adoption:
         self._staging.admit(size, replaces=self._places.foresee(self._path, self._when).freed)
         self._staged = self._staging.create()
 
-    def append(self, extent: Extent) -> None:
+    def append(self, extent: SourceExtent) -> None:
         """Copy a run, and let it be checked as it lies here."""
         file = self._begun.file
         at = file.size

@@ -20,13 +20,13 @@ from entrepot.domain.acl import Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import Cited
-from entrepot.volume.assembly import Part, Whole
+from entrepot.volume.assembly import AssemblyPart, Whole
 from entrepot.volume.entries import Conditions, Entry, entry_of
 from entrepot.volume.finishing import Finished, Finishing, Wish
 from entrepot.volume.places import there
 from entrepot.volume.root import APPS, VolumeRoot
 from entrepot.volume.upload_records import write_json
-from entrepot.volume.uploads import Uploads
+from entrepot.volume.uploads import VolumeUploads
 from entrepot.volume.volume import Volume
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -59,7 +59,7 @@ class AppFile:
 class Apps:
     """Uploads of app files, in parts only, and which are missing. Every method takes the principal first."""
 
-    def __init__(self, volume: Volume, uploads: Uploads) -> None:
+    def __init__(self, volume: Volume, uploads: VolumeUploads) -> None:
         self._volume = volume
         self._uploads = uploads
         self._finishing = Finishing(volume, uploads)
@@ -88,7 +88,7 @@ class Apps:
         *,
         length: int | None = None,
         expected: Sequence[Expected] = (),
-    ) -> Part:
+    ) -> AssemblyPart:
         """Store a part; see `Parts.write`."""
         account = self._account(who, digest)
         return await self._uploads.write(

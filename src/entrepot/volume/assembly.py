@@ -38,7 +38,7 @@ _ROW = struct.Struct("<32sQ")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class AssemblyPart:
     """A part that was acknowledged. `etag` is its SHA-256 in hex."""
 
     number: int
@@ -51,7 +51,7 @@ class Record:
     """What `whole` is made of: parts 1, 2, ... . Every part that came out of it again made a new `version`."""
 
     version: int = 0
-    parts: tuple[Part, ...] = ()
+    parts: tuple[AssemblyPart, ...] = ()
 
     @property
     def size(self) -> int:
@@ -71,7 +71,7 @@ class Record:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         (version,), rows = _VERSION.unpack_from(data), _ROW.iter_unpack(data[_VERSION.size :])
-        parts = (Part(number, etag.hex(), size) for number, (etag, size) in enumerate(rows, 1))
+        parts = (AssemblyPart(number, etag.hex(), size) for number, (etag, size) in enumerate(rows, 1))
         return cls(version, tuple(parts))
 
 
@@ -89,9 +89,9 @@ class Attempt(Staged):
             raise
 
     @property
-    def part(self) -> Part:
+    def part(self) -> AssemblyPart:
         """What it is, once it is sealed."""
-        return Part(self.number, (self.sha256 or b"").hex(), self.size - _SHA256_SIZE)
+        return AssemblyPart(self.number, (self.sha256 or b"").hex(), self.size - _SHA256_SIZE)
 
     def seal(self, sha256: bytes | None = None, md5: bytes | None = None) -> None:
         """Make it durable, all but its name."""
@@ -144,7 +144,7 @@ class Assembly:
         with os.fdopen(fd, "rb") as file:
             return Record.decode(file.read())
 
-    def held(self) -> dict[int, Part]:
+    def held(self) -> dict[int, AssemblyPart]:
         """All acknowledged parts by number."""
         record = self.record()
         while True:
@@ -160,13 +160,13 @@ class Assembly:
             part = dict(enumerate(self.record().parts, 1)).get(number)
         return part.size if part else 0
 
-    def pending(self, numbers: Iterable[int]) -> dict[int, Part]:
+    def pending(self, numbers: Iterable[int]) -> dict[int, AssemblyPart]:
         """Those of the parts that are in files of their own."""
         with self._folder.descend(PARTS) as parts:
             found = (_part_at(parts, number) for number in numbers)
             return {part.number: part for part in found if part}
 
-    def ready(self, limit: int) -> list[Part]:
+    def ready(self, limit: int) -> list[AssemblyPart]:
         """The next parts for `whole` in order, of about `limit` bytes at most. Those behind a gap are not looked at."""
         return self._next(len(self.record().parts), set(self._numbers()), limit)
 
@@ -174,8 +174,8 @@ class Assembly:
         with self._folder.descend(PARTS) as parts:
             return [int(name) for name in os.listdir(parts.fd) if name.isdigit()]
 
-    def _next(self, done: int, numbers: set[int], limit: int) -> list[Part]:
-        run: list[Part] = []
+    def _next(self, done: int, numbers: set[int], limit: int) -> list[AssemblyPart]:
+        run: list[AssemblyPart] = []
         with self._folder.descend(PARTS) as parts:
             while limit > 0 and (number := done + len(run) + 1) in numbers and (part := _part_at(parts, number)):
                 run.append(part)
@@ -230,8 +230,8 @@ class Assembly:
             with suppress(OSError):
                 self._folder.unlink(name)
 
-    def _append(self, record: Record, run: list[Part]) -> int:
-        done: list[Part] = []
+    def _append(self, record: Record, run: list[AssemblyPart]) -> int:
+        done: list[AssemblyPart] = []
         with self._folder.descend(PARTS) as parts, self._grown(record.size) as file:
             for part in run:
                 fd = os.open(str(part.number), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parts.fd)
@@ -249,7 +249,7 @@ class Assembly:
             self._drop(part.number, part)
         return max(1, sum(part.size for part in done))
 
-    def _take_out(self, record: Record, pending: Mapping[int, Part]) -> int:
+    def _take_out(self, record: Record, pending: Mapping[int, AssemblyPart]) -> int:
         *rest, last = record.parts
         start = record.size - last.size
         if last.number not in pending:
@@ -258,7 +258,7 @@ class Assembly:
         with self._grown(start):
             return max(1, last.size)
 
-    def _restore(self, part: Part, start: int) -> None:
+    def _restore(self, part: AssemblyPart, start: int) -> None:
         """Give a part that is in `whole` a file of its own again, if nobody has sent it meanwhile."""
         fd = os.open(WHOLE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder.fd)
         try:
@@ -277,7 +277,7 @@ class Assembly:
     def _write(self, record: Record) -> None:
         self._folder.replace(RECORD, record.encode())
 
-    def _drop(self, number: int, part: Part) -> None:
+    def _drop(self, number: int, part: AssemblyPart) -> None:
         """Remove a part's own file, unless it is another attempt by now."""
         with self._folder.descend(PARTS) as parts, locked(self._folder, STATE_LOCK):
             if _part_at(parts, number) == part:
@@ -333,7 +333,7 @@ def _resumed(folder: Folder, size: int) -> File:
         raise OSError(errno.EIO, f"the staged file lost bytes: {error}") from error
 
 
-def _part_at(parts: Folder, number: int) -> Part | None:
+def _part_at(parts: Folder, number: int) -> AssemblyPart | None:
     try:
         fd = os.open(str(number), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parts.fd)
     except FileNotFoundError:
@@ -344,11 +344,11 @@ def _part_at(parts: Folder, number: int) -> Part | None:
         os.close(fd)
 
 
-def _part_of(fd: int, number: int) -> Part:
+def _part_of(fd: int, number: int) -> AssemblyPart:
     size = os.fstat(fd).st_size - _SHA256_SIZE
     if size < 0:
         raise OSError(errno.EIO, f"part {number} lost bytes")
-    return Part(number, os.pread(fd, _SHA256_SIZE, size).hex(), size)
+    return AssemblyPart(number, os.pread(fd, _SHA256_SIZE, size).hex(), size)
 
 
 def _is_free(folder: Folder, name: str) -> bool:

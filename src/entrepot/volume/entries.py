@@ -86,7 +86,7 @@ class Usage:
     free: int
 
 
-class Extent(Protocol):
+class SourceExtent(Protocol):
     """A run of bytes of an open file. `check` is called, in a thread, with the handle of another file and the place
     there to which they were copied; it raises when these are not the bytes that were meant."""
 

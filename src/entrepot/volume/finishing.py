@@ -32,7 +32,7 @@ from entrepot.volume.upload_records import (
     unknown,
     write_json,
 )
-from entrepot.volume.uploads import Uploads
+from entrepot.volume.uploads import VolumeUploads
 from entrepot.volume.volume import Volume
 
 # Bytes that one job in a thread moves or hashes.
@@ -81,7 +81,7 @@ class Wish:
 
 
 class Finishing:
-    def __init__(self, volume: Volume, uploads: Uploads) -> None:
+    def __init__(self, volume: Volume, uploads: VolumeUploads) -> None:
         self._volume = volume
         self._threads = volume.threads
         self._drafts = uploads.drafts

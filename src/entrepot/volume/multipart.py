@@ -8,17 +8,17 @@ from entrepot.domain.acl import Principal
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Problem
 from entrepot.domain.multipart import Cited
-from entrepot.volume.assembly import Part, Whole
+from entrepot.volume.assembly import AssemblyPart, Whole
 from entrepot.volume.entries import ALWAYS, Conditions, Entry, entry_of
 from entrepot.volume.finishing import Finished, Finishing, Wish
 from entrepot.volume.follower import Follower
 from entrepot.volume.paths import Path
 from entrepot.volume.places import there
 from entrepot.volume.refusals import reading
-from entrepot.volume.uploads import Listing, Uploads
+from entrepot.volume.uploads import VolumePartListing, VolumeUploads
 from entrepot.volume.volume import Volume
 
-__all__ = ["Finished", "Listing", "Part", "Parts"]
+__all__ = ["AssemblyPart", "Finished", "Parts", "VolumePartListing"]
 
 
 class Parts:
@@ -31,7 +31,7 @@ class Parts:
 
     def __init__(self, volume: Volume, most: int) -> None:
         self._volume = volume
-        self.uploads = Uploads(volume, most)
+        self.uploads = VolumeUploads(volume, most)
         self._finishing = Finishing(volume, self.uploads)
         self._follower = Follower(self.uploads.drafts, volume.threads)
 
@@ -55,7 +55,7 @@ class Parts:
         *,
         length: int | None = None,
         expected: Sequence[Expected] = (),
-    ) -> Part:
+    ) -> AssemblyPart:
         """Store a part, in place of an earlier attempt at it; one that breaks off leaves that. The same bytes again
         give the same part. Raises Problem: VALIDATION_FAILED for a number that is not in 1 to 10,000, as `Volume.put`.
         """
@@ -64,7 +64,7 @@ class Parts:
             account, _target(path), upload_id, number, stream, length, expected, who.key_id or ""
         )
 
-    async def list(self, who: Principal, path: Path, upload_id: str) -> Listing:
+    async def list(self, who: Principal, path: Path, upload_id: str) -> VolumePartListing:
         """What is held, so that a client can go on."""
         return await self.uploads.list(self._account(who), _target(path), upload_id)
 

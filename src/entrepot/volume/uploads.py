@@ -16,7 +16,7 @@ from entrepot.atomic import Folder
 from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import MAX_PARTS
-from entrepot.volume.assembly import Assembly, Attempt, Part
+from entrepot.volume.assembly import Assembly, AssemblyPart, Attempt
 from entrepot.volume.entries import ALWAYS, Conditions
 from entrepot.volume.root import STAGING
 from entrepot.volume.upload_records import (
@@ -38,15 +38,15 @@ log = logging.getLogger("entrepot.volume")
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class VolumePartListing:
     """An open upload and its parts by number. It is over at `expires_at` unless one more arrives."""
 
     upload_id: str
     expires_at: float
-    parts: Sequence[Part]
+    parts: Sequence[AssemblyPart]
 
 
-class Uploads:
+class VolumeUploads:
     """Begin, write, list, abort; see `Finishing` for the end. `target` says in one's own words where an upload leads:
     who names another one than at the begin, or is another account, finds nothing. `most` may be open at once."""
 
@@ -71,7 +71,7 @@ class Uploads:
         length: int | None = None,
         expected: Sequence[Expected] = (),
         key: str = "",
-    ) -> Part:
+    ) -> AssemblyPart:
         """Store a part, in place of an earlier attempt at it. The same bytes again give the same part.
 
         Raises Problem: NOT_FOUND, GONE, ALREADY_PUBLISHED after the finish, VALIDATION_FAILED for a number that is not
@@ -94,7 +94,7 @@ class Uploads:
         )
         return await threads.run(self._accept, account, target, upload_id, attempt)
 
-    async def list(self, account: str, target: str, upload_id: str) -> Listing:
+    async def list(self, account: str, target: str, upload_id: str) -> VolumePartListing:
         """What is held of an open upload, so that a client can go on. Raises Problem: NOT_FOUND, GONE,
         ALREADY_PUBLISHED."""
         return await self._volume.threads.run(self._list, account, target, upload_id)
@@ -139,7 +139,7 @@ class Uploads:
                 self.drafts.check_open(folder, draft)
                 raise
 
-    def _accept(self, account: str, target: str, upload_id: str, attempt: object) -> Part:
+    def _accept(self, account: str, target: str, upload_id: str, attempt: object) -> AssemblyPart:
         assert isinstance(attempt, Attempt)
         try:
             with self._opened(account, target, upload_id) as (folder, draft), settled(folder):
@@ -165,11 +165,11 @@ class Uploads:
         with self._volume.ground.locked(counting=True), self._volume.quota.changed(size):
             yield
 
-    def _list(self, account: str, target: str, upload_id: str) -> Listing:
+    def _list(self, account: str, target: str, upload_id: str) -> VolumePartListing:
         with self._opened(account, target, upload_id) as (folder, draft):
             self.drafts.check_open(folder, draft)
             parts = [part for _, part in sorted(Assembly(folder).held().items())]
-            return Listing(upload_id, self.drafts.expires_at(folder, draft), parts)
+            return VolumePartListing(upload_id, self.drafts.expires_at(folder, draft), parts)
 
     def _list_open(self) -> Sequence[tuple[UploadRecord, float, int]]:
         found = []

@@ -18,7 +18,7 @@ from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.threads import Threads, ended, finished
 from entrepot.volume.adopting import Adoption
-from entrepot.volume.entries import ALWAYS, Conditions, Entry, Extent, Page, Trashed, TrashPage, Usage
+from entrepot.volume.entries import ALWAYS, Conditions, Entry, Page, SourceExtent, Trashed, TrashPage, Usage
 from entrepot.volume.files import Files, OpenFile
 from entrepot.volume.listing import Listing
 from entrepot.volume.moving import Moving
@@ -254,7 +254,7 @@ class Volume:
         self,
         who: Principal,
         path: Path,
-        extents: AsyncIterable[Extent],
+        extents: AsyncIterable[SourceExtent],
         *,
         sha256: bytes | None,
         size: int,

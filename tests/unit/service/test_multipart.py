@@ -24,7 +24,7 @@ from entrepot.service import multipart
 from entrepot.service.keeper import Keeper, KeeperTimes
 from entrepot.service.multipart import Multipart, path_of
 from entrepot.service.objects import Objects
-from entrepot.service.request_bodies import Body
+from entrepot.service.request_bodies import RequestBody
 from entrepot.service.upload_sessions import Rules
 from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
@@ -63,7 +63,7 @@ class Scene:
         begun = await self.multipart.begin(WHO, Intent(Lifecycle(), "a.bin"))
         self.path = path_of(begun.upload)
         for number, data in ((1, b"one"), (1, b"ONE"), (2, b"two"), (2, b"TWO")):
-            part = await self.multipart.write(WHO, self.path, number, Body(_stream(data)))
+            part = await self.multipart.write(WHO, self.path, number, RequestBody(_stream(data)))
             if number == 1 and data == b"one":
                 self.first_attempt = part.etag
 
@@ -159,7 +159,7 @@ async def _content(scene: Scene, obj: Object) -> bytes:
 
 def test_a_finish_during_which_a_cited_part_is_sent_again_takes_the_new_bytes() -> None:
     async def again(scene: Scene) -> None:
-        await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"ONE")))
+        await scene.multipart.write(WHO, scene.path, 1, RequestBody(_stream(b"ONE")))
         await sweep(scene.keeper)
 
     for before in ("list_parts", "segments_of_parts", "blocks", "whole_digest", "account", "publish"):
@@ -183,7 +183,7 @@ def test_a_part_whose_bytes_are_harmed_is_named_and_repaired_by_sending_it_again
             await scene.multipart.finish(WHO, scene.path, cited)
         assert raised.value.code is Code.INTEGRITY_FAILED
         assert "1." in raised.value.message
-        part = await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"one")))
+        part = await scene.multipart.write(WHO, scene.path, 1, RequestBody(_stream(b"one")))
         assert (part.number, part.etag, part.size) == (1, head.etag, 3)
         await sweep(scene.keeper)
         obj = await scene.multipart.finish(WHO, scene.path, cited)
@@ -195,7 +195,7 @@ def test_a_part_whose_bytes_are_harmed_is_named_and_repaired_by_sending_it_again
 def test_the_bytes_of_an_attempt_that_was_sent_again_are_swept() -> None:
     async def test(scene: Scene) -> None:
         before = {entry.key async for entry in scene.storage.list("memory")}
-        await scene.multipart.write(WHO, scene.path, 2, Body(_stream(b"TWO")))
+        await scene.multipart.write(WHO, scene.path, 2, RequestBody(_stream(b"TWO")))
         await sweep(scene.keeper)
         after = {entry.key async for entry in scene.storage.list("memory")}
         assert len(before) == len(after) == len(before & after) + 1
@@ -227,7 +227,7 @@ def test_a_part_that_a_finish_overtakes_is_refused_and_freed(same: bool) -> None
 
     async def write(scene: Scene) -> Any:
         try:
-            return await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"ONE" if same else b"new")))
+            return await scene.multipart.write(WHO, scene.path, 1, RequestBody(_stream(b"ONE" if same else b"new")))
         finally:
             files.append(await keys(scene))
 
@@ -253,7 +253,7 @@ class Restless(Scene):
 
         async def late(*args: Any) -> Object | None:
             self.tries += 1
-            await self.multipart.write(WHO, self.path, 1, Body(_stream(b"ONE")))
+            await self.multipart.write(WHO, self.path, 1, RequestBody(_stream(b"ONE")))
             return await publish(*args)
 
         async def noted(upload: Any, parts: Any, patience: float) -> bytes | None:
@@ -294,7 +294,7 @@ def test_the_bytes_of_a_part_whose_row_was_refused_are_freed(
         before = {entry.key async for entry in scene.storage.list("memory")}
         monkeypatch.setattr(scene.metadata.uploads, "add_part", refuse)
         with pytest.raises(type(failure)):
-            await scene.multipart.write(WHO, scene.path, 1, Body(_stream(b"more")))
+            await scene.multipart.write(WHO, scene.path, 1, RequestBody(_stream(b"more")))
         assert {entry.key async for entry in scene.storage.list("memory")} == before
 
     with_scene(test)
@@ -304,13 +304,13 @@ def test_a_part_that_is_held_is_taken_again_when_the_account_is_full() -> None:
     async def test(scene: Scene) -> None:
         rules = replace(scene.rules, quota=14)  # twelve bytes are held
         full = scene.with_rules(rules, lambda size: bytes(size))
-        again = await full.write(WHO, scene.path, 1, Body(_stream(b"ONE"), length=3))
+        again = await full.write(WHO, scene.path, 1, RequestBody(_stream(b"ONE"), length=3))
         assert (again.number, again.size) == (1, 3)
         before = {entry.key async for entry in scene.storage.list("memory")}
         for number, data in ((1, b"new"), (3, b"ONE")):
             for length in (None, 3):
                 with pytest.raises(Problem) as raised:
-                    await full.write(WHO, scene.path, number, Body(_stream(data), length=length))
+                    await full.write(WHO, scene.path, number, RequestBody(_stream(data), length=length))
                 assert raised.value.code is Code.QUOTA_EXCEEDED
         assert {entry.key async for entry in scene.storage.list("memory")} == before
         assert await scene.metadata.accounts.usage("account") == 12
@@ -328,9 +328,9 @@ def test_bodies_that_arrive_together_do_not_share_one_room() -> None:
             yield b"12345"
             await arrived.wait()
 
-        slow_one = asyncio.create_task(tight.write(WHO, scene.path, 3, Body(slow())))
+        slow_one = asyncio.create_task(tight.write(WHO, scene.path, 3, RequestBody(slow())))
         await asyncio.sleep(0)
-        await tight.write(WHO, scene.path, 4, Body(_stream(b"54321")))
+        await tight.write(WHO, scene.path, 4, RequestBody(_stream(b"54321")))
         arrived.set()
         with pytest.raises(Problem) as raised:
             await slow_one

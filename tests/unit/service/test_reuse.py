@@ -17,9 +17,9 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.objects import Object
 from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import EXISTING_FLOOR, Intent
-from entrepot.service.request_bodies import Body
+from entrepot.service.request_bodies import RequestBody
 from entrepot.service.upload_sessions import Rules
-from entrepot.service.uploads import Uploads
+from entrepot.service.uploads import SingleUploads
 from entrepot.storage.base import StorageFailed
 from support.memory_storage import MemoryStorage
 from support.metadata import Catalogue
@@ -40,14 +40,14 @@ class Scene:
         self.storage = MemoryStorage()
         rules = Rules("0123abcd", "/files/b/", "upload", 1 << 30, 3600.0)
         sessions = self.metadata.sessions(rules, lambda: self.now, secrets.token_bytes)
-        self.uploads = Uploads(
+        self.uploads = SingleUploads(
             sessions, self.metadata.uploads, self.metadata.objects, self.storage, Signer(bytes(range(32))), rules,
             lambda: self.now,
         )  # fmt: skip
 
     async def store(self) -> Object:
         await self.metadata.accounts.add(Account("account", "nick", 1.0))
-        return await self.uploads.put(WHO, MORTAL, Body(stream()))
+        return await self.uploads.put(WHO, MORTAL, RequestBody(stream()))
 
     async def reuse(self, who: Principal = WHO, key: str | None = None) -> Object:
         return await self.uploads.reuse(who, Intent(Lifecycle(), idempotency_key=key), SHA256, len(DATA))
@@ -100,7 +100,7 @@ def test_what_the_sweep_takes_meanwhile_is_not_held(
         assert await is_not_held(scene.reuse(key=key))
         assert await scene.metadata.accounts.usage("account") == 0
         assert "damaged" not in caplog.text
-        sent = await scene.uploads.put(WHO, Intent(Lifecycle(), idempotency_key=key), Body(stream()))
+        sent = await scene.uploads.put(WHO, Intent(Lifecycle(), idempotency_key=key), RequestBody(stream()))
         assert (await scene.reuse()).blob_id == sent.blob_id
 
     play(test)

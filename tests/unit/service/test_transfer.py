@@ -26,10 +26,10 @@ from entrepot.domain.signing import Signer
 from entrepot.domain.uploads import Intent
 from entrepot.service.access import require_account
 from entrepot.service.objects import WINDOW, Objects
-from entrepot.service.request_bodies import Body
+from entrepot.service.request_bodies import RequestBody
 from entrepot.service.transfer import Extent, Transfer
 from entrepot.service.upload_sessions import Rules
-from entrepot.service.uploads import Uploads
+from entrepot.service.uploads import SingleUploads
 from entrepot.storage.base import Storage
 from entrepot.storage.local import LocalStorage
 from support.memory_storage import MemoryStorage
@@ -142,7 +142,7 @@ class Scene:
         clock = lambda: self.now  # noqa: E731
         sessions = self.metadata.sessions(rules, clock, secrets.token_bytes)
         records, objects, signer = self.metadata.uploads, self.metadata.objects, Signer(bytes(range(32)))
-        self.uploads = Uploads(sessions, records, objects, self.storage, signer, rules, clock)
+        self.uploads = SingleUploads(sessions, records, objects, self.storage, signer, rules, clock)
         self.objects = Objects(self.metadata.objects, self.storage, clock, 1 << 20)
         self.transfer = Transfer(Shelf(self.root).of, self.storage, self.objects, self.uploads)
 
@@ -158,7 +158,7 @@ class Scene:
         async def stream() -> AsyncIterator[bytes]:
             yield data
 
-        return await self.uploads.put(WHO, Intent(lifecycle), Body(stream()))
+        return await self.uploads.put(WHO, Intent(lifecycle), RequestBody(stream()))
 
     async def keep(self, obj: Object, who: Principal = WHO) -> Entry:
         return await self.transfer.keep(who, "kept", obj.path, None)

@@ -20,8 +20,8 @@ from entrepot.volume.assembly import (
     WHOLE,
     WHOLE_LOCK,
     Assembly,
+    AssemblyPart,
     Attempt,
-    Part,
     Record,
     locked,
     try_lock,
@@ -36,7 +36,7 @@ def begun(path: Path) -> Path:
     return path
 
 
-def put(path: Path, number: int, data: bytes) -> Part:
+def put(path: Path, number: int, data: bytes) -> AssemblyPart:
     """What a worker does with a part until it is acknowledged."""
     with Folder.open(path) as folder:
         attempt = Attempt(folder, number)
@@ -148,7 +148,7 @@ def test_a_try_that_breaks_off_leaves_the_part_before(tmp_path):
 
 
 def test_a_list_of_ten_thousand_parts_comes_back():
-    parts = tuple(Part(n, hashlib.sha256(b"%d" % n).hexdigest(), n) for n in range(1, 10_001))
+    parts = tuple(AssemblyPart(n, hashlib.sha256(b"%d" % n).hexdigest(), n) for n in range(1, 10_001))
     assert Record.decode(Record(7, parts).encode()) == Record(7, parts)
     assert Record(7, parts).key != Record(8, parts).key != Record(8, parts[:-1]).key
 

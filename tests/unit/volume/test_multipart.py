@@ -26,7 +26,7 @@ from entrepot.domain.digests import Expected
 from entrepot.domain.errors import Code, Problem
 from entrepot.domain.multipart import Cited
 from entrepot.volume import finishing, follower
-from entrepot.volume.assembly import Assembly, Part
+from entrepot.volume.assembly import Assembly, AssemblyPart
 from entrepot.volume.entries import Conditions
 from entrepot.volume.paths import Path, parse
 from support.disk import FailAt, Killed, Recorder
@@ -612,7 +612,7 @@ def test_many_at_once_in_two_processes_while_the_keeper_puts_together(root):
     played(act, Process(root), Process(root), Process(root))
 
 
-async def scenario(p: Process, upload: str) -> list[Part]:
+async def scenario(p: Process, upload: str) -> list[AssemblyPart]:
     parts = [await p.put(upload, 2, TWO), await p.put(upload, 1, ONE)]
     await p.keep()
     parts.append(await p.put(upload, 3, THREE))

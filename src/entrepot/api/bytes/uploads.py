@@ -16,7 +16,7 @@ from entrepot.domain.lifecycle import Lifecycle
 from entrepot.domain.mediatypes import checked_type
 from entrepot.domain.objects import Object
 from entrepot.domain.uploads import Intent
-from entrepot.service.request_bodies import Body
+from entrepot.service.request_bodies import RequestBody
 
 
 async def upload(ctx: HttpContext, services: Services) -> None:
@@ -54,13 +54,15 @@ async def signed_put(ctx: HttpContext, services: Services) -> None:
     await ctx.reply(200, headers)
 
 
-async def _of_form(ctx: HttpContext, services: Services) -> tuple[Intent, Body]:
+async def _of_form(ctx: HttpContext, services: Services) -> tuple[Intent, RequestBody]:
     """The file in a form: its name and type are those that the form gives it, unless X-Fal-File-Name names it."""
     expected = form_digests(ctx)
     services.uploads.check_size((ctx.content_length() or 0) - forms.MAX_AROUND)
     part = await forms.only_file(ctx.body(services.stall_timeout, watch=True), ctx.header("content-type"))
     intent = intent_of(ctx, part.content_type, part.file_name)
-    return intent, Body(part.stream, None, part.content_type, expected, key=ctx.key_id, check_client=ctx.check_client)
+    return intent, RequestBody(
+        part.stream, None, part.content_type, expected, key=ctx.key_id, check_client=ctx.check_client
+    )
 
 
 def intent_of(ctx: HttpContext, content_type: str | None, file_name: str | None = None) -> Intent:
@@ -75,12 +77,12 @@ def intent_of(ctx: HttpContext, content_type: str | None, file_name: str | None 
     )
 
 
-def body_of(ctx: HttpContext, services: Services, lifecycle: Lifecycle = Lifecycle()) -> Body:
+def body_of(ctx: HttpContext, services: Services, lifecycle: Lifecycle = Lifecycle()) -> RequestBody:
     """The request's body with all that the client said about it. Raises Problem."""
     check_plain(ctx)
     stream = ctx.body(services.stall_timeout, watch=True)
     length, declared, expected = ctx.content_length(), declared_type(ctx), declared_digests(ctx)
-    return Body(stream, length, declared, expected, lifecycle, key=ctx.key_id, check_client=ctx.check_client)
+    return RequestBody(stream, length, declared, expected, lifecycle, key=ctx.key_id, check_client=ctx.check_client)
 
 
 def check_plain(ctx: HttpContext) -> None:
